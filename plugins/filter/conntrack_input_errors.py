@@ -1,0 +1,65 @@
+# Copyright: headroom.netfilter maintainers
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Filter conntrack_input_errors: what is wrong in hosts' variables, before any host is touched."""
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+name: conntrack_input_errors
+short_description: Find what is wrong in the variables of the role conntrack, host by host
+version_added: 0.1.0
+author: headroom.netfilter maintainers (@headroom)
+description:
+  - Reads the variables of the role P(headroom.netfilter.conntrack#role) as strictly as
+    P(headroom.netfilter.conntrack_plan#filter) does, without any facts, so that a play can stop before it touches a host.
+options:
+  _input:
+    description: The variables of each host, for instance C(ansible_play_hosts | map('extract', hostvars\)).
+    type: list
+    elements: dict
+    required: true
+seealso:
+  - plugin: headroom.netfilter.conntrack_plan
+    plugin_type: filter
+"""
+
+EXAMPLES = r"""
+- name: Stop before any host is touched
+  ansible.builtin.assert:
+    that: wrong | length == 0
+    fail_msg: "{{ wrong }}"
+  run_once: true
+  vars:
+    wrong: "{{ ansible_play_hosts | map('extract', hostvars) | headroom.netfilter.conntrack_input_errors }}"
+"""
+
+RETURN = r"""
+_value:
+  description: A sentence for each finding, with the variable, its value, what would do, and the hosts.
+  type: list
+  elements: str
+  sample: ["conntrack_max: -1 will not do: expected a whole number of entries from 1 to 2147483647 (web01, web02)"]
+"""
+
+from typing import Any, Iterable, Mapping
+
+from ansible_collections.headroom.netfilter.plugins.module_utils._conntrack.policy import Policy, PolicyError, read
+
+
+def conntrack_input_errors(hosts: Iterable[Mapping[str, Any]]) -> list[str]:
+    found: dict[str, list[str]] = {}
+    for variables in hosts:
+        # Looked up one by one: a host's variables are many, and each is templated when it is read.
+        names = [f"conntrack_{field}" for field in Policy._fields]
+        try:
+            read({name: variables[name] for name in names if name in variables})
+        except PolicyError as error:
+            for problem in error.problems:
+                found.setdefault(problem, []).append(str(variables["inventory_hostname"]))
+    return [f"{problem} ({', '.join(names)})" for problem, names in found.items()]
+
+
+class FilterModule:
+    def filters(self) -> dict[str, Any]:
+        return {"conntrack_input_errors": conntrack_input_errors}

@@ -1,0 +1,212 @@
+# Copyright: headroom.netfilter maintainers
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Filter conntrack_plan: facts and policy to plan, on the controller."""
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+name: conntrack_plan
+short_description: Plan the limit, buckets and timeouts of connection tracking from facts and policy
+version_added: 0.1.0
+author: headroom.netfilter maintainers (@headroom)
+description:
+  - Computes on the controller what a host's connection tracking should be, and what differs from it. Touches no host.
+  - Each number comes with its reason; what would be unsafe on this host is refused with a reason.
+  - The limit is O(policy.conntrack_max) where that is set. Otherwise it is the largest of the connections expected with
+    headroom, the flows in use with headroom rounded up to a power of two, and the memory share rounded down to a power of
+    two, within floor and ceiling, never above the memory share, and never below the limit in force unless
+    O(policy.conntrack_shrink).
+positional: policy, contents
+options:
+  _input:
+    description: The facts, C(ansible_facts.conntrack), as M(headroom.netfilter.conntrack_facts) returns them.
+    type: dict
+    required: true
+  policy:
+    description:
+      - The variables of the role P(headroom.netfilter.conntrack#role), by their names; others are passed over.
+      - What is missing, V(none) or the empty string has the role's default.
+    type: dict
+    default: {}
+    suboptions:
+      conntrack_max:
+        description: The limit itself, entries, 1 to 2147483647.
+        type: int
+      conntrack_expected_connections:
+        description: Peak concurrent flows of the host.
+        type: int
+      conntrack_headroom:
+        description: Factor on the peak.
+        type: float
+        default: 2.0
+      conntrack_memory_percent:
+        description: The most a full table may take of memory, percent.
+        type: float
+        default: 2
+      conntrack_max_floor:
+        description: The least a sized limit may be, entries.
+        type: int
+        default: 65536
+      conntrack_max_ceiling:
+        description: The most a sized limit may be, entries.
+        type: int
+        default: 2097152
+      conntrack_entries_per_bucket:
+        description: Entries to a bucket when the table is full, 1 to 8.
+        type: int
+        default: 1
+      conntrack_hashsize:
+        description: The buckets themselves, 1 to 268435455.
+        type: int
+      conntrack_timeout_profile:
+        description: A set of timeouts.
+        type: str
+        choices: [kernel, server, gateway, kubernetes, dns, edge]
+        default: server
+      conntrack_timeouts:
+        description: Single timeouts over the profile, seconds by name.
+        type: dict
+        default: {}
+      conntrack_rfc_floors:
+        description: What to do about timeouts that the RFCs find too short for a host that translates addresses.
+        type: str
+        choices: [enforce, warn, ignore]
+        default: warn
+      conntrack_shrink:
+        description: Whether limit and buckets may be lowered.
+        type: bool
+        default: false
+      conntrack_apply:
+        description: Whether live values are part of the plan.
+        type: bool
+        default: true
+      conntrack_firewall:
+        description: Whether firewall services are to be kept from unloading the module.
+        type: bool
+        default: true
+  contents:
+    description: The rendered files by path. With them, RV(_value.drift) tells of files, too.
+    type: dict
+seealso:
+  - module: headroom.netfilter.conntrack_facts
+"""
+
+EXAMPLES = r"""
+- name: Read the facts
+  headroom.netfilter.conntrack_facts:
+
+- name: Say what the limit should be, and why
+  ansible.builtin.debug:
+    msg: "{{ plan.max }}: {{ plan.reasons.max }}"
+  vars:
+    plan: "{{ ansible_facts.conntrack | headroom.netfilter.conntrack_plan({'conntrack_expected_connections': 300000}) }}"
+"""
+
+RETURN = r"""
+_value:
+  description: The plan.
+  type: dict
+  contains:
+    max:
+      description: The limit, entries. V(none) where there is no connection tracking.
+      type: int
+      sample: 1048576
+    buckets:
+      description: Buckets, rounded as this kernel rounds them.
+      type: int
+      sample: 1048576
+    hashsize:
+      description: The parameter of the module that gives these buckets.
+      type: int
+      sample: 1048576
+    timeouts:
+      description: Seconds by name, those that the kernel has.
+      type: dict
+      sample: {tcp_established: 7440, udp: 30}
+    full_bytes:
+      description: Bytes a full table takes.
+      type: int
+      sample: 411041792
+    sysctl:
+      description: What sysctl.d is to say, by dotted name, in order.
+      type: dict
+      sample: {net.netfilter.nf_conntrack_max: 1048576}
+    files:
+      description: The files that this host needs.
+      type: list
+      elements: str
+      sample: [/etc/sysctl.d/99-conntrack.conf, /etc/modprobe.d/nf_conntrack.conf]
+    systemd_sysctl:
+      description: The helper that the udev rule calls, as found on the host.
+      type: str
+      sample: /usr/lib/systemd/systemd-sysctl
+    live:
+      description: Options for M(headroom.netfilter.conntrack_settings).
+      type: dict
+      sample: {max: 1048576, buckets: 1048576, timeouts: {tcp_established: 7440}}
+    reasons:
+      description: A sentence for C(max), C(buckets) and each timeout.
+      type: dict
+      sample: {max: "2 percent of 23.5 GiB at 392 B an entry = 1289617, rounded down to 2^20"}
+    warnings:
+      description: What the host's owner should know.
+      type: list
+      elements: str
+    refusals:
+      description: What is unsafe or cannot be; if there are any, nothing may be changed.
+      type: list
+      elements: str
+    drift:
+      description: What is not as planned.
+      type: list
+      elements: dict
+      contains:
+        kind:
+          description: V(live), V(file) or V(service).
+          type: str
+        name:
+          description: Dotted sysctl name, V(hashsize), or path.
+          type: str
+        found:
+          description: What is there.
+          type: raw
+        wanted:
+          description: What should be there.
+          type: raw
+        said:
+          description: The same in words.
+          type: str
+    converged:
+      description: Whether there is neither drift nor a refusal.
+      type: bool
+"""
+
+from typing import Any, Mapping
+
+from ansible.errors import AnsibleFilterError
+
+from ansible_collections.headroom.netfilter.plugins.module_utils._conntrack import plan
+from ansible_collections.headroom.netfilter.plugins.module_utils._conntrack.policy import Policy, PolicyError, read
+from ansible_collections.headroom.netfilter.plugins.module_utils._conntrack.values import as_dict
+
+
+def conntrack_plan(
+    facts: Any, policy: Mapping[str, Any] | None = None, contents: Mapping[str, str] | None = None
+) -> dict[str, Any]:
+    """The plan as a dict; input that no host could make good is refused in it like what this host cannot."""
+    if not isinstance(facts, Mapping) or "state" not in facts:
+        raise AnsibleFilterError(
+            "conntrack_plan: expected the facts of headroom.netfilter.conntrack_facts, "
+            f"ansible_facts.conntrack, and found {type(facts).__name__}"
+        )
+    try:
+        made = plan.make(dict(facts), read(policy or {}), contents)
+    except PolicyError as error:
+        made = plan.make(dict(facts), Policy(apply=False, firewall=False))._replace(refusals=error.problems, converged=False)
+    return dict(as_dict(made))
+
+
+class FilterModule:
+    def filters(self) -> dict[str, Any]:
+        return {"conntrack_plan": conntrack_plan}

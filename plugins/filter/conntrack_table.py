@@ -1,0 +1,100 @@
+# Copyright: headroom.netfilter maintainers
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Filter conntrack_table: what a run of the role conntrack found and did, as lines of a table."""
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+name: conntrack_table
+short_description: A readable table of what the role conntrack found, planned and did
+version_added: 0.1.0
+author: headroom.netfilter maintainers (@headroom)
+description:
+  - Makes a table per host of limit, buckets, memory and timeouts, before and after, with the files written and the warnings.
+  - Hosts with the same table share one.
+options:
+  _input:
+    description:
+      - The variables of each host after the role has run, for instance C(ansible_play_hosts | map('extract', hostvars\)).
+      - Hosts on which the role did not get as far as its facts are left out.
+    type: list
+    elements: dict
+    required: true
+  planned:
+    description: Whether to compare with the plan rather than with what was read after the change, as in check mode.
+    type: bool
+    default: false
+seealso:
+  - plugin: headroom.netfilter.conntrack_plan
+    plugin_type: filter
+"""
+
+EXAMPLES = r"""
+- name: Show what was done
+  ansible.builtin.debug:
+    msg: "{{ ansible_play_hosts | map('extract', hostvars) | headroom.netfilter.conntrack_table }}"
+  run_once: true
+"""
+
+RETURN = r"""
+_value:
+  description: Lines of text.
+  type: list
+  elements: str
+"""
+
+from typing import Any, Iterable, Mapping
+
+from ansible_collections.headroom.netfilter.plugins.module_utils._conntrack import report
+
+# What the role's tasks leave behind: registered results, and the plan where there was drift.
+BEFORE, AFTER, PLAN = "__conntrack_before", "__conntrack_after", "__conntrack_planned"
+
+
+def conntrack_table(hosts: Iterable[Mapping[str, Any]], planned: bool = False) -> list[str]:
+    rows = [_host(variables, planned) for variables in hosts if _facts(variables, BEFORE)]
+    return report.fleet(rows, ("now", "planned") if planned else ("before", "after"))
+
+
+def _host(variables: Mapping[str, Any], planned: bool) -> report.Host:
+    name = str(variables["inventory_hostname"])
+    before = _facts(variables, BEFORE)
+    now = report.of_facts(before)
+    if PLAN not in variables:
+        return report.Host(name, now, now, {}, _state_note(before) or ("nothing to change",))
+    plan = variables[PLAN]
+    after = report.of_plan(plan) if planned else report.of_facts(_facts(variables, AFTER) or before)
+    # A plan speaks of the timeouts it sets; the others stay.
+    after = after._replace(timeouts={**now.timeouts, **after.timeouts})
+    return report.Host(name, now, after, plan["reasons"], _state_note(before) + tuple(_notes(plan, planned)))
+
+
+def _facts(variables: Mapping[str, Any], name: str) -> dict[str, Any]:
+    if name not in variables:
+        return {}
+    return dict(variables[name].get("ansible_facts", {}).get("conntrack", {}))
+
+
+def _state_note(facts: Mapping[str, Any]) -> tuple[str, ...]:
+    return {
+        "absent": ("no connection tracking in this kernel: nothing can fill up",),
+        "loadable": ("the module is not loaded: nothing is live yet",),
+    }.get(facts["state"], ())
+
+
+def _notes(plan: Mapping[str, Any], planned: bool) -> Iterable[str]:
+    written = [item["name"] for item in plan["drift"] if item["kind"] != "live"]
+    if not plan["drift"] and not plan["refusals"]:
+        yield "nothing to change"
+    if written and not plan["refusals"]:
+        yield ("to be written: " if planned else "written: ") + ", ".join(written)
+    for refusal in plan["refusals"]:
+        yield "REFUSED: " + refusal
+    for warning in plan["warnings"]:
+        yield "warning: " + warning
+
+
+class FilterModule:
+    def filters(self) -> dict[str, Any]:
+        return {"conntrack_table": conntrack_table}

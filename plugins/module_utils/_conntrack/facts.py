@@ -1,0 +1,202 @@
+# Copyright: headroom.netfilter maintainers
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What is: the facts of a host's connection tracking, read through its door. Changes nothing, runs nothing."""
+
+from typing import Any, Callable, Dict, FrozenSet, Iterable, Optional, Tuple
+
+from . import kernel, table
+from .files import MANAGED, MARK
+from .host import Host
+from .services import services
+from .values import Facts, as_dict
+
+
+class SubsetError(Exception):
+    """A gather_subset that names something there is not."""
+
+
+def gather(host: Host, subsets: Iterable[str]) -> Facts:
+    """The facts of ``host``: always state, flavour, kernel, memory and cpus, and what the subsets add."""
+    chosen = chosen_subsets(subsets)
+    state, flavour = _state_and_flavour(host)
+    names = kernel.FLAVOURS[flavour]
+    found: Facts = {
+        "state": state,
+        "flavour": flavour,
+        "kernel": _kernel(host, names),
+        "memory": _memory(host),
+        "cpus": table.cpus(host.read("/sys/devices/system/cpu/online")),
+    }
+    for name in SUBSETS:
+        if name in chosen:
+            found.update(SUBSETS[name](host, names))
+    found["unreadable"] = sorted(host.unreadable)
+    return found
+
+
+def chosen_subsets(subsets: Iterable[str]) -> FrozenSet[str]:
+    """The names after all, min, and ! are applied, as ansible.builtin.setup has them."""
+    asked = list(subsets)
+    for subset in asked:
+        if subset.lstrip("!") not in set(SUBSETS) | {"all", "min"}:
+            raise SubsetError(
+                "gather_subset: {0} is not known; use all, min, {1}, or one of them after !".format(
+                    subset, ", ".join(sorted(SUBSETS))
+                )
+            )
+    wanted = {subset for subset in asked if not subset.startswith("!")}
+    barred = {subset[1:] for subset in asked if subset.startswith("!")}
+    if "all" in wanted or (not wanted and "all" not in barred):
+        wanted |= set(SUBSETS)
+    return frozenset(set(SUBSETS) & wanted - barred)
+
+
+def _state_and_flavour(host: Host) -> Tuple[str, str]:
+    """loaded, builtin, loadable or absent; and the names this kernel goes by."""
+    for flavour in ("nf_conntrack", "ip_conntrack"):
+        names = kernel.FLAVOURS[flavour]
+        if host.exists("/sys/module/" + names.module) or host.exists(_sysctl(names, "max")):
+            is_module = names.module in table.modules(host.read("/proc/modules"))
+            return ("loaded" if is_module else "builtin"), flavour
+    release = _release(host)
+    for flavour, folder in (("nf_conntrack", "net/netfilter"), ("ip_conntrack", "net/ipv4/netfilter")):
+        stored = host.list("/lib/modules/{0}/kernel/{1}".format(release, folder))
+        if any(name.startswith(flavour + ".ko") for name in stored):
+            return "loadable", flavour
+    return "absent", "nf_conntrack"
+
+
+def _release(host: Host) -> str:
+    return (host.read("/proc/sys/kernel/osrelease") or "").strip()
+
+
+def _kernel(host: Host, names: kernel.Flavour) -> Dict[str, Any]:
+    first = host.exists("/proc/sys/net/core/netdev_max_backlog")
+    return {
+        "release": _release(host),
+        "page_size": host.page_size(),
+        "pointer_bytes": kernel.pointer_bytes(host.machine()),
+        # A key that only the first network namespace has, whatever modules are loaded.
+        "init_netns": first,
+        "container": _container(host),
+        "python": host.python(),
+        "root": host.is_root(),
+        "nat": _nat(host),
+        "writable": {
+            "max": host.writable(_sysctl(names, "max")),
+            "buckets": first and buckets_path(host, names) is not None,
+            "timeouts": host.writable(_sysctl(names, "generic_timeout")),
+        },
+    }
+
+
+def buckets_path(host: Host, names: kernel.Flavour) -> Optional[str]:
+    """The file through which the number of buckets can be written now: the module's parameter on every kernel
+    that lets it be written, the sysctl (4.8 and later) where /sys is read-only or absent."""
+    for path in ("/sys/module/{0}/parameters/hashsize".format(names.module), _sysctl(names, "buckets")):
+        if host.writable(path):
+            return path
+    return None
+
+
+def _container(host: Host) -> Optional[str]:
+    """The kind of container, as its manager left it in a file; None on a host."""
+    said = (host.read("/run/systemd/container") or "").strip()
+    if said:
+        return said
+    for mark, kind in (("/.dockerenv", "docker"), ("/run/.containerenv", "podman"), ("/dev/lxd/sock", "lxc")):
+        if host.exists(mark):
+            return kind
+    if host.exists("/proc/vz") and not host.exists("/proc/bc"):
+        return "openvz"
+    for line in (host.read("/proc/1/environ") or "").split("\0") if host.is_root() else ():
+        name, _sep, value = line.partition("=")
+        if name == "container" and value:
+            return value
+    return None
+
+
+def _nat(host: Host) -> bool:
+    """Whether the host translates for others: it forwards, and the machinery of NAT is in use."""
+    forwards = any(
+        (host.read(path) or "").strip() == "1"
+        for path in ("/proc/sys/net/ipv4/ip_forward", "/proc/sys/net/ipv6/conf/all/forwarding")
+    )
+    loaded = table.modules(host.read("/proc/modules"))
+    # Kernels with NAT built in tell only of the older iptables, and only to root.
+    tables = (host.read("/proc/net/ip_tables_names") or "").split() if host.is_root() else []
+    return forwards and ("nat" in tables or bool(loaded & {"nf_nat", "iptable_nat"}))
+
+
+def _memory(host: Host) -> Dict[str, Optional[int]]:
+    found = table.meminfo(host.read("/proc/meminfo"))
+    return {"total_bytes": found.get("MemTotal"), "available_bytes": found.get("MemAvailable")}
+
+
+def _table(host: Host, names: kernel.Flavour) -> Facts:
+    count = table.integer(host.read(_sysctl(names, "count")))
+    limit = table.integer(host.read(_sysctl(names, "max")))
+    pointer = kernel.pointer_bytes(host.machine())
+    buckets = _buckets(host, names)
+    entry = kernel.entry_bytes(_object_bytes(host, names))
+    return {
+        "table": {
+            "count": count,
+            "max": limit,
+            "buckets": buckets,
+            # A limit of 0 meant none at all before 6.19.
+            "usage": round(count / limit, 4) if count is not None and limit else None,
+            "chain": round(2 * count / buckets, 4) if count is not None and buckets else None,
+            "entry_bytes": entry,
+            "full_bytes": kernel.full_bytes(limit, buckets, entry, pointer) if limit and buckets else None,
+        },
+        "timeouts": _timeouts(host, names),
+        "counters": table.counters(host.read("/proc/net/stat/" + names.module)),
+    }
+
+
+def _buckets(host: Host, names: kernel.Flavour) -> Optional[int]:
+    """The parameter rather than the sysctl, which was stale after a resize on kernels before 2021."""
+    parameter = host.read("/sys/module/{0}/parameters/hashsize".format(names.module))
+    return table.integer(parameter) or table.integer(host.read(_sysctl(names, "buckets")))
+
+
+def _object_bytes(host: Host, names: kernel.Flavour) -> Optional[int]:
+    one = table.integer(host.read("/sys/kernel/slab/{0}/slab_size".format(names.module)))
+    return one or table.slab_object_bytes(host.read("/proc/slabinfo"), names.module)
+
+
+def _timeouts(host: Host, names: kernel.Flavour) -> Dict[str, int]:
+    folder, _slash, start = kernel.sysctl_path(names.prefix).rpartition("/")
+    found = {}
+    for key in host.list(folder):
+        name = kernel.timeout_name(key[len(start) :]) if key.startswith(start) else None
+        seconds = table.integer(host.read(folder + "/" + key)) if name else None
+        if name and seconds is not None:
+            found[name] = seconds
+    return found
+
+
+def _sysctl(names: kernel.Flavour, key: str) -> str:
+    return kernel.sysctl_path(names.prefix + key)
+
+
+def _persistence(host: Host, names: kernel.Flavour) -> Facts:
+    return {"services": services(host), "files": _files(host)}
+
+
+def _files(host: Host) -> Dict[str, Any]:
+    found: Dict[str, Any] = {}
+    for path in MANAGED:
+        file = host.file(path)
+        if file is not None:
+            found[path] = as_dict(file)
+            found[path]["ours"] = MARK in (host.read(path) or "")
+    return found
+
+
+SUBSETS: Dict[str, Callable[[Host, kernel.Flavour], Facts]] = {
+    "table": _table,
+    "persistence": _persistence,
+}

@@ -1,0 +1,20 @@
+# Copyright: headroom.netfilter maintainers
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The files that the role conntrack manages, and what it looks for in them."""
+
+SYSCTL = "/etc/sysctl.d/99-conntrack.conf"
+MODPROBE = "/etc/modprobe.d/nf_conntrack.conf"
+MODULES_LOAD = "/etc/modules-load.d/nf_conntrack.conf"
+UDEV = "/etc/udev/rules.d/90-conntrack.rules"
+MANAGED = (SYSCTL, MODPROBE, MODULES_LOAD, UDEV)
+
+MODE = "0644"
+OWNER = "root"
+GROUP = "root"
+
+# Stands in the head of every file this collection writes; a file without it is somebody else's.
+MARK = "headroom.netfilter"
+
+FIREWALLD = "/etc/firewalld/firewalld.conf"
+IPTABLES = "/etc/sysconfig/iptables-config"

@@ -1,0 +1,119 @@
+# Copyright: headroom.netfilter maintainers
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The kernel's own rules of connection tracking: names, rounding, bounds and bytes. Pure.
+
+Sources are files of the Linux tree: nf_conntrack_core.c, nf_conntrack_standalone.c and the
+nf_conntrack_proto_*.c of net/netfilter, kernels 2.6.18 to 7.2.
+"""
+
+import re
+from typing import Dict, NamedTuple, Optional
+
+# The limit after a load with hashsize=H is 8 x H, in every version (nf_conntrack_init_start).
+ENTRIES_PER_BUCKET_AT_LOAD = 8
+# nf_conntrack_max is an int to sysctl (proc_dointvec).
+LARGEST_LIMIT = 2**31 - 1
+# So that 8 x hashsize still fits.
+LARGEST_HASHSIZE = LARGEST_LIMIT // ENTRIES_PER_BUCKET_AT_LOAD
+# Seconds. Timeouts are kept in jiffies, an int of up to 1000 a second (proc_dointvec_jiffies).
+LONGEST_TIMEOUT = LARGEST_LIMIT // 1000
+
+# Bytes. Where the slab's object size cannot be read: 256 (5.15 and later, 64 bit).
+OBJECT_BYTES = 256
+# Bytes. The block of extensions (NAT, helper, timestamps, labels) that entries get on first use.
+EXTENSION_BYTES = 128
+
+
+class Flavour(NamedTuple):
+    """The names of connection tracking by age of the kernel."""
+
+    module: str
+    prefix: str  # of dotted sysctl names
+
+
+FLAVOURS: Dict[str, Flavour] = {
+    "nf_conntrack": Flavour("nf_conntrack", "net.netfilter.nf_conntrack_"),
+    "ip_conntrack": Flavour("ip_conntrack", "net.ipv4.netfilter.ip_conntrack_"),
+}
+
+# Seconds, as compiled in, by the name this collection uses: the sysctl's without prefix and "_timeout".
+# udp_stream and udplite_stream were 180 before 5.0; sctp_established 432000 before 6.2, and
+# sctp_shutdown_sent and _recd 0.3 (shown as 0) before 6.2.
+TIMEOUTS: Dict[str, int] = {
+    "tcp_syn_sent": 120,
+    "tcp_syn_recv": 60,
+    "tcp_established": 432000,
+    "tcp_fin_wait": 120,
+    "tcp_close_wait": 60,
+    "tcp_last_ack": 30,
+    "tcp_time_wait": 120,
+    "tcp_close": 10,
+    "tcp_max_retrans": 300,
+    "tcp_unacknowledged": 300,
+    "udp": 30,
+    "udp_stream": 120,
+    "udplite": 30,
+    "udplite_stream": 120,
+    "icmp": 30,
+    "icmpv6": 30,
+    "generic": 600,
+    "gre": 30,
+    "gre_stream": 180,
+    "sctp_closed": 10,
+    "sctp_cookie_wait": 3,
+    "sctp_cookie_echoed": 3,
+    "sctp_established": 210,
+    "sctp_shutdown_sent": 3,
+    "sctp_shutdown_recd": 3,
+    "sctp_shutdown_ack_sent": 3,
+    "sctp_heartbeat_sent": 30,
+    "sctp_heartbeat_acked": 210,
+    "dccp_request": 240,
+    "dccp_respond": 480,
+    "dccp_partopen": 480,
+    "dccp_open": 43200,
+    "dccp_closereq": 64,
+    "dccp_closing": 64,
+    "dccp_timewait": 240,
+}
+
+_TIMEOUT_KEY = re.compile(r"(tcp|udp|udplite|icmp|icmpv6|generic|gre|sctp|dccp)_timeout(_[a-z_]+)?")
+
+
+def timeout_name(key: str) -> Optional[str]:
+    """The short name of a timeout's key without prefix: tcp_timeout_established -> tcp_established."""
+    found = _TIMEOUT_KEY.fullmatch(key)
+    return found.group(1) + (found.group(2) or "") if found else None
+
+
+def timeout_key(name: str) -> str:
+    """The way back: tcp_established -> tcp_timeout_established, udp -> udp_timeout."""
+    protocol, _sep, state = name.partition("_")
+    return protocol + "_timeout" + ("_" + state if state else "")
+
+
+def sysctl_path(key: str) -> str:
+    """The file of a dotted sysctl name; the names of connection tracking hold no other dots."""
+    return "/proc/sys/" + key.replace(".", "/")
+
+
+def pointer_bytes(machine: str) -> int:
+    """Bytes in a pointer of a kernel by its architecture, as uname -m says it."""
+    return 8 if "64" in machine or machine.startswith(("s390x", "alpha")) else 4
+
+
+def rounded_buckets(buckets: int, page_size: int, pointer: int) -> int:
+    """What a table asked for with so many buckets has: whole pages of pointers (nf_ct_alloc_hashtable)."""
+    per_page = page_size // pointer
+    return -(-buckets // per_page) * per_page
+
+
+def entry_bytes(object_bytes: Optional[int]) -> int:
+    """What one entry is to be reckoned with: its slab object and one block of extensions."""
+    return (object_bytes or OBJECT_BYTES) + EXTENSION_BYTES
+
+
+def full_bytes(limit: int, buckets: int, entry: int, pointer: int) -> int:
+    """What a table with as many entries as its limit takes, its buckets included."""
+    return limit * entry + buckets * pointer

@@ -1,0 +1,483 @@
+# Copyright: headroom.netfilter maintainers
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What should be: facts and policy -> plan, each number with its reason; and what differs. Pure.
+
+Refusals are for what would be unsafe on this host, warnings for what its owner should know.
+"""
+
+import hashlib
+import math
+from typing import Any, Dict, List, Mapping, NamedTuple, Optional, Tuple
+
+from . import kernel, modprobe
+from .files import FIREWALLD, GROUP, IPTABLES, MODE, MODPROBE, MODULES_LOAD, OWNER, SYSCTL, UDEV
+from .policy import Policy, floor_conflict, timeouts_of
+from .profiles import PROFILES, RFC_FLOORS, below_floors
+from .values import Facts
+
+
+class Drift(NamedTuple):
+    """One thing that is not as planned."""
+
+    kind: str  # live, file or service
+    name: str  # dotted sysctl name, hashsize, or path
+    found: Any
+    wanted: Any
+    said: str  # in words
+
+
+class Plan(NamedTuple):
+    max: Optional[int]  # entries
+    buckets: Optional[int]
+    hashsize: Optional[int]  # what modprobe.d says, so that a load gives ``buckets``
+    timeouts: Dict[str, int]  # seconds
+    full_bytes: Optional[int]
+    sysctl: Dict[str, int]  # dotted names in the order they are written
+    files: List[str]  # what this host needs
+    systemd_sysctl: Optional[str]  # the path that the udev rule calls
+    live: Dict[str, Any]  # options of conntrack_settings: what can be and is to be written now
+    reasons: Dict[str, str]
+    warnings: List[str]
+    refusals: List[str]
+    drift: List[Drift]
+    converged: bool  # neither drift nor refusals
+
+
+class Sized(NamedTuple):
+    """A number and how it came about."""
+
+    value: Optional[int]
+    reason: str
+    warnings: Tuple[str, ...] = ()
+    refusals: Tuple[str, ...] = ()
+
+
+def make(facts: Facts, policy: Policy, contents: Optional[Mapping[str, str]] = None) -> Plan:
+    """The plan for the host that ``facts`` tell of; with the rendered files, their drift too."""
+    if facts["state"] == "absent":
+        return _nothing()
+    host = _Host(facts, policy)
+    limit = _limit(host)
+    buckets = _buckets(host, limit.value)
+    timeouts, reasons, warnings, refusals = _timeouts(host)
+    warnings = list(limit.warnings) + list(buckets.warnings) + warnings
+    refusals = list(limit.refusals) + list(buckets.refusals) + refusals
+    reasons = dict({"max": limit.reason, "buckets": buckets.reason}, **reasons)
+    full = None
+    if limit.value and buckets.value:
+        full = kernel.full_bytes(limit.value, buckets.value, host.entry, host.pointer)
+    plan = Plan(
+        max=limit.value,
+        buckets=buckets.value,
+        hashsize=buckets.value,
+        timeouts=timeouts,
+        full_bytes=full,
+        sysctl=_sysctl(host, limit.value, buckets.value, timeouts),
+        files=_files(host),
+        systemd_sysctl=host.systemd_sysctl,
+        live={"max": limit.value, "buckets": buckets.value, "timeouts": timeouts},
+        reasons=reasons,
+        warnings=warnings,
+        refusals=refusals,
+        drift=[],
+        converged=True,
+    )
+    return _with_drift(plan, host, contents)
+
+
+def _nothing() -> Plan:
+    reason = "this kernel has no connection tracking: there is no table that could fill up"
+    return Plan(None, None, None, {}, None, {}, [], None, {}, {"max": reason}, [], [], [], True)
+
+
+class _Host:
+    """The facts that the rules ask for, by short names."""
+
+    def __init__(self, facts: Facts, policy: Policy) -> None:
+        self.facts = facts
+        self.policy = policy
+        self.is_live = facts["state"] in ("loaded", "builtin")
+        table: Dict[str, Any] = facts.get("table") or {}
+        self.names = kernel.FLAVOURS[facts["flavour"]]
+        self.count: int = table.get("count") or 0
+        self.max: Optional[int] = table.get("max")
+        self.buckets: Optional[int] = table.get("buckets")
+        self.timeouts: Dict[str, int] = facts.get("timeouts") or {}
+        self.entry: int = table.get("entry_bytes") or kernel.entry_bytes(None)
+        self.pointer: int = facts["kernel"]["pointer_bytes"]
+        self.page: int = facts["kernel"]["page_size"]
+        self.memory: int = facts["memory"]["total_bytes"] or 0
+        self.services: Dict[str, Any] = facts.get("services") or {}
+        self.systemd_sysctl: Optional[str] = self.services.get("systemd_sysctl")
+
+    def rounded(self, buckets: int) -> int:
+        return kernel.rounded_buckets(buckets, self.page, self.pointer)
+
+    def writable(self, what: str) -> bool:
+        return bool(self.facts["kernel"]["writable"][what])
+
+    def is_tied(self, what: str) -> bool:
+        """Whether the live value cannot be changed from here by anybody: a container, a namespace."""
+        return self.is_live and self.facts["kernel"]["root"] and not self.writable(what)
+
+    def why_tied(self) -> str:
+        if not self.facts["kernel"]["init_netns"]:
+            return "this is not the first network namespace, and the limit and the buckets belong to the host"
+        return "the kernel lets nobody write it from here ({0})".format(self.facts["kernel"]["container"] or "/proc/sys is read-only")
+
+
+# The limit.
+
+
+def _limit(host: _Host) -> Sized:
+    if host.is_tied("max") and host.policy.apply:
+        return _tied_limit(host)
+    sized = _asked_limit(host) if host.policy.max is not None else _sized_limit(host)
+    if sized.value is not None and sized.value < host.count:
+        refusal = (
+            "limit {0}: {1} flows are in use now and the kernel would drop new ones; "
+            "shorten timeouts first, or name at least {1}"
+        ).format(sized.value, host.count)
+        return sized._replace(refusals=sized.refusals + (refusal,))
+    return sized
+
+
+def _tied_limit(host: _Host) -> Sized:
+    wanted = host.policy.max
+    if wanted is not None and wanted != host.max:
+        refusal = "conntrack_max: {0} asked for, {1} found, and {2}; run this role on the host".format(
+            wanted, host.max, host.why_tied()
+        )
+        return Sized(host.max, "left as it is", (), (refusal,))
+    return Sized(host.max, "left as it is: " + host.why_tied(), ("limit: " + host.why_tied(),))
+
+
+def _asked_limit(host: _Host) -> Sized:
+    wanted = host.policy.max or 0
+    refusals: Tuple[str, ...] = ()
+    warnings: Tuple[str, ...] = ()
+    takes = wanted * _bytes_an_entry(host)
+    if host.max and wanted < host.max and not host.policy.shrink:
+        refusals += (
+            "conntrack_max: {0} would lower the limit in force, {1}; name at least that, leave conntrack_max unset, "
+            "or set conntrack_shrink=true".format(wanted, host.max),
+        )
+    if host.memory and takes > host.memory:
+        refusals += (
+            "conntrack_max: {0} entries take {1} when full, and this host has {2}; name at most {3}".format(
+                wanted, size(takes), size(host.memory), _affordable(host)
+            ),
+        )
+    elif host.memory and takes > _share(host):
+        warnings += (
+            "conntrack_max: {0} entries take {1} when full, {2:.1f} percent of memory rather than the {3:g} of "
+            "conntrack_memory_percent".format(wanted, size(takes), 100.0 * takes / host.memory, host.policy.memory_percent),
+        )
+    return Sized(wanted, "conntrack_max", warnings, refusals)
+
+
+def _sized_limit(host: _Host) -> Sized:
+    """The largest of what is expected, what is in use with headroom and what the memory share holds, in bounds."""
+    policy = host.policy
+    affordable = _affordable(host)
+    candidates = [_memory_candidate(host, affordable)]
+    if policy.expected_connections is not None:
+        candidates.append(
+            Sized(
+                int(math.ceil(policy.expected_connections * policy.headroom)),
+                "{0} connections expected x {1:g}".format(policy.expected_connections, policy.headroom),
+            )
+        )
+    if host.count:
+        # Rounded up to a power of two, so that the plan does not follow each flow that comes and goes.
+        candidates.append(
+            Sized(
+                _power_of_two_above(host.count * policy.headroom),
+                "{0} flows in use x {1:g}, rounded up to a power of two".format(host.count, policy.headroom),
+            )
+        )
+    best = max(candidates, key=lambda sized: sized.value or 0)
+    value, reason = best.value or 0, best.reason
+    if value < policy.max_floor:
+        value, reason = policy.max_floor, reason + "; raised to conntrack_max_floor"
+    if value > policy.max_ceiling:
+        value, reason = policy.max_ceiling, reason + "; held at conntrack_max_ceiling"
+    if host.memory and value > affordable:
+        value = affordable
+        reason += "; held at what {0:g} percent of memory hold".format(policy.memory_percent)
+    result = _raise_only(host, Sized(value, reason))
+    return _with_the_peak(host, result)
+
+
+def _memory_candidate(host: _Host, affordable: int) -> Sized:
+    if not host.memory:
+        return Sized(0, "memory not known")
+    value = _power_of_two_below(affordable)
+    return Sized(
+        value,
+        "{0:g} percent of {1} at {2:g} B an entry = {3}, rounded down to 2^{4}".format(
+            host.policy.memory_percent, size(host.memory), _bytes_an_entry(host), affordable, value.bit_length() - 1
+        ),
+    )
+
+
+def _raise_only(host: _Host, sized: Sized) -> Sized:
+    if host.policy.shrink or not host.max or host.max <= (sized.value or 0):
+        return sized
+    warnings: Tuple[str, ...] = ()
+    takes = host.max * _bytes_an_entry(host)
+    if host.memory and takes > _share(host):
+        warnings = (
+            "limit: {0}, already in force, takes {1} when full, {2:.1f} percent of memory; "
+            "conntrack_shrink=true would lower it to {3}".format(
+                host.max, size(takes), 100.0 * takes / host.memory, sized.value
+            ),
+        )
+    return Sized(host.max, "already in force, and {0} would lower it ({1})".format(sized.value, sized.reason), warnings)
+
+
+def _with_the_peak(host: _Host, sized: Sized) -> Sized:
+    """What bounds have cut away must not be what was asked to be served."""
+    value, expected = sized.value or 0, host.policy.expected_connections
+    if expected is None or value >= expected * host.policy.headroom:
+        return sized
+    room = "raise conntrack_memory_percent or conntrack_max_ceiling, or name conntrack_max"
+    if value < expected:
+        refusal = "conntrack_expected_connections: {0} do not fit into a limit of {1}; {2}".format(expected, value, room)
+        return sized._replace(refusals=sized.refusals + (refusal,))
+    warning = (
+        "conntrack_expected_connections: a limit of {0} is {1:.2f} times the {2} expected, below conntrack_headroom "
+        "{3:g}; {4}".format(value, value / expected, expected, host.policy.headroom, room)
+    )
+    return sized._replace(warnings=sized.warnings + (warning,))
+
+
+def _bytes_an_entry(host: _Host) -> float:
+    """An entry and its share of the buckets."""
+    return host.entry + host.pointer / host.policy.entries_per_bucket
+
+
+def _share(host: _Host) -> float:
+    return host.memory * host.policy.memory_percent / 100.0
+
+
+def _affordable(host: _Host) -> int:
+    """Entries that the memory share holds, in whole pages of buckets so that rounding adds nothing to them."""
+    if host.policy.hashsize is not None:
+        buckets = host.rounded(host.policy.hashsize) * host.pointer
+        return max(int((_share(host) - buckets) // host.entry), 0)
+    step = host.page // host.pointer * host.policy.entries_per_bucket
+    entries = int(_share(host) // _bytes_an_entry(host))
+    return entries // step * step or entries
+
+
+def _power_of_two_below(number: float) -> int:
+    return 1 << (int(number).bit_length() - 1) if number >= 1 else 0
+
+
+def _power_of_two_above(number: float) -> int:
+    return 1 << (max(int(math.ceil(number)), 1) - 1).bit_length()
+
+
+# The buckets.
+
+
+def _buckets(host: _Host, limit: Optional[int]) -> Sized:
+    policy = host.policy
+    if host.is_tied("buckets") and policy.apply:
+        if policy.hashsize is not None and host.rounded(policy.hashsize) != host.buckets:
+            refusal = "conntrack_hashsize: {0} asked for, {1} found, and {2}; run this role on the host".format(
+                policy.hashsize, host.buckets, host.why_tied()
+            )
+            return Sized(host.buckets, "left as it is", (), (refusal,))
+        return Sized(host.buckets, "left as it is: " + host.why_tied())
+    if policy.hashsize is not None:
+        return _asked_buckets(host, limit)
+    if limit is None:
+        return Sized(host.buckets, "left as it is")
+    per_bucket = policy.entries_per_bucket
+    value = host.rounded(-(-limit // per_bucket))
+    reason = "{0} entries at {1} a bucket".format(limit, per_bucket)
+    if value != -(-limit // per_bucket):
+        reason += ", rounded up to whole pages of {0} buckets".format(host.page // host.pointer)
+    if host.buckets and host.buckets > value and not policy.shrink:
+        return Sized(host.buckets, "already in force, and {0} would lower it ({1})".format(value, reason))
+    return Sized(value, reason)
+
+
+def _asked_buckets(host: _Host, limit: Optional[int]) -> Sized:
+    policy = host.policy
+    wanted = policy.hashsize or 0
+    value = host.rounded(wanted)
+    reason = "conntrack_hashsize" + ("" if value == wanted else ", rounded up to whole pages of pointers")
+    refusals: Tuple[str, ...] = ()
+    if host.memory and value * host.pointer > _share(host):
+        refusals += (
+            "conntrack_hashsize: {0} buckets take {1}, more than the {2:g} percent of {3} of conntrack_memory_percent; "
+            "name at most {4}".format(
+                wanted, size(value * host.pointer), policy.memory_percent, size(host.memory), int(_share(host)) // host.pointer
+            ),
+        )
+    if host.buckets and value < host.buckets and not policy.shrink:
+        refusals += (
+            "conntrack_hashsize: {0} would lower the {1} buckets in force; name at least that, leave it unset, "
+            "or set conntrack_shrink=true".format(wanted, host.buckets),
+        )
+    if limit and limit > kernel.ENTRIES_PER_BUCKET_AT_LOAD * value:
+        refusals += (
+            "conntrack_hashsize: {0} makes the limit {1} after a load of the module, below the {2} planned; "
+            "name at least {3}".format(
+                wanted, kernel.ENTRIES_PER_BUCKET_AT_LOAD * value, limit, -(-limit // kernel.ENTRIES_PER_BUCKET_AT_LOAD)
+            ),
+        )
+    return Sized(value, reason, (), refusals)
+
+
+# The timeouts.
+
+
+def _timeouts(host: _Host) -> Tuple[Dict[str, int], Dict[str, str], List[str], List[str]]:
+    policy = host.policy
+    wanted = timeouts_of(policy)
+    choices = PROFILES[policy.timeout_profile].choices
+    warnings: List[str] = []
+    refusals: List[str] = []
+    if host.is_live:
+        missing = sorted(name for name in policy.timeouts if name not in host.timeouts)
+        if missing:
+            warnings.append("conntrack_timeouts: this kernel has no {0}; not written".format(", ".join(missing)))
+        wanted = {name: wanted[name] for name in wanted if name in host.timeouts}
+    reasons = {}
+    for name in wanted:
+        reasons[name] = "conntrack_timeouts" if name in policy.timeouts else choices[name].reason
+    if host.facts["kernel"]["nat"] or policy.timeout_profile == "gateway":
+        _apply_floors(policy, wanted, reasons, warnings, refusals)
+    if host.is_tied("timeouts") and policy.apply:
+        for name in sorted(wanted):
+            if name in policy.timeouts and wanted[name] != host.timeouts[name]:
+                refusals.append(
+                    "conntrack_timeouts: {0}: {1} asked for, {2} found, and {3}".format(
+                        name, wanted[name], host.timeouts[name], host.why_tied()
+                    )
+                )
+        wanted = {name: host.timeouts[name] for name in wanted}
+    return wanted, reasons, warnings, refusals
+
+
+def _apply_floors(
+    policy: Policy, wanted: Dict[str, int], reasons: Dict[str, str], warnings: List[str], refusals: List[str]
+) -> None:
+    low = below_floors(wanted)
+    if policy.rfc_floors == "warn" and low:
+        warnings.append(
+            "addresses are translated here, and these timeouts are below what the RFCs ask of a NAT: {0}; "
+            "use conntrack_timeout_profile=gateway, conntrack_rfc_floors=enforce, or =ignore".format(
+                ", ".join("{0} {1} (at least {2}, {3})".format(name, wanted[name], *RFC_FLOORS[name]) for name in low)
+            )
+        )
+    if policy.rfc_floors == "enforce":
+        for name in low:
+            if name in policy.timeouts:
+                refusals.append("conntrack_timeouts: {0}: {1}: {2}".format(name, wanted[name], floor_conflict(name)))
+            else:
+                wanted[name] = RFC_FLOORS[name].seconds
+                reasons[name] = RFC_FLOORS[name].source + ", as addresses are translated here"
+
+
+# What is written.
+
+
+def _sysctl(host: _Host, limit: Optional[int], buckets: Optional[int], timeouts: Dict[str, int]) -> Dict[str, int]:
+    """Buckets first, where modprobe.d cannot say them: a limit is never in force with too few."""
+    keys: Dict[str, int] = {}
+    if host.facts["state"] == "builtin" and buckets:
+        keys[host.names.prefix + "buckets"] = buckets
+    if limit:
+        keys[host.names.prefix + "max"] = limit
+    for name in sorted(timeouts):
+        keys[host.names.prefix + kernel.timeout_key(name)] = timeouts[name]
+    return keys
+
+
+def _files(host: _Host) -> List[str]:
+    policy = host.policy
+    if host.is_tied("max") and policy.apply:
+        return []
+    if host.facts["state"] == "builtin" and policy.apply:
+        return [SYSCTL]
+    udev = [UDEV] if host.systemd_sysctl else []
+    return [SYSCTL, MODPROBE, MODULES_LOAD] + udev
+
+
+# What differs.
+
+
+def _with_drift(plan: Plan, host: _Host, contents: Optional[Mapping[str, str]]) -> Plan:
+    drift = list(_live_drift(plan, host)) if host.policy.apply and host.is_live else []
+    refusals = list(plan.refusals)
+    if contents is not None:
+        drift += _file_drift(host, contents)
+        refusals += modprobe.problems(MODPROBE, contents.get(MODPROBE, ""))
+    if host.policy.firewall and not host.is_tied("max"):
+        drift += _service_drift(host)
+    if drift and not host.facts["kernel"]["root"]:
+        refusals.append("root is needed to change this host; run with --become")
+    return plan._replace(drift=drift, refusals=refusals, converged=not (drift or refusals))
+
+
+def _live_drift(plan: Plan, host: _Host) -> List[Drift]:
+    pairs = [
+        ("hashsize", host.buckets, plan.buckets),
+        (host.names.prefix + "max", host.max, plan.max),
+    ]
+    for name in sorted(plan.timeouts):
+        pairs.append((host.names.prefix + kernel.timeout_key(name), host.timeouts.get(name), plan.timeouts[name]))
+    return [_drift("live", name, found, wanted) for name, found, wanted in pairs if found != wanted]
+
+
+def _file_drift(host: _Host, contents: Mapping[str, str]) -> List[Drift]:
+    there = host.facts.get("files") or {}
+    drift = []
+    for path, text in contents.items():
+        wanted = {
+            "sha256": hashlib.sha256(text.encode("utf-8")).hexdigest(),
+            "mode": MODE,
+            "owner": OWNER,
+            "group": GROUP,
+        }
+        found = {name: value for name, value in (there.get(path) or {}).items() if name in wanted}
+        if found != wanted:
+            differs = ", ".join(name for name in wanted if found.get(name) != wanted[name])
+            said = "{0}: {1}".format(path, differs + " not as planned" if found else "not there")
+            drift.append(Drift("file", path, found or None, wanted, said))
+    return drift
+
+
+def _drift(kind: str, name: str, found: Any, wanted: Any) -> Drift:
+    return Drift(kind, name, found, wanted, "{0}: {1} found, {2} planned".format(name, found, wanted))
+
+
+def _service_drift(host: _Host) -> List[Drift]:
+    """firewalld before 1.0 has no such setting, and unloads always: what is persisted survives that too."""
+    drift = []
+    firewalld = host.services.get("firewalld") or {}
+    cleans = firewalld.get("cleanup_modules_on_exit")
+    if cleans is not None and cleans.lower() not in ("no", "false"):
+        drift.append(_drift("service", FIREWALLD, "CleanupModulesOnExit=" + cleans, "CleanupModulesOnExit=no"))
+    iptables = host.services.get("iptables") or {}
+    unloads = iptables.get("modules_unload")
+    if unloads is not None and unloads.lower() != "no":
+        drift.append(
+            _drift("service", IPTABLES, "IPTABLES_MODULES_UNLOAD=" + unloads, 'IPTABLES_MODULES_UNLOAD="no"')
+        )
+    return drift
+
+
+def size(count: float) -> str:
+    """Bytes for people: 512 B, 25.0 MiB, 1.5 GiB."""
+    for unit in ("B", "KiB", "MiB"):
+        if count < 1024:
+            return "{0:.0f} {1}".format(count, unit) if unit == "B" else "{0:.1f} {1}".format(count, unit)
+        count /= 1024.0
+    return "{0:.1f} GiB".format(count)

@@ -1,0 +1,92 @@
+# Copyright: headroom.netfilter maintainers
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Tables for people: what was, what is, what is planned. Lines of plain text, in columns. Pure."""
+
+from typing import Any, Dict, List, Mapping, NamedTuple, Optional, Tuple
+
+from .plan import size
+from .profiles import PROFILES
+from .values import Facts
+
+
+class Values(NamedTuple):
+    """What a table compares."""
+
+    max: Optional[int]
+    buckets: Optional[int]
+    full_bytes: Optional[int]
+    timeouts: Mapping[str, int]
+
+
+class Host(NamedTuple):
+    """One host's part of a report."""
+
+    name: str
+    before: Values
+    after: Values
+    reasons: Mapping[str, str] = {}
+    notes: Tuple[str, ...] = ()
+
+
+# The order in which a profile names them is the order in which people look for them.
+_TIMEOUTS = tuple(PROFILES["kernel"].choices)
+
+
+def of_facts(facts: Facts) -> Values:
+    table = facts.get("table") or {}
+    return Values(table.get("max"), table.get("buckets"), table.get("full_bytes"), facts.get("timeouts") or {})
+
+
+def of_plan(plan: Mapping[str, Any]) -> Values:
+    return Values(plan["max"], plan["buckets"], plan["full_bytes"], plan["timeouts"])
+
+
+def fleet(hosts: List[Host], columns: Tuple[str, str] = ("before", "after")) -> List[str]:
+    """A table per host; hosts whose tables say the same share one, so that a fleet fits on a screen."""
+    tables: Dict[Tuple[str, ...], List[str]] = {}
+    for host in hosts:
+        tables.setdefault(tuple(_body(host, columns)), []).append(host.name)
+    lines: List[str] = []
+    for body, names in tables.items():
+        several = "" if len(names) == 1 else " ({0} hosts)".format(len(names))
+        lines += [", ".join(names) + several] + list(body) + [""]
+    return lines[:-1]
+
+
+def _body(host: Host, columns: Tuple[str, str]) -> List[str]:
+    rows = [("", columns[0], columns[1], "")]
+    rows.append(_row("limit (entries)", host.before.max, host.after.max, host.reasons.get("max")))
+    rows.append(_row("buckets", host.before.buckets, host.after.buckets, host.reasons.get("buckets")))
+    rows.append(_row("memory at full", _size(host.before.full_bytes), _size(host.after.full_bytes), None))
+    for name in _TIMEOUTS + _others_that_move(host):
+        if name in host.before.timeouts or name in host.after.timeouts:
+            rows.append(_row(name + " (s)", host.before.timeouts.get(name), host.after.timeouts.get(name), None))
+    first = max(len(row[0]) for row in rows)
+    second, third = (max(len(row[column]) for row in rows) for column in (1, 2))
+    lines = [
+        "{0:{3}}  {1:>{4}}  {2:>{5}}".format(row[0], row[1], row[2], first, second, third)
+        + ("  " + row[3] if row[3] else "")
+        for row in rows
+    ]
+    return [line.rstrip() for line in lines] + list(host.notes)
+
+
+def _others_that_move(host: Host) -> Tuple[str, ...]:
+    was, after = host.before.timeouts, host.after.timeouts
+    return tuple(name for name in sorted(after) if name not in _TIMEOUTS and after[name] != was.get(name))
+
+
+def _row(label: str, before: Any, after: Any, reason: Optional[str]) -> Tuple[str, str, str, str]:
+    """A value that stays is shown once more, and one that moves with an arrow, which the eye finds."""
+    moved = before != after
+    note = ("<- " + (reason or "")).rstrip() if moved else ""
+    return label, _said(before), _said(after), note
+
+
+def _said(value: Any) -> str:
+    return "-" if value is None else str(value)
+
+
+def _size(count: Optional[int]) -> Optional[str]:
+    return None if count is None else size(count)

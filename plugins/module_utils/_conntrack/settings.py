@@ -1,0 +1,188 @@
+# Copyright: headroom.netfilter maintainers
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Make the live kernel as asked: all or nothing, never through an unsafe state, and read back."""
+
+from typing import Any, Dict, List, Mapping, NamedTuple, Optional, Tuple
+
+from . import kernel, policy
+from .facts import buckets_path, gather
+from .host import Host
+from .values import Facts
+
+
+class Wanted(NamedTuple):
+    """What is asked for; None and missing names are left alone."""
+
+    max: Optional[int] = None
+    buckets: Optional[int] = None
+    timeouts: Dict[str, int] = {}
+    shrink: bool = False
+
+
+class Setting(NamedTuple):
+    """One live value: its name, the file to write it through, what it is and what it is to be."""
+
+    name: str
+    path: Optional[str]
+    found: Optional[int]
+    wanted: int
+    rank: int  # of those that rise; the others go afterwards, the other way round
+
+
+class SettingsError(Exception):
+    """Refused or failed; the text says what was expected, what was found, and what to do."""
+
+
+class Outcome(NamedTuple):
+    changed: bool
+    before: Dict[str, Optional[int]]
+    after: Dict[str, Optional[int]]
+
+
+_BUCKETS, _LIMIT, _TIMEOUT = 0, 1, 2
+
+_READERS: Dict[str, policy.Reader] = {
+    "max": policy.whole(1, kernel.LARGEST_LIMIT, "entries"),
+    "buckets": policy.whole(1, kernel.LARGEST_HASHSIZE, "buckets"),
+    "timeouts": policy.timeouts,
+    "shrink": bool,
+}
+
+
+def read(options: Mapping[str, Any]) -> Wanted:
+    """The options of the module conntrack_settings. Raises SettingsError for what would not do."""
+    found = {}
+    for name, value in options.items():
+        try:
+            found[name] = None if value is None else _READERS[name](value)
+        except policy.Wrong as wrong:
+            raise SettingsError("{0}: {1!r} will not do: {2}".format(name, value, wrong)) from None
+    return Wanted(**found)
+
+
+def apply(host: Host, wanted: Wanted, check: bool = False) -> Outcome:
+    """Bring the host's live values to ``wanted``; with ``check``, all of it but the writing.
+
+    Values not asked for are neither written nor returned. Raises SettingsError, after which every value is
+    what it was before.
+    """
+    facts = gather(host, ["table"])
+    settings = _settings(host, facts, wanted)
+    changes = in_safe_order([setting for setting in settings if setting.found != setting.wanted])
+    _refuse_unsafe(facts, wanted, changes)
+    _refuse_unwritable(facts, changes)
+    if not check:
+        _write(host, changes)
+    before = {setting.name: setting.found for setting in settings}
+    return Outcome(bool(changes), before, dict(before, **{change.name: change.wanted for change in changes}))
+
+
+def _settings(host: Host, facts: Facts, wanted: Wanted) -> List[Setting]:
+    """Everything asked for, the buckets as this kernel will round them."""
+    names = kernel.FLAVOURS[facts["flavour"]]
+    found = facts["table"]
+    settings = []
+    if wanted.buckets is not None:
+        pointer, page = facts["kernel"]["pointer_bytes"], facts["kernel"]["page_size"]
+        rounded = kernel.rounded_buckets(wanted.buckets, page, pointer)
+        settings.append(Setting("hashsize", buckets_path(host, names), found["buckets"], rounded, _BUCKETS))
+    if wanted.max is not None:
+        key = names.prefix + "max"
+        settings.append(Setting(key, kernel.sysctl_path(key), found["max"], wanted.max, _LIMIT))
+    for name in sorted(wanted.timeouts):
+        key = names.prefix + kernel.timeout_key(name)
+        seconds = facts["timeouts"].get(name)
+        settings.append(Setting(key, kernel.sysctl_path(key), seconds, wanted.timeouts[name], _TIMEOUT))
+    return settings
+
+
+def in_safe_order(changes: List[Setting]) -> List[Setting]:
+    """Growing: buckets, then the limit, so that chains stay short. Shrinking: the limit, then the buckets.
+
+    Timeouts come between: a limit falls only after they have.
+    """
+
+    def rank(change: Setting) -> Tuple[int, int]:
+        if change.rank == _TIMEOUT:
+            return (1, 0)
+        if change.found is None or change.wanted > change.found:
+            return (0, change.rank)
+        return (2, -change.rank)
+
+    return sorted(changes, key=rank)
+
+
+def _refuse_unsafe(facts: Facts, wanted: Wanted, changes: List[Setting]) -> None:
+    for change in changes:
+        if change.rank == _TIMEOUT or change.found is None or change.wanted > change.found:
+            continue
+        count = facts["table"]["count"] or 0
+        if change.rank == _LIMIT and change.wanted < count:
+            raise SettingsError(
+                "{0}: {1} asked for, but {2} flows are in use and the kernel would drop new ones; "
+                "name at least {2}, or shorten timeouts first".format(change.name, change.wanted, count)
+            )
+        if not wanted.shrink:
+            raise SettingsError(
+                "{0}: {1} asked for, but {2} is in force; name at least that, or set shrink=true".format(
+                    change.name, change.wanted, change.found
+                )
+            )
+
+
+def _refuse_unwritable(facts: Facts, changes: List[Setting]) -> None:
+    """One sentence for all that is not so already and cannot be made so."""
+    writable = facts["kernel"]["writable"]
+    what = {_BUCKETS: "buckets", _LIMIT: "max", _TIMEOUT: "timeouts"}
+    stuck = [change for change in changes if change.found is None or not writable[what[change.rank]]]
+    if stuck:
+        listed = ", ".join("{0} ({1} found, {2} asked for)".format(c.name, c.found, c.wanted) for c in stuck)
+        raise SettingsError("cannot be written here: {0}: {1}".format(listed, _why(facts, stuck)))
+
+
+def _why(facts: Facts, stuck: List[Setting]) -> str:
+    said = facts["kernel"]
+    if facts["state"] in ("loadable", "absent"):
+        return "{0} is not loaded; load it first, or only persist".format(facts["flavour"])
+    if not said["root"]:
+        return "root is needed; run with become"
+    if not said["init_netns"] and any(change.rank != _TIMEOUT for change in stuck):
+        return "this is not the first network namespace, to which the limit and the buckets belong; run on the host"
+    if any(change.found is None for change in stuck):
+        return "this kernel has no such setting"
+    return "/proc/sys or /sys is read-only here{0}; run on the host".format(
+        ", in a container of kind " + said["container"] if said["container"] else ""
+    )
+
+
+def _write(host: Host, changes: List[Setting]) -> None:
+    """Write each and read it back; on the first that does not hold, put back those before it."""
+    done: List[Setting] = []
+    for change in changes:
+        done.append(change)
+        wrong = _set(host, change, change.wanted)
+        if wrong:
+            undone = [_set(host, one, one.found) for one in reversed(done)]
+            raise SettingsError(
+                "{0}: {1} asked for, {2}; {3}".format(
+                    change.name,
+                    change.wanted,
+                    wrong,
+                    "what was written before it could not all be put back: " + "; ".join(filter(None, undone))
+                    if any(undone)
+                    else "every value is again what it was",
+                )
+            )
+
+
+def _set(host: Host, setting: Setting, value: Optional[int]) -> str:
+    """Write a value and read it back; what went wrong, or nothing."""
+    path = setting.path or ""
+    try:
+        host.write(path, "{0}\n".format(value))
+    except OSError as error:
+        return "writing {0} failed: {1}".format(path, error.strerror)
+    # The parameter is read back even where the sysctl was written: it was right on every kernel.
+    found: Any = host.read(path)
+    return "" if str(found).strip() == str(value) else "{0} reads {1!r} after it was written".format(path, found)

@@ -1,0 +1,252 @@
+#!/usr/bin/python
+# Copyright: headroom.netfilter maintainers
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+DOCUMENTATION = r"""
+module: conntrack_facts
+short_description: Facts about a host's connection tracking
+version_added: 0.1.0
+author: headroom.netfilter maintainers (@headroom)
+description:
+  - Reads what the kernel's connection tracking table is and does on a host, and what is persisted for it.
+  - Reads files of C(/proc), C(/sys), C(/etc), C(/run) and C(/usr/lib) only; runs no command, loads no module and changes nothing.
+  - Works with nf_conntrack and the older ip_conntrack, loaded, built in, loadable or absent, on hosts and in containers.
+  - Without root it returns what it can read and lists the rest in RV(ansible_facts.conntrack.unreadable).
+options:
+  gather_subset:
+    description:
+      - What to read besides state, flavour, kernel, memory and cpus, which are always returned.
+      - V(table) adds the table with its timeouts and counters. V(persistence) adds services and files.
+      - V(all) is everything, V(min) nothing more. A V(!) before a name leaves it out.
+    type: list
+    elements: str
+    default: [all]
+extends_documentation_fragment:
+  - ansible.builtin.action_common_attributes
+  - ansible.builtin.action_common_attributes.facts
+attributes:
+  check_mode:
+    support: full
+    details: Reads the same in check mode.
+  diff_mode:
+    support: none
+    details: Changes nothing.
+  facts:
+    support: full
+  platform:
+    support: full
+    platforms: linux
+notes:
+  - Python 3.6 or later is needed on the host.
+seealso:
+  - module: headroom.netfilter.conntrack_settings
+  - plugin: headroom.netfilter.conntrack_plan
+    plugin_type: filter
+"""
+
+EXAMPLES = r"""
+- name: Read the connection tracking facts
+  headroom.netfilter.conntrack_facts:
+
+- name: Say how full the table is
+  ansible.builtin.debug:
+    msg: "{{ ansible_facts.conntrack.table.count }} of {{ ansible_facts.conntrack.table.max }} entries"
+
+- name: Read the table alone
+  headroom.netfilter.conntrack_facts:
+    gather_subset: [table]
+"""
+
+RETURN = r"""
+ansible_facts:
+  description: Facts to add to ansible_facts.
+  returned: always
+  type: dict
+  contains:
+    conntrack:
+      description: Facts about connection tracking.
+      returned: always
+      type: dict
+      contains:
+        state:
+          description: V(loaded) as a module, V(builtin), V(loadable) (a module that is not loaded), or V(absent).
+          type: str
+          returned: always
+          sample: loaded
+        flavour:
+          description: The names this kernel goes by, V(nf_conntrack) or V(ip_conntrack) (before 2.6.22).
+          type: str
+          returned: always
+          sample: nf_conntrack
+        kernel:
+          description: What decides how the kernel sizes and rounds, and what can be written from here.
+          type: dict
+          returned: always
+          contains:
+            release:
+              description: The kernel's release.
+              type: str
+              returned: always
+              sample: 6.1.0-37-cloud-amd64
+            page_size:
+              description: Bytes in a page of memory.
+              type: int
+              returned: always
+              sample: 4096
+            pointer_bytes:
+              description: Bytes in a pointer of the kernel.
+              type: int
+              returned: always
+              sample: 8
+            init_netns:
+              description: Whether this is the first network namespace, the only one that may write the limit and the buckets.
+              type: bool
+              returned: always
+            container:
+              description: The kind of container, V(none) on a host.
+              type: str
+              returned: always
+              sample: docker
+            python:
+              description: Version of the Python that runs the module.
+              type: str
+              returned: always
+              sample: 3.11.2
+            root:
+              description: Whether the module runs as root.
+              type: bool
+              returned: always
+            nat:
+              description:
+                - Whether the host forwards and translates addresses.
+                - On kernels with NAT built in, nftables rules that translate are not seen.
+              type: bool
+              returned: always
+            writable:
+              description: Whether C(max), C(buckets) and C(timeouts) can be written live from here.
+              type: dict
+              returned: always
+              sample: {max: true, buckets: true, timeouts: true}
+        memory:
+          description: Bytes of memory, C(total_bytes) and C(available_bytes).
+          type: dict
+          returned: always
+          sample: {total_bytes: 2062680064, available_bytes: 1753997312}
+        cpus:
+          description: Processors online.
+          type: int
+          returned: always
+          sample: 2
+        table:
+          description: The table. Values that this host does not have or does not show are V(none).
+          type: dict
+          returned: with subset C(table)
+          contains:
+            count:
+              description: Entries in use, of this network namespace.
+              type: int
+              returned: always
+              sample: 1811
+            max:
+              description: The limit, entries. Before kernel 6.19, 0 is no limit.
+              type: int
+              returned: always
+              sample: 65536
+            buckets:
+              description: Buckets of the hash table.
+              type: int
+              returned: always
+              sample: 65536
+            usage:
+              description: Share of the limit in use, 0 to 1.
+              type: float
+              returned: always
+              sample: 0.0276
+            chain:
+              description: Average length of a bucket's chain, 2 x count / buckets; each entry stands in two chains.
+              type: float
+              returned: always
+              sample: 0.0553
+            entry_bytes:
+              description: Bytes to reckon for an entry, its slab object and a block of extensions (128).
+              type: int
+              returned: always
+              sample: 384
+            full_bytes:
+              description: Bytes that the table takes with as many entries as its limit.
+              type: int
+              returned: always
+              sample: 25690112
+        timeouts:
+          description:
+            - Seconds by name, each timeout that this kernel has.
+            - A name is that of the sysctl without its prefix and C(_timeout), as tcp_established or udp_stream.
+          type: dict
+          returned: with subset C(table)
+          sample: {tcp_established: 432000, udp: 30, udp_stream: 120}
+        counters:
+          description:
+            - The columns of C(/proc/net/stat/nf_conntrack), summed over the processors, by the names this kernel has.
+            - RV(ansible_facts.conntrack.counters.chain_too_long) is the column chainlength or chaintoolong (5.15 and later).
+          type: dict
+          returned: with subset C(table)
+          sample: {found: 12, insert_failed: 0, drop: 0, early_drop: 0, chain_too_long: 0}
+          contains:
+            chain_too_long:
+              description: Entries refused because their bucket's chain was too long.
+              type: int
+              returned: on kernels 5.15 and later
+        services:
+          description:
+            - Firewall services by name (firewalld, iptables, nftables, ufw), V(none) where one is not installed.
+            - C(systemd_sysctl) is the path of systemd's helper that applies sysctl.d, V(none) without systemd.
+          type: dict
+          returned: with subset C(persistence)
+          sample:
+            firewalld: {version: 1.3.3, active: true, cleanup_modules_on_exit: "no"}
+            iptables: null
+            nftables: {active: false}
+            ufw: null
+            systemd_sysctl: /usr/lib/systemd/systemd-sysctl
+        files:
+          description:
+            - The files that the role manages and that are there, by path.
+            - C(ours) is whether the file says that this collection wrote it.
+          type: dict
+          returned: with subset C(persistence)
+          sample:
+            /etc/modprobe.d/nf_conntrack.conf:
+              sha256: 1a8d5d8e2f2b2c5c3bb1c7b8d1b4a6b0d3a6d9a0c4f3c6b1e9b4f7a2d5c8e1f4
+              mode: "0644"
+              owner: root
+              group: root
+              ours: true
+        unreadable:
+          description: Paths that are there and could not be read.
+          type: list
+          elements: str
+          returned: always
+          sample: [/sys/module/nf_conntrack/parameters/hashsize]
+"""
+
+from ansible.module_utils.basic import AnsibleModule
+
+from ansible_collections.headroom.netfilter.plugins.module_utils._conntrack.facts import SubsetError, gather
+from ansible_collections.headroom.netfilter.plugins.module_utils._conntrack.host import Host
+
+
+def main():
+    module = AnsibleModule(
+        argument_spec={"gather_subset": {"type": "list", "elements": "str", "default": ["all"]}},
+        supports_check_mode=True,
+    )
+    try:
+        facts = gather(Host(), module.params["gather_subset"])
+    except SubsetError as error:
+        module.fail_json(msg=str(error))
+    module.exit_json(changed=False, ansible_facts={"conntrack": facts})
+
+
+if __name__ == "__main__":
+    main()
