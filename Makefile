@@ -1,0 +1,36 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+# Copyright: headroom.netfilter maintainers
+#
+## make tune     size, persist, apply and verify conntrack on the hosts of INVENTORY
+## make audit    show the same table and what tune would change; changes nothing
+## make test     every check that can run here; STEPS="ruff mypy" runs only those
+## make bench    measure a run of tune against other ways to do it
+##
+## INVENTORY=hosts.ini      the hosts: an inventory file, or localhost (the default: this machine, no SSH)
+## EXTRA='-e conntrack_max=300000 --check --diff'      more options for ansible-playbook
+## PYTHON=/path/to/python3  the Python for the virtual environments (by default the first of 3.11 or later)
+
+INVENTORY ?= localhost
+EXTRA ?=
+STEPS ?=
+export PYTHON
+
+.PHONY: help tune audit test bench
+
+help:
+	@sed -n 's/^## \{0,1\}//p' Makefile
+
+tune:
+	@tools/play tune '$(INVENTORY)' $(EXTRA)
+
+audit:
+	@tools/play audit '$(INVENTORY)' $(EXTRA)
+
+test:
+	@tools/venv .venv-test requirements-test.txt
+	@.venv-test/bin/python tests/run.py $(STEPS)
+
+bench:
+	@tools/venv .venv requirements.txt
+	@tools/collection
+	@.venv/bin/python tests/bench/run.py $(EXTRA)
