@@ -15,7 +15,7 @@ description:
     P(headroom.netfilter.conntrack_plan#filter) does, without any facts, so that a play can stop before it touches a host.
 options:
   _input:
-    description: The variables of each host, for instance C(ansible_play_hosts | map('extract', hostvars\)).
+    description: The variables of each host, as the example hands them in.
     type: list
     elements: dict
     required: true

@@ -16,7 +16,7 @@ description:
 options:
   _input:
     description:
-      - The variables of each host after the role has run, for instance C(ansible_play_hosts | map('extract', hostvars\)).
+      - The variables of each host after the role has run, as the example hands them in.
       - Hosts on which the role did not get as far as its facts are left out.
     type: list
     elements: dict
@@ -49,7 +49,9 @@ from typing import Any, Iterable, Mapping
 from ansible_collections.headroom.netfilter.plugins.module_utils._conntrack import report
 
 # What the role's tasks leave behind: registered results, and the plan where there was drift.
-BEFORE, AFTER, PLAN = "__conntrack_before", "__conntrack_after", "__conntrack_planned"
+BEFORE = "__conntrack_before"
+AFTER = "__conntrack_after"
+PLAN = "__conntrack_planned"
 
 
 def conntrack_table(hosts: Iterable[Mapping[str, Any]], planned: bool = False) -> list[str]:

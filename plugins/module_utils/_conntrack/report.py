@@ -55,7 +55,7 @@ def fleet(hosts: List[Host], columns: Tuple[str, str] = ("before", "after")) -> 
 
 
 def _body(host: Host, columns: Tuple[str, str]) -> List[str]:
-    rows = [("", columns[0], columns[1], "")]
+    rows = [("setting", columns[0], columns[1], "")]
     rows.append(_row("limit (entries)", host.before.max, host.after.max, host.reasons.get("max")))
     rows.append(_row("buckets", host.before.buckets, host.after.buckets, host.reasons.get("buckets")))
     rows.append(_row("memory at full", _size(host.before.full_bytes), _size(host.after.full_bytes), None))
