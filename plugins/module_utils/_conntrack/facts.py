@@ -26,7 +26,7 @@ def gather(host: Host, subsets: Iterable[str]) -> Facts:
         "flavour": flavour,
         "kernel": _kernel(host, names),
         "memory": _memory(host),
-        "cpus": table.cpus(host.read("/sys/devices/system/cpu/online")),
+        "cpus": _cpus(host),
     }
     for name in SUBSETS:
         if name in chosen:
@@ -39,7 +39,7 @@ def chosen_subsets(subsets: Iterable[str]) -> FrozenSet[str]:
     """The names after all, min, and ! are applied, as ansible.builtin.setup has them."""
     asked = list(subsets)
     for subset in asked:
-        if subset.lstrip("!") not in set(SUBSETS) | {"all", "min"}:
+        if (subset[1:] if subset.startswith("!") else subset) not in set(SUBSETS) | {"all", "min"}:
             raise SubsetError(
                 "gather_subset: {0} is not known; use all, min, {1}, or one of them after !".format(
                     subset, ", ".join(sorted(SUBSETS))
@@ -47,9 +47,10 @@ def chosen_subsets(subsets: Iterable[str]) -> FrozenSet[str]:
             )
     wanted = {subset for subset in asked if not subset.startswith("!")}
     barred = {subset[1:] for subset in asked if subset.startswith("!")}
-    if "all" in wanted or (not wanted and "all" not in barred):
-        wanted |= set(SUBSETS)
-    return frozenset(set(SUBSETS) & wanted - barred)
+    chosen = set(SUBSETS) if "all" in wanted or not wanted else set()
+    chosen -= set(SUBSETS) if "all" in barred else barred
+    # What is named outright wins over what is left out.
+    return frozenset(chosen | (wanted & set(SUBSETS)))
 
 
 def _state_and_flavour(host: Host) -> Tuple[str, str]:
@@ -127,6 +128,12 @@ def _nat(host: Host) -> bool:
     # Kernels with NAT built in tell only of the older iptables, and only to root.
     tables = (host.read("/proc/net/ip_tables_names") or "").split() if host.is_root() else []
     return forwards and ("nat" in tables or bool(loaded & {"nf_nat", "iptable_nat"}))
+
+
+def _cpus(host: Host) -> Optional[int]:
+    """The list of those online, which kernels before 2.6.26 do not have."""
+    listed = table.cpus(host.read("/sys/devices/system/cpu/online"))
+    return listed or (host.read("/proc/cpuinfo") or "").count("processor\t:") or None
 
 
 def _memory(host: Host) -> Dict[str, Optional[int]]:

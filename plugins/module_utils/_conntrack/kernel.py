@@ -19,6 +19,9 @@ LARGEST_HASHSIZE = LARGEST_LIMIT // ENTRIES_PER_BUCKET_AT_LOAD
 # Seconds. Timeouts are kept in jiffies, an int of up to 1000 a second (proc_dointvec_jiffies).
 LONGEST_TIMEOUT = LARGEST_LIMIT // 1000
 
+# Entries. A longer chain refuses new entries without a word in the log (MIN_CHAINLEN, since 5.15).
+LONGEST_CHAIN = 50
+
 # Bytes. Where the slab's object size cannot be read: 256 (5.15 and later, 64 bit).
 OBJECT_BYTES = 256
 # Bytes. The block of extensions (NAT, helper, timestamps, labels) that entries get on first use.
@@ -100,7 +103,8 @@ def sysctl_path(key: str) -> str:
 
 def pointer_bytes(machine: str) -> int:
     """Bytes in a pointer of a kernel by its architecture, as uname -m says it."""
-    return 8 if "64" in machine or machine.startswith(("s390x", "alpha")) else 4
+    # armv8l is what a 64 bit kernel says to a 32 bit process.
+    return 8 if "64" in machine or machine in ("s390x", "alpha", "armv8l") else 4
 
 
 def rounded_buckets(buckets: int, page_size: int, pointer: int) -> int:

@@ -6,21 +6,30 @@
 import re
 from typing import Iterator, List, Tuple
 
-# What modprobe.d(5) lets a line begin with.
-_COMMANDS = ("alias", "blacklist", "config", "install", "options", "remove", "softdep", "weakdep")
+from .kernel import LARGEST_HASHSIZE
+
+# What modprobe.d(5) lets a line begin with, and how many words at least must follow.
+_COMMANDS = {"alias": 2, "blacklist": 1, "config": 0, "install": 2, "options": 2, "remove": 2, "softdep": 2, "weakdep": 2}
 _MODULE = re.compile(r"[A-Za-z0-9_-]+")
-_PARAMETER = re.compile(r"[A-Za-z0-9_.-]+(=\S*)?")
+_PARAMETER = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]*(=\S+)?")
+_ESCAPED = re.compile(r"\\(.)")
+# Decimal; to the kernel a leading 0 is octal.
+_BUCKETS = re.compile(r"[1-9][0-9]{0,9}")
 
 
 def lines(text: str) -> Iterator[Tuple[int, str]]:
-    """The lines that say something, by the number of their first line; a backslash at the end joins two."""
+    """The lines that say something, by the number of their first line.
+
+    To kmod a backslash makes the character after it plain, and joins two lines where that is the end of one.
+    """
     begun, start = "", 0
     for number, line in enumerate(text.splitlines() + [""], 1):
         start = start or number
-        if line.endswith("\\"):
+        backslashes = len(line) - len(line.rstrip("\\"))
+        if backslashes % 2:
             begun += line[:-1]
             continue
-        whole, first = (begun + line).strip(), start
+        whole, first = _ESCAPED.sub(r"\1", begun + line).strip(), start
         begun, start = "", 0
         if whole and not whole.startswith("#"):
             yield first, whole
@@ -34,26 +43,28 @@ def problems(path: str, text: str) -> List[str]:
     """
     found = []
     for number, line in lines(text):
-        words = line.split()
+        command, *words = line.split()
         wrong = ""
-        if words[0] not in _COMMANDS:
-            wrong = "{0!r} is no command of modprobe.d; expected one of {1}".format(words[0], ", ".join(_COMMANDS))
-        elif len(words) < 2 or not _MODULE.fullmatch(words[1]) and words[0] != "alias":
-            wrong = "{0} wants the name of a module".format(words[0])
-        elif words[0] == "options":
-            wrong = _options(words[2:])
+        if command not in _COMMANDS:
+            wrong = "{0!r} is no command of modprobe.d; expected one of {1}".format(command, ", ".join(_COMMANDS))
+        elif len(words) < _COMMANDS[command]:
+            wrong = "{0} wants at least {1} words after it".format(command, _COMMANDS[command])
+        elif command not in ("alias", "config") and not _MODULE.fullmatch(words[0]):
+            wrong = "{0!r} is no name of a module".format(words[0])
+        elif command == "options":
+            wrong = _options(words[1:])
         if wrong:
             found.append("{0}:{1}: {2}".format(path, number, wrong))
     return found
 
 
 def _options(parameters: List[str]) -> str:
-    if not parameters:
-        return "options wants at least one parameter, as in hashsize=65536"
     for parameter in parameters:
         if not _PARAMETER.fullmatch(parameter):
             return "{0!r} is no parameter; write name=value without blanks around =".format(parameter)
-        name, sep, value = parameter.partition("=")
-        if name == "hashsize" and not (sep and value.isdigit() and int(value) > 0):
-            return "{0!r}: hashsize wants a whole number of buckets, as in hashsize=65536".format(parameter)
+        name, _sep, value = parameter.partition("=")
+        if name == "hashsize" and not (_BUCKETS.fullmatch(value) and int(value) <= LARGEST_HASHSIZE):
+            return "{0!r}: hashsize wants a whole number of buckets from 1 to {1}, as in hashsize=65536".format(
+                parameter, LARGEST_HASHSIZE
+            )
     return ""

@@ -214,6 +214,8 @@ def _memory_candidate(host: _Host, affordable: int) -> Sized:
     if not host.memory:
         return Sized(0, "memory not known")
     value = _power_of_two_below(affordable)
+    if not value:
+        return Sized(0, "{0:g} percent of {1} hold no entry".format(host.policy.memory_percent, size(host.memory)))
     return Sized(
         value,
         "{0:g} percent of {1} at {2:g} B an entry = {3}, rounded down to 2^{4}".format(
@@ -268,8 +270,8 @@ def _affordable(host: _Host) -> int:
         buckets = host.rounded(host.policy.hashsize) * host.pointer
         return max(int((_share(host) - buckets) // host.entry), 0)
     step = host.page // host.pointer * host.policy.entries_per_bucket
-    entries = int(_share(host) // _bytes_an_entry(host))
-    return entries // step * step or entries
+    whole = int(_share(host) // _bytes_an_entry(host)) // step * step
+    return whole or max(int((_share(host) - host.page) // host.entry), 0)
 
 
 def _power_of_two_below(number: float) -> int:
@@ -312,11 +314,14 @@ def _asked_buckets(host: _Host, limit: Optional[int]) -> Sized:
     value = host.rounded(wanted)
     reason = "conntrack_hashsize" + ("" if value == wanted else ", rounded up to whole pages of pointers")
     refusals: Tuple[str, ...] = ()
-    if host.memory and value * host.pointer > _share(host):
+    # Half of the share, which leaves the entries theirs; or a bucket for each entry of a limit that was named.
+    room = max(int(_share(host) / 2) // host.pointer, policy.max or 0) // (host.page // host.pointer)
+    most = room * (host.page // host.pointer)
+    if host.memory and value > max(most, host.rounded(policy.max or 0)):
         refusals += (
-            "conntrack_hashsize: {0} buckets take {1}, more than the {2:g} percent of {3} of conntrack_memory_percent; "
-            "name at most {4}".format(
-                wanted, size(value * host.pointer), policy.memory_percent, size(host.memory), int(_share(host)) // host.pointer
+            "conntrack_hashsize: {0} buckets take {1}, more than half of the {2:g} percent of {3} of "
+            "conntrack_memory_percent; name at most {4}".format(
+                wanted, size(value * host.pointer), policy.memory_percent, size(host.memory), most
             ),
         )
     if host.buckets and value < host.buckets and not policy.shrink:
@@ -362,6 +367,7 @@ def _timeouts(host: _Host) -> Tuple[Dict[str, int], Dict[str, str], List[str], L
                     )
                 )
         wanted = {name: host.timeouts[name] for name in wanted}
+        reasons = dict.fromkeys(wanted, "left as it is: " + host.why_tied())
     return wanted, reasons, warnings, refusals
 
 
@@ -419,7 +425,7 @@ def _with_drift(plan: Plan, host: _Host, contents: Optional[Mapping[str, str]]) 
     if contents is not None:
         drift += _file_drift(host, contents)
         refusals += modprobe.problems(MODPROBE, contents.get(MODPROBE, ""))
-    if host.policy.firewall and not host.is_tied("max"):
+    if host.policy.firewall and not (host.is_tied("max") and host.policy.apply):
         drift += _service_drift(host)
     if drift and not host.facts["kernel"]["root"]:
         refusals.append("root is needed to change this host; run with --become")

@@ -8,9 +8,10 @@ Everything wrong is found in one go, and each finding says the variable, the val
 
 import difflib
 import math
-from typing import Any, Callable, Dict, Iterable, List, Mapping, NamedTuple, Optional, Tuple
+import re
+from typing import Any, Callable, Dict, Iterable, Iterator, List, Mapping, NamedTuple, Optional, Set, Tuple
 
-from .kernel import LARGEST_HASHSIZE, LARGEST_LIMIT, LONGEST_TIMEOUT, TIMEOUTS
+from .kernel import ENTRIES_PER_BUCKET_AT_LOAD, LARGEST_HASHSIZE, LARGEST_LIMIT, LONGEST_TIMEOUT, TIMEOUTS
 from .profiles import PROFILES, RFC_FLOORS, below_floors
 
 RFC_CHOICES = ("enforce", "warn", "ignore")
@@ -47,6 +48,9 @@ class Wrong(Exception):
     """A value that will not do; the text says what would."""
 
 
+# ASCII digits alone; longer numbers are beyond every bound here.
+_WHOLE = re.compile(r"[+-]?[0-9]{1,15}")
+
 Reader = Callable[[Any], Any]
 
 
@@ -58,6 +62,7 @@ def read(variables: Mapping[str, Any]) -> Policy:
     """
     problems: List[str] = []
     found: Dict[str, Any] = {}
+    unread: Set[str] = set()
     for field, reader in _READERS.items():
         value = variables.get("conntrack_" + field)
         if value is None or value == "":
@@ -66,9 +71,8 @@ def read(variables: Mapping[str, Any]) -> Policy:
             found[field] = reader(value)
         except Wrong as wrong:
             problems.append(_problem("conntrack_" + field, value, str(wrong)))
-    # Pairs are only compared where both were understood.
-    if not problems:
-        problems += _contradictions(Policy(**found))
+            unread.add("conntrack_" + field)
+    problems += _contradictions(Policy(**found), unread)
     if problems:
         raise PolicyError(problems)
     return Policy(**found)
@@ -91,10 +95,9 @@ def whole(low: int, high: int, unit: str) -> Reader:
 
     def reader(value: Any) -> int:
         wanted = "a whole number of {0} from {1} to {2}".format(unit, low, high)
-        text = str(value).strip()
-        if isinstance(value, bool) or not isinstance(value, (int, str)) or not text.lstrip("+-").isdigit():
+        if isinstance(value, bool) or not isinstance(value, (int, str)) or not _WHOLE.fullmatch(str(value).strip()):
             raise Wrong("expected " + wanted)
-        number = int(text)
+        number = int(value)
         if not low <= number <= high:
             raise Wrong("expected " + wanted)
         return number
@@ -109,7 +112,7 @@ def _number(low: float, high: float, what: str) -> Reader:
             raise Wrong(wanted)
         try:
             number = float(value)
-        except ValueError:
+        except (ValueError, OverflowError):
             raise Wrong(wanted) from None
         if math.isnan(number) or not low <= number <= high:
             raise Wrong(wanted)
@@ -144,13 +147,17 @@ def timeouts(value: Any) -> Dict[str, int]:
     if not isinstance(value, Mapping):
         raise Wrong("expected a mapping such as {tcp_established: 7440}")
     found = {}
+    problems = []
     for name, seconds in value.items():
         if name not in TIMEOUTS:
-            raise Wrong("{0!r} is not a timeout this collection knows{1}".format(_plain(name), _near(name, TIMEOUTS)))
+            problems.append("{0!r} is not a timeout this collection knows{1}".format(_plain(name), _near(name, TIMEOUTS)))
+            continue
         try:
             found[str(name)] = whole(1, LONGEST_TIMEOUT, "seconds")(seconds)
         except Wrong as wrong:
-            raise Wrong("{0}: {1!r}: {2}".format(name, _plain(seconds), wrong)) from None
+            problems.append("{0}: {1!r}: {2}".format(name, _plain(seconds), wrong))
+    if problems:
+        raise Wrong("; ".join(problems))
     return found
 
 
@@ -189,49 +196,59 @@ def timeouts_of(policy: Policy) -> Dict[str, int]:
     return wanted
 
 
-def _contradictions(policy: Policy) -> List[str]:
-    """Values that are each in order and cannot be meant together."""
-    tests: List[Tuple[bool, str, Any, str]] = []
-    tests.append(
-        (
-            policy.max_floor > policy.max_ceiling,
-            "conntrack_max_floor",
+class _Pair(NamedTuple):
+    """Values that are each in order and cannot be meant together; the first is the one that is named."""
+
+    variables: Tuple[str, ...]
+    value: Any
+    wanted: str
+
+
+def _contradictions(policy: Policy, unread: Set[str]) -> List[str]:
+    """A pair counts only where both its values were understood."""
+    return [
+        _problem(pair.variables[0], pair.value, pair.wanted)
+        for pair in _pairs(policy)
+        if not unread & set(pair.variables)
+    ]
+
+
+def _pairs(policy: Policy) -> Iterator[_Pair]:
+    limit, peak, buckets = policy.max, policy.expected_connections, policy.hashsize
+    if policy.max_floor > policy.max_ceiling:
+        yield _Pair(
+            ("conntrack_max_floor", "conntrack_max_ceiling"),
             policy.max_floor,
             "above conntrack_max_ceiling {0}; lower the one or raise the other".format(policy.max_ceiling),
         )
-    )
-    if policy.max is not None:
-        tests.append(
-            (
-                policy.max < policy.max_floor and not policy.shrink,
-                "conntrack_max",
-                policy.max,
-                "below conntrack_max_floor {0}; name at least that, lower conntrack_max_floor, "
-                "or set conntrack_shrink=true if it is meant".format(policy.max_floor),
-            )
+    if limit is not None and limit < policy.max_floor and not policy.shrink:
+        yield _Pair(
+            ("conntrack_max", "conntrack_max_floor", "conntrack_shrink"),
+            limit,
+            "below conntrack_max_floor {0}; name at least that, lower conntrack_max_floor, "
+            "or set conntrack_shrink=true if it is meant".format(policy.max_floor),
         )
-        tests.append(
-            (
-                policy.expected_connections is not None and policy.max < policy.expected_connections,
-                "conntrack_max",
-                policy.max,
-                "below conntrack_expected_connections {0}: the table would be full at the peak that is expected; "
-                "raise conntrack_max or leave it unset".format(policy.expected_connections),
-            )
+    if limit is not None and peak is not None and limit < peak:
+        yield _Pair(
+            ("conntrack_max", "conntrack_expected_connections"),
+            limit,
+            "below conntrack_expected_connections {0}: the table would be full at the peak that is expected; "
+            "raise conntrack_max or leave it unset".format(peak),
         )
-        tests.append(
-            (
-                policy.hashsize is not None and policy.max > 8 * policy.hashsize,
-                "conntrack_hashsize",
-                policy.hashsize,
-                "after a load of the module the limit is 8 x hashsize, below conntrack_max {0}; "
-                "use at least {1}, or leave it unset".format(policy.max, -(-policy.max // 8)),
-            )
+    if limit is not None and buckets is not None and limit > ENTRIES_PER_BUCKET_AT_LOAD * buckets:
+        yield _Pair(
+            ("conntrack_hashsize", "conntrack_max"),
+            buckets,
+            "after a load of the module the limit is 8 x hashsize, below conntrack_max {0}; "
+            "use at least {1}, or leave it unset".format(limit, -(-limit // ENTRIES_PER_BUCKET_AT_LOAD)),
         )
     if policy.timeout_profile == "gateway" and policy.rfc_floors == "enforce":
         for name in below_floors(policy.timeouts):
-            tests.append((True, "conntrack_timeouts", {name: policy.timeouts[name]}, floor_conflict(name)))
-    return [_problem(variable, value, wanted) for wrong, variable, value, wanted in tests if wrong]
+            yield _Pair(
+                ("conntrack_timeouts", "conntrack_timeout_profile", "conntrack_rfc_floors"),
+                {name: policy.timeouts[name]},
+                floor_conflict(name),
+            )
 
 
 def floor_conflict(name: str) -> str:

@@ -54,8 +54,10 @@ def read(options: Mapping[str, Any]) -> Wanted:
     """The options of the module conntrack_settings. Raises SettingsError for what would not do."""
     found = {}
     for name, value in options.items():
+        if value is None:
+            continue
         try:
-            found[name] = None if value is None else _READERS[name](value)
+            found[name] = _READERS[name](value)
         except policy.Wrong as wrong:
             raise SettingsError("{0}: {1!r} will not do: {2}".format(name, value, wrong)) from None
     return Wanted(**found)
@@ -106,22 +108,34 @@ def in_safe_order(changes: List[Setting]) -> List[Setting]:
     def rank(change: Setting) -> Tuple[int, int]:
         if change.rank == _TIMEOUT:
             return (1, 0)
-        if change.found is None or change.wanted > change.found:
+        if change.found is None or _rises(change):
             return (0, change.rank)
         return (2, -change.rank)
 
     return sorted(changes, key=rank)
 
 
+def _rises(change: Setting) -> bool:
+    """A limit of 0, which kernels before 6.19 have, is none at all: every other one is lower."""
+    return change.found != 0 and (change.found is None or change.wanted > change.found)
+
+
 def _refuse_unsafe(facts: Facts, wanted: Wanted, changes: List[Setting]) -> None:
     for change in changes:
-        if change.rank == _TIMEOUT or change.found is None or change.wanted > change.found:
+        if change.rank == _TIMEOUT or change.found is None or _rises(change):
             continue
         count = facts["table"]["count"] or 0
         if change.rank == _LIMIT and change.wanted < count:
             raise SettingsError(
                 "{0}: {1} asked for, but {2} flows are in use and the kernel would drop new ones; "
                 "name at least {2}, or shorten timeouts first".format(change.name, change.wanted, count)
+            )
+        if change.rank == _BUCKETS and 2 * count > kernel.LONGEST_CHAIN * change.wanted:
+            raise SettingsError(
+                "{0}: {1} asked for, but with {2} flows in use the kernel would refuse new ones for chains longer than "
+                "{3}; name at least {4}".format(
+                    change.name, change.wanted, count, kernel.LONGEST_CHAIN, -(-2 * count // kernel.LONGEST_CHAIN)
+                )
             )
         if not wanted.shrink:
             raise SettingsError(
@@ -163,26 +177,28 @@ def _write(host: Host, changes: List[Setting]) -> None:
         done.append(change)
         wrong = _set(host, change, change.wanted)
         if wrong:
-            undone = [_set(host, one, one.found) for one in reversed(done)]
+            for one in reversed(done):
+                _set(host, one, one.found)
+            lost = ["{0} is {1}".format(one.name, _now(host, one)) for one in done if _now(host, one) != str(one.found)]
             raise SettingsError(
                 "{0}: {1} asked for, {2}; {3}".format(
                     change.name,
                     change.wanted,
                     wrong,
-                    "what was written before it could not all be put back: " + "; ".join(filter(None, undone))
-                    if any(undone)
-                    else "every value is again what it was",
+                    "not all could be put back: " + ", ".join(lost) if lost else "every value is again what it was",
                 )
             )
 
 
 def _set(host: Host, setting: Setting, value: Optional[int]) -> str:
     """Write a value and read it back; what went wrong, or nothing."""
-    path = setting.path or ""
     try:
-        host.write(path, "{0}\n".format(value))
+        host.write(setting.path or "", "{0}\n".format(value))
     except OSError as error:
-        return "writing {0} failed: {1}".format(path, error.strerror)
-    # The parameter is read back even where the sysctl was written: it was right on every kernel.
-    found: Any = host.read(path)
-    return "" if str(found).strip() == str(value) else "{0} reads {1!r} after it was written".format(path, found)
+        return "writing {0} failed: {1}".format(setting.path, error.strerror)
+    found = _now(host, setting)
+    return "" if found == str(value) else "{0} reads {1!r} after it was written".format(setting.path, found)
+
+
+def _now(host: Host, setting: Setting) -> str:
+    return (host.read(setting.path or "") or "").strip()
