@@ -1,0 +1,49 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+# Copyright: headroom.netfilter maintainers
+"""What the unit tests share."""
+
+import json
+import sys
+
+import pytest
+from ansible_collections.headroom.netfilter.tests.unit import golden
+
+CONTROLLER = sys.version_info >= (3, 10)
+collect_ignore = [] if CONTROLLER else ["plugins/filter", "roles"]
+
+
+def pytest_report_header():
+    if CONTROLLER:
+        return None
+    return "not collected: plugins/filter and roles, which run on controllers (Python 3.10 and later)"
+
+
+@pytest.fixture(scope="session")
+def tree(tmp_path_factory):
+    """The laid out tree of a golden host, made once; it is only read."""
+    made = {}
+
+    def of(name):
+        if name not in made:
+            made[name] = golden.lay_out(name, str(tmp_path_factory.mktemp("hosts") / name))
+        return made[name]
+
+    return of
+
+
+@pytest.fixture
+def run_module(monkeypatch, capsys):
+    """Run a module's main() for real on another machine, and give what it returns."""
+    basic = pytest.importorskip("ansible.module_utils.basic", reason="ansible-core is not installed")
+
+    def run(module, host, check_mode=False, **options):
+        given = dict(options, _ansible_check_mode=check_mode, _ansible_diff=True)
+        monkeypatch.setattr(basic, "_ANSIBLE_ARGS", json.dumps({"ANSIBLE_MODULE_ARGS": given}).encode())
+        # Since ansible-core 2.19.
+        monkeypatch.setattr(basic, "_ANSIBLE_PROFILE", "legacy", raising=False)
+        monkeypatch.setattr(module, "Host", lambda: host)
+        with pytest.raises(SystemExit):
+            module.main()
+        return json.loads(capsys.readouterr().out)
+
+    return run

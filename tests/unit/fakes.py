@@ -1,0 +1,128 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+# Copyright: headroom.netfilter maintainers
+"""A kernel in memory, for what changes it: rounds, refuses and clamps as told, and looks at each state it goes through."""
+
+import errno
+import os
+
+from ansible_collections.headroom.netfilter.plugins.module_utils._conntrack.host import Host
+
+SYSCTL = "/proc/sys/net/netfilter/nf_conntrack_"
+COUNT, MAX, BUCKETS = SYSCTL + "count", SYSCTL + "max", SYSCTL + "buckets"
+HASHSIZE = "/sys/module/nf_conntrack/parameters/hashsize"
+
+MAX_KEY = "net.netfilter.nf_conntrack_max"
+ESTABLISHED_KEY = "net.netfilter.nf_conntrack_tcp_timeout_established"
+ESTABLISHED = SYSCTL + "tcp_timeout_established"
+UDP = SYSCTL + "udp_timeout"
+
+# Seconds, by file: some that every profile sets, and one that none does.
+TIMEOUTS = {
+    ESTABLISHED: 432000,
+    SYSCTL + "tcp_timeout_close_wait": 60,
+    SYSCTL + "tcp_timeout_time_wait": 120,
+    UDP: 30,
+    SYSCTL + "udp_timeout_stream": 120,
+    SYSCTL + "icmp_timeout": 30,
+    SYSCTL + "generic_timeout": 600,
+    SYSCTL + "gre_timeout": 30,
+}
+
+
+class FakeKernel(Host):
+    """A host of this one kernel: sysctl files hold numbers, the others text; nothing real is behind it."""
+
+    def __init__(self, limit=65536, buckets=65536, count=1000, timeouts=None, module=True, first_netns=True, root=True):
+        super().__init__("/nonexistent")
+        self.machine_name, self.page, self.root_user = "x86_64", 4096, root
+        self.values = {MAX: limit, BUCKETS: buckets, HASHSIZE: buckets, COUNT: count}
+        self.values.update(TIMEOUTS if timeouts is None else timeouts)
+        self.texts = {
+            "/proc/sys/kernel/osrelease": "6.1.0-37-amd64\n",
+            "/proc/meminfo": "MemTotal:        2097152 kB\nMemAvailable:    1500000 kB\n",
+            "/sys/devices/system/cpu/online": "0-1\n",
+            "/proc/modules": "nf_conntrack 180224 1 nft_ct, Live 0x0\n" if module else "",
+            "/sys/module/nf_conntrack": "",
+        }
+        if first_netns:
+            self.texts["/proc/sys/net/core/netdev_max_backlog"] = "1000\n"
+        self.locked = {COUNT} if first_netns else {COUNT, MAX, BUCKETS, HASHSIZE}
+        self.errors = {}  # path: errno of each write to it
+        self.clamps = {}  # path: what the kernel makes of any value written to it
+        self.fails_at = ()  # which writes fail, 1 for the first
+        self.attempts = []  # paths
+        self.written = []  # (path, value)
+        self.ratios = [self.ratio()]
+        self._least = min(count, limit)
+
+    # What it is.
+
+    def machine(self):
+        return self.machine_name
+
+    def page_size(self):
+        return self.page
+
+    def python(self):
+        return "3.11.2"
+
+    def is_root(self):
+        return self.root_user
+
+    def ratio(self):
+        """Entries to a bucket of a full table."""
+        return self.values[MAX] / self.values[HASHSIZE]
+
+    # Reading.
+
+    def exists(self, path):
+        return path in self.values or path in self.texts
+
+    def read(self, path):
+        if path == HASHSIZE and not self.root_user:
+            self.unreadable.append(path)
+            return None
+        return f"{self.values[path]}\n" if path in self.values else self.texts.get(path)
+
+    def list(self, path):
+        return sorted(os.path.basename(file) for file in self.values if os.path.dirname(file) == path)
+
+    def file(self, path):
+        return None
+
+    def writable(self, path):
+        return self.root_user and path in self.values and path not in self.locked
+
+    # Writing.
+
+    def write(self, path, text):
+        self.attempts.append(path)
+        if not self.writable(path):
+            raise OSError(errno.EROFS, os.strerror(errno.EROFS))
+        if len(self.attempts) in self.fails_at:
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
+        if path in self.errors:
+            raise OSError(self.errors[path], os.strerror(self.errors[path]))
+        value = self.clamps.get(path, int(text))
+        self.written.append((path, value))
+        if path in (HASHSIZE, BUCKETS):
+            self.values[HASHSIZE] = self.values[BUCKETS] = self._whole_pages(value)
+        else:
+            self.values[path] = value
+        self._look()
+
+    def _whole_pages(self, buckets):
+        """Counted up rather than computed, so that the rule is not tested against itself."""
+        of_a_page = self.page // (8 if self.machine_name == "x86_64" else 4)
+        while buckets % of_a_page:
+            buckets += 1
+        return buckets
+
+    def _look(self):
+        """No state, however short, may have a limit below the flows in use."""
+        assert self.values[MAX] == 0 or self.values[MAX] >= self._least, "the limit went below the flows in use"
+        self.ratios.append(self.ratio())
+
+    def chains_stayed_short(self):
+        """On the way, a full table's chains were never longer than at both of its ends."""
+        return max(self.ratios) <= max(self.ratios[0], self.ratios[-1])
