@@ -113,7 +113,7 @@ class FakeKernel(Host):
 
     def _whole_pages(self, buckets):
         """Counted up rather than computed, so that the rule is not tested against itself."""
-        of_a_page = self.page // (8 if self.machine_name == "x86_64" else 4)
+        of_a_page = self.page // (4 if self.machine_name == "armv7l" else 8)
         while buckets % of_a_page:
             buckets += 1
         return buckets

@@ -3,6 +3,7 @@
 """Sizing of the limit. Unless a case changes it: 4 GiB, 384 B an entry and 8 B its bucket, 100 flows of 8192."""
 
 import pytest
+
 from ansible_collections.headroom.netfilter.tests.unit.examples import (
     CONTAINER,
     GIB,

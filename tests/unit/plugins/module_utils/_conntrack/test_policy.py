@@ -3,6 +3,7 @@
 """Good input: what is read of it."""
 
 import pytest
+
 from ansible_collections.headroom.netfilter.plugins.module_utils._conntrack.policy import Policy, read, timeouts_of
 from ansible_collections.headroom.netfilter.plugins.module_utils._conntrack.profiles import PROFILES
 

@@ -3,6 +3,7 @@
 """Bad input: each finding names the variable, the value, and what would do."""
 
 import pytest
+
 from ansible_collections.headroom.netfilter.plugins.module_utils._conntrack.policy import PolicyError, read
 
 ENTRIES = "a whole number of entries from 1 to 2147483647"

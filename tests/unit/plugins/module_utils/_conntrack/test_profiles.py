@@ -3,6 +3,7 @@
 """The profiles of timeouts: whole, reasoned, and as their purpose asks."""
 
 import pytest
+
 from ansible_collections.headroom.netfilter.plugins.module_utils._conntrack.kernel import LONGEST_TIMEOUT, TIMEOUTS
 from ansible_collections.headroom.netfilter.plugins.module_utils._conntrack.profiles import (
     PROFILES,
