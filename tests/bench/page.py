@@ -1,0 +1,142 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+# Copyright: headroom.netfilter maintainers
+"""What was measured, as a table for the terminal and as the page docs/benchmarks.md."""
+
+from __future__ import annotations
+
+import os
+import platform
+from datetime import datetime, timezone
+from statistics import median
+
+Times = dict[str, list[float]]  # the seconds of each counted run, by the play's name
+Setting = dict[str, str]
+
+BASE, NOTHING, EVERYTHING = "ping", "nothing to change", "everything to change"
+BAR_PER_PING = 4  # characters
+EIGHTHS = " ▏▎▍▌▋▊▉"
+
+PAGE = """\
+<!--
+SPDX-License-Identifier: GPL-3.0-or-later
+Copyright: headroom.netfilter maintainers
+-->
+
+# Benchmarks
+
+Written by `make bench`, and only by it: run that again rather than edit this page.
+
+How long a run over {hosts} hosts takes, in units of a play that only pings:
+
+```text
+{bars}
+```
+
+{against}
+
+{table}
+
+Limits, which `make bench` enforces:
+
+{limits}
+
+## Where
+
+| | |
+|---|---|
+{setting}
+| command | `make bench{options}` |
+
+## What is measured
+
+The wall clock of one `ansible-playbook` process, from its start to its end. All plays alternate within one run;
+each number is the median of {rounds} rounds, after one that is not counted. Only ratios within one run mean
+anything: seconds belong to the machine.
+
+- **ping**: one `ansible.builtin.ping`, no facts gathered.
+- **conntrack_facts**: one `headroom.netfilter.conntrack_facts`, no facts gathered.
+- **tune**: the playbook `headroom.netfilter.tune` as it comes.
+- **usual playbook**: `gather_facts`, one `file`, two `copy`, and `ansible.posix.sysctl` looped over nine keys:
+  [tests/bench/playbooks/usual.yml](../tests/bench/playbooks/usual.yml).
+
+*Nothing to change*: the same play has just converged the hosts, and has to report no change on any of them.
+*Everything to change*: every host has a new `/etc` and the kernel its default values; the play has to report a
+change on every host. A play that fails or reports anything else ends the bench without a page.
+
+Every run opens its SSH connections anew, as a run by hand or by timer does.
+
+## What is not
+
+- The network: the hosts are {hosts} sshd on the loopback of one machine, which is the controller too.
+- Disks: each host has its own `/etc`, `/var/lib` and home, in memory.
+- {hosts} kernels: the hosts share one. With everything to change, the first hosts change its live values and the
+  later ones find them changed; the files are every host's own.
+- A full table or a firewall service: the table is nearly empty and no such service runs.
+- What the playbooks achieve: the usual one neither sizes anything nor proves it.
+"""
+
+
+def table(times: Times) -> str:
+    """Medians, spread and ratios, for the terminal and for Markdown alike."""
+    rows = [("play", "median", "min .. max", "x ping"), ("---", "---:", "---:", "---:")]
+    for name, ratio in ratios(times).items():
+        runs = times[name]
+        rows.append((name, f"{median(runs):.2f} s", f"{min(runs):.2f} .. {max(runs):.2f}", f"{ratio:.2f}"))
+    widths = [max(len(row[column]) for row in rows) for column in range(4)]
+    return "\n".join(
+        f"| {name:<{widths[0]}} | {middle:>{widths[1]}} | {spread:>{widths[2]}} | {ratio:>{widths[3]}} |"
+        for name, middle, spread, ratio in rows
+    )
+
+
+def ratios(times: Times) -> dict[str, float]:
+    """How many pings' time each takes, the ping first and then the cheapest."""
+    found = {name: median(runs) / median(times[BASE]) for name, runs in times.items()}
+    return dict(sorted(found.items(), key=lambda item: (item[0] != BASE, item[1])))
+
+
+def bars(times: Times) -> str:
+    found = ratios(times)
+    width = max(map(len, found))
+    return "\n".join(f"{name:<{width}} {ratio:6.2f}  {bar(ratio)}" for name, ratio in found.items())
+
+
+def bar(ratio: float) -> str:
+    whole, eighths = divmod(round(ratio * BAR_PER_PING * 8), 8)
+    return ("█" * whole + EIGHTHS[eighths]).rstrip()
+
+
+def against(times: Times) -> str:
+    """The usual playbook beside tune, a sentence each."""
+    return "\n".join(
+        f"With {what}, the usual playbook takes {factor:.1f} times as long as tune."
+        for what in (NOTHING, EVERYTHING)
+        for factor in [median(times[f"usual playbook, {what}"]) / median(times[f"tune, {what}"])]
+    )
+
+
+def machine() -> Setting:
+    """The machine as the page tells it: no name, no path."""
+    memory = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") / 2**30
+    return {
+        "date": f"{datetime.now(timezone.utc):%Y-%m-%d}",
+        "machine": f"{os.cpu_count()} cores, {memory:.0f} GiB of memory, {platform.machine()}",
+        "system": f"{platform.freedesktop_os_release().get('PRETTY_NAME', 'Linux')}, kernel {platform.release()}",
+    }
+
+
+def render(times: Times, setting: Setting, limits: dict[str, float], hosts: int, options: str) -> str:
+    found = ratios(times)
+    return PAGE.format(
+        hosts=hosts,
+        rounds=len(times[BASE]),
+        bars=bars(times),
+        against=against(times),
+        table=table(times),
+        limits="\n".join(
+            f"- {name}: {found[name]:.2f} times the ping, {'within' if found[name] <= limit else 'beyond'} its {limit}"
+            for name, limit in limits.items()
+        ),
+        setting="\n".join(f"| {name} | {value} |" for name, value in setting.items()),
+        options=options,
+    )
