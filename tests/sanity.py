@@ -1,0 +1,58 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+# Copyright: headroom.netfilter maintainers
+"""Run ansible-test sanity, without containers and without downloads other than pip's.
+
+usage: sanity.py COLLECTION HOME [OPTION...]
+
+COLLECTION is a git repository at .../ansible_collections/headroom/netfilter. What ansible-test keeps between runs goes
+below HOME, and not into the home of whoever runs this.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import ansible_test
+import pythons
+
+GET_PIP = Path(__file__).with_name("get_pip.py")
+
+
+def main(collection: Path, home: Path, *options: str) -> int:
+    provide_pip(home)
+    # Left there by an earlier run, its own test of symbolic links finds them.
+    shutil.rmtree(collection / "tests/output", ignore_errors=True)
+    own = Path(sys.executable).parent
+    path = os.pathsep.join([str(own), *pythons.directories(), os.environ.get("PATH", os.defpath)])
+    command = [str(own / "ansible-test"), "sanity", "--local", "--requirements", "--color", "no", *options]
+    environment = {**os.environ, "HOME": str(home), "PATH": path}
+    return subprocess.run(command, cwd=collection, env=environment, check=False).returncode
+
+
+def provide_pip(home: Path) -> None:
+    """Put the stand-in where ansible-test keeps each get-pip it knows, and pip's settings where it will look."""
+    cache = home / ".ansible/test/cache"
+    cache.mkdir(parents=True, exist_ok=True)
+    requirements = Path(ansible_test.__path__[0]) / "_internal/python_requirements.py"
+    for version in set(re.findall(r"pip='([\d.]+)'", requirements.read_text(encoding="utf-8"))):
+        shutil.copy2(GET_PIP, cache / f"get_pip_{version.replace('.', '_')}.py")
+    # ansible-test hands on neither pip's variables nor the real home.
+    listed = subprocess.run(
+        [sys.executable, "-m", "pip", "config", "list"], check=True, stdout=subprocess.PIPE, text=True
+    ).stdout
+    settings = re.findall(r"^(:env:|global|user|site)\.([a-z-]+)='(.*)'$", listed, re.MULTILINE)
+    # Sorted, so that a variable (":env:") wins, being the last.
+    merged = {"quiet": "2"} | {name: value.replace("\\n", " ") for _, name, value in sorted(settings, reverse=True)}
+    config = home / ".config/pip/pip.conf"
+    config.parent.mkdir(parents=True, exist_ok=True)
+    config.touch(mode=0o600)  # the address of an index may hold a password
+    config.write_text("[global]\n" + "".join(f"{name} = {value}\n" for name, value in merged.items()))
+
+
+if __name__ == "__main__":
+    sys.exit(main(Path(sys.argv[1]), Path(sys.argv[2]), *sys.argv[3:]))
