@@ -17,7 +17,7 @@ import signal
 import socket
 import subprocess
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
@@ -105,15 +105,7 @@ class Hosts:
         for process in self._running:
             process.kill()
             process.wait()
-        for _attempt in range(100):
-            left = [int(entry.name) for entry in Path("/proc").glob("[0-9]*")]
-            left = [pid for pid in left if _namespace(pid) in self._namespaces]
-            if not left:
-                break
-            for pid in left:
-                with contextlib.suppress(ProcessLookupError):
-                    os.kill(pid, signal.SIGKILL)
-            time.sleep(0.02)
+        end_all(lambda pid: _namespace(pid) in self._namespaces)
         self._running, self._namespaces = [], set()
 
     def _start(self, host: Host) -> subprocess.Popen[bytes]:
@@ -158,6 +150,18 @@ def running(home: Path, count: int) -> Iterator[Hosts]:
         hosts.stop()
         if made_privsep:
             PRIVSEP.rmdir()
+
+
+def end_all(is_ours: Callable[[int], bool]) -> None:
+    """End every process of which that is true, those that start meanwhile among them."""
+    for _attempt in range(100):
+        ours = [pid for pid in (int(entry.name) for entry in Path("/proc").glob("[0-9]*")) if is_ours(pid)]
+        if not ours:
+            break
+        for pid in ours:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+        time.sleep(0.02)
 
 
 def missing() -> str:

@@ -6,7 +6,6 @@ from __future__ import annotations
 
 import os
 import re
-import signal
 import subprocess
 import sys
 import tempfile
@@ -15,7 +14,7 @@ import zipfile
 from pathlib import Path
 from typing import NamedTuple
 
-from tests.bench.hosts import Hosts
+from tests.bench.hosts import Hosts, end_all
 
 FORKS = 10
 SSH_ARGS = "-C -o ControlMaster=auto -o ControlPersist=60s"  # ansible-core's default
@@ -104,15 +103,23 @@ class Player:
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
-            start_new_session=True,
+            start_new_session=True,  # Ctrl-C is for the bench, which ends it
         )
         try:
             output, _nothing = process.communicate()
         finally:
             if process.poll() is None:
-                os.killpg(process.pid, signal.SIGKILL)
+                process.kill()
                 process.wait()
+                end_all(self._is_ours)
         return process.returncode, output
+
+    def _is_ours(self, pid: int) -> bool:
+        """Told by the environment: ansible-playbook's workers have sessions of their own."""
+        try:
+            return f"ANSIBLE_CONFIG={self.home}/".encode() in Path(f"/proc/{pid}/environ").read_bytes()
+        except OSError:  # it has ended
+            return False
 
     def _check(self, play: Play, code: int, output: str) -> None:
         """The time of a play that failed, or did other work than it is measured for, is worth nothing."""
