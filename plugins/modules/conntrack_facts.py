@@ -119,8 +119,8 @@ ansible_facts:
               returned: always
             nat:
               description:
-                - Whether the host forwards and translates addresses.
-                - On kernels with NAT built in, nftables rules that translate are not seen.
+                - Whether the host forwards, and a module that masquerades or rewrites sources is loaded.
+                - On kernels that have these built in it is not seen, and V(false).
               type: bool
               returned: always
             writable:
@@ -162,7 +162,7 @@ ansible_facts:
               description: Share of the limit in use, 0 to 1.
               type: float
               returned: always
-              sample: 0.0276
+              sample: 0.027634
             chain:
               description: Average length of a bucket's chain, 2 x count / buckets; each entry stands in two chains.
               type: float

@@ -12,6 +12,10 @@ from .services import services
 from .values import Facts, as_dict
 
 
+# Modules of masquerading and source NAT: nftables, xtables, and iptables before 5.2 and before 3.7.
+_TRANSLATORS = {"nft_masq", "nft_nat", "xt_MASQUERADE", "xt_nat", "ipt_MASQUERADE", "ipt_SNAT"}
+
+
 class SubsetError(Exception):
     """A gather_subset that names something there is not."""
 
@@ -73,14 +77,14 @@ def _release(host: Host) -> str:
 
 
 def _kernel(host: Host, names: kernel.Flavour) -> Dict[str, Any]:
+    # A key that only the first network namespace has, whatever modules are loaded.
     first = host.exists("/proc/sys/net/core/netdev_max_backlog")
     return {
         "release": _release(host),
         "page_size": host.page_size(),
         "pointer_bytes": kernel.pointer_bytes(host.machine()),
-        # A key that only the first network namespace has, whatever modules are loaded.
         "init_netns": first,
-        "container": _container(host),
+        "container": _container(host, first),
         "python": host.python(),
         "root": host.is_root(),
         "nat": _nat(host),
@@ -101,13 +105,16 @@ def buckets_path(host: Host, names: kernel.Flavour) -> Optional[str]:
     return None
 
 
-def _container(host: Host) -> Optional[str]:
-    """The kind of container, as its manager left it in a file; None on a host."""
+def _container(host: Host, first: bool) -> Optional[str]:
+    """The kind of container, as its manager left it in a file; None on a host.
+
+    Images leave some of these files behind on hosts made from them: in the first network namespace they say nothing.
+    """
     said = (host.read("/run/systemd/container") or "").strip()
     if said:
         return said
     for mark, kind in (("/.dockerenv", "docker"), ("/run/.containerenv", "podman"), ("/dev/lxd/sock", "lxc")):
-        if host.exists(mark):
+        if host.exists(mark) and not first:
             return kind
     if host.exists("/proc/vz") and not host.exists("/proc/bc"):
         return "openvz"
@@ -119,15 +126,15 @@ def _container(host: Host) -> Optional[str]:
 
 
 def _nat(host: Host) -> bool:
-    """Whether the host translates for others: it forwards, and the machinery of NAT is in use."""
+    """Whether the host translates for others: it forwards, and something that rewrites sources is in use.
+
+    nf_nat alone says nothing: firewalld loads it, and the tables of NAT, with or without a masquerade.
+    """
     forwards = any(
         (host.read(path) or "").strip() == "1"
         for path in ("/proc/sys/net/ipv4/ip_forward", "/proc/sys/net/ipv6/conf/all/forwarding")
     )
-    loaded = table.modules(host.read("/proc/modules"))
-    # Kernels with NAT built in tell only of the older iptables, and only to root.
-    tables = (host.read("/proc/net/ip_tables_names") or "").split() if host.is_root() else []
-    return forwards and ("nat" in tables or bool(loaded & {"nf_nat", "iptable_nat"}))
+    return forwards and bool(table.modules(host.read("/proc/modules")) & _TRANSLATORS)
 
 
 def _cpus(host: Host) -> Optional[int]:
@@ -153,7 +160,7 @@ def _table(host: Host, names: kernel.Flavour) -> Facts:
             "max": limit,
             "buckets": buckets,
             # A limit of 0 meant none at all before 6.19.
-            "usage": round(count / limit, 4) if count is not None and limit else None,
+            "usage": round(count / limit, 6) if count is not None and limit else None,
             "chain": round(2 * count / buckets, 4) if count is not None and buckets else None,
             "entry_bytes": entry,
             "full_bytes": kernel.full_bytes(limit, buckets, entry, pointer) if limit and buckets else None,

@@ -60,6 +60,9 @@ def make(facts: Facts, policy: Policy, contents: Optional[Mapping[str, str]] = N
     host = _Host(facts, policy)
     limit = _limit(host)
     buckets = _buckets(host, limit.value)
+    persisted = buckets.value
+    if host.is_tied("buckets") and policy.apply:
+        buckets = _tied_buckets(host)
     timeouts, reasons, warnings, refusals = _timeouts(host)
     warnings = list(limit.warnings) + list(buckets.warnings) + warnings
     refusals = list(limit.refusals) + list(buckets.refusals) + refusals
@@ -70,10 +73,10 @@ def make(facts: Facts, policy: Policy, contents: Optional[Mapping[str, str]] = N
     plan = Plan(
         max=limit.value,
         buckets=buckets.value,
-        hashsize=buckets.value,
+        hashsize=persisted,
         timeouts=timeouts,
         full_bytes=full,
-        sysctl=_sysctl(host, limit.value, buckets.value, timeouts),
+        sysctl=_sysctl(host, limit.value, persisted, timeouts),
         files=_files(host),
         systemd_sysctl=host.systemd_sysctl,
         live={"max": limit.value, "buckets": buckets.value, "timeouts": timeouts},
@@ -287,13 +290,6 @@ def _power_of_two_above(number: float) -> int:
 
 def _buckets(host: _Host, limit: Optional[int]) -> Sized:
     policy = host.policy
-    if host.is_tied("buckets") and policy.apply:
-        if policy.hashsize is not None and host.rounded(policy.hashsize) != host.buckets:
-            refusal = "conntrack_hashsize: {0} asked for, {1} found, and {2}; run this role on the host".format(
-                policy.hashsize, host.buckets, host.why_tied()
-            )
-            return Sized(host.buckets, "left as it is", (), (refusal,))
-        return Sized(host.buckets, "left as it is: " + host.why_tied())
     if policy.hashsize is not None:
         return _asked_buckets(host, limit)
     if limit is None:
@@ -306,6 +302,17 @@ def _buckets(host: _Host, limit: Optional[int]) -> Sized:
     if host.buckets and host.buckets > value and not policy.shrink:
         return Sized(host.buckets, "already in force, and {0} would lower it ({1})".format(value, reason))
     return Sized(value, reason)
+
+
+def _tied_buckets(host: _Host) -> Sized:
+    wanted = host.policy.hashsize
+    reason = "left as it is: " + host.why_tied()
+    if wanted is None or host.rounded(wanted) == host.buckets:
+        return Sized(host.buckets, reason)
+    refusal = "conntrack_hashsize: {0} asked for, {1} found, and {2}; run this role on the host".format(
+        wanted, host.buckets, host.why_tied()
+    )
+    return Sized(host.buckets, reason, (), (refusal,))
 
 
 def _asked_buckets(host: _Host, limit: Optional[int]) -> Sized:

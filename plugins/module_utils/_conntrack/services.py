@@ -23,7 +23,7 @@ def services(host: Host) -> Dict[str, Any]:
         "firewalld": _firewalld(host),
         "iptables": _iptables(host),
         "nftables": _unit(host, "nftables", "/etc/nftables.conf", "/etc/sysconfig/nftables.conf"),
-        "ufw": _unit(host, "ufw", "/etc/ufw/ufw.conf"),
+        "ufw": _ufw(host),
         "systemd_sysctl": next((path for path in _SYSTEMD_SYSCTL if host.exists(path)), None),
     }
 
@@ -67,6 +67,14 @@ def _unit(host: Host, name: str, *configurations: str) -> Optional[Dict[str, Any
     if not any(host.exists(path) for path in configurations):
         return None
     return {"active": _is_active(host, name)}
+
+
+def _ufw(host: Host) -> Optional[Dict[str, Any]]:
+    """Its unit is active from boot on even where ufw itself is disabled and does nothing."""
+    text = host.read("/etc/ufw/ufw.conf")
+    if text is None:
+        return None
+    return {"active": _is_active(host, "ufw") and (shell_value(text, "ENABLED") or "").lower() == "yes"}
 
 
 def _is_active(host: Host, name: str) -> bool:

@@ -137,7 +137,8 @@ def _refuse_unsafe(facts: Facts, wanted: Wanted, changes: List[Setting]) -> None
                     change.name, change.wanted, count, kernel.LONGEST_CHAIN, -(-2 * count // kernel.LONGEST_CHAIN)
                 )
             )
-        if not wanted.shrink:
+        # A first limit where there was none is no shrinking, as long as the flows fit.
+        if change.found and not wanted.shrink:
             raise SettingsError(
                 "{0}: {1} asked for, but {2} is in force; name at least that, or set shrink=true".format(
                     change.name, change.wanted, change.found
