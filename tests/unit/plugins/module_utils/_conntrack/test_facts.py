@@ -1,0 +1,174 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+# Copyright: headroom.netfilter maintainers
+"""Facts beyond those of the golden hosts: subsets, containers, what can be written, what is missing."""
+
+import pytest
+
+from ansible_collections.headroom.netfilter.plugins.module_utils._conntrack.facts import (
+    SubsetError,
+    chosen_subsets,
+    gather,
+)
+from ansible_collections.headroom.netfilter.tests.unit.fakes import BUCKETS, COUNT, HASHSIZE, MAX, SYSCTL, FakeKernel
+
+ALWAYS = {"state", "flavour", "kernel", "memory", "cpus", "unreadable"}
+TABLE = {"table", "timeouts", "counters"}
+PERSISTENCE = {"services", "files"}
+
+SUBSETS = [
+    ([], {"table", "persistence"}),
+    (["all"], {"table", "persistence"}),
+    (["min"], set()),
+    (["all", "min"], {"table", "persistence"}),
+    (["table"], {"table"}),
+    (["min", "table"], {"table"}),
+    (["table", "persistence"], {"table", "persistence"}),
+    (["!table"], {"persistence"}),
+    (["all", "!table"], {"persistence"}),
+    (["!table", "!persistence"], set()),
+    (["!all"], set()),
+    (["!all", "table"], {"table"}),
+    (["all", "!all"], set()),
+    (["!min"], {"table", "persistence"}),
+    (["table", "!table"], {"table"}),
+    (["table", "!persistence"], {"table"}),
+    (["min", "!table"], set()),
+]
+
+
+@pytest.mark.parametrize(("asked", "chosen"), SUBSETS, ids=repr)
+def test_subsets(asked, chosen):
+    assert chosen_subsets(asked) == chosen
+
+
+# A lone ! is all but that, as setup's documentation has it; its code gives the least.
+LONE = (["!table"], ["!min"])
+
+
+@pytest.mark.parametrize("asked", [case[0] for case in SUBSETS if case[0] not in LONE], ids=repr)
+def test_subsets_are_chosen_as_by_setup(asked):
+    collector = pytest.importorskip("ansible.module_utils.facts.collector", reason="ansible-core is not installed")
+    valid = frozenset(["table", "persistence", "state"])
+    by_setup = collector.get_collector_names(
+        valid_subsets=valid, minimal_gather_subset=frozenset(["state"]), gather_subset=list(asked)
+    )
+    assert chosen_subsets(asked) == by_setup - {"state"}
+
+
+@pytest.mark.parametrize("asked", ["tables", "!tables", "!!table", "!", "", "network", "ALL"])
+def test_a_subset_that_is_none_is_refused(asked):
+    with pytest.raises(SubsetError) as caught:
+        chosen_subsets(["min", asked])
+    assert f"gather_subset: {asked} is not known; use all, min, persistence, table" in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("asked", "keys"),
+    [(["min"], set()), (["table"], TABLE), (["persistence"], PERSISTENCE), (["all"], TABLE | PERSISTENCE)],
+    ids=repr,
+)
+def test_what_a_subset_gives(asked, keys):
+    assert set(gather(FakeKernel(), asked)) == ALWAYS | keys
+
+
+@pytest.mark.parametrize(
+    ("texts", "root", "kind"),
+    [
+        ({}, True, None),
+        ({"/run/systemd/container": "lxc\n"}, True, "lxc"),
+        ({"/run/systemd/container": "\n", "/.dockerenv": ""}, True, "docker"),
+        ({"/.dockerenv": ""}, False, "docker"),
+        ({"/run/.containerenv": 'engine="podman"\n'}, True, "podman"),
+        ({"/dev/lxd/sock": ""}, True, "lxc"),
+        ({"/proc/vz": ""}, True, "openvz"),
+        ({"/proc/vz": "", "/proc/bc": ""}, True, None),
+        ({"/proc/1/environ": "PATH=/bin\0container=lxc\0TERM=linux\0"}, True, "lxc"),
+        ({"/proc/1/environ": "container=\0notcontainer=lxc\0"}, True, None),
+        ({"/proc/1/environ": "container=lxc\0"}, False, None),
+    ],
+    ids=repr,
+)
+def test_container(texts, root, kind):
+    host = FakeKernel(root=root)
+    host.texts.update(texts)
+    assert gather(host, ["min"])["kernel"]["container"] == kind
+
+
+FORWARD, FORWARD6 = "/proc/sys/net/ipv4/ip_forward", "/proc/sys/net/ipv6/conf/all/forwarding"
+NAT_MODULE = {"/proc/modules": "nf_nat 57344 1 nft_chain_nat, Live 0x0\nnf_conntrack 1 0 - Live 0x0\n"}
+
+
+@pytest.mark.parametrize(
+    ("texts", "root", "nat"),
+    [
+        ({}, True, False),
+        ({FORWARD: "1\n"}, True, False),
+        (NAT_MODULE, True, False),
+        (dict(NAT_MODULE, **{FORWARD: "0\n"}), True, False),
+        (dict(NAT_MODULE, **{FORWARD: "1\n"}), True, True),
+        (dict(NAT_MODULE, **{FORWARD6: "1\n"}), False, True),
+        ({FORWARD: "1\n", "/proc/net/ip_tables_names": "filter\nnat\n"}, True, True),
+        ({FORWARD: "1\n", "/proc/net/ip_tables_names": "filter\n"}, True, False),
+        ({FORWARD: "1\n", "/proc/modules": "nf_nat_ftp 1 0 - Live 0x0\n"}, True, False),
+    ],
+    ids=repr,
+)
+def test_nat(texts, root, nat):
+    host = FakeKernel(root=root)
+    host.texts.update(texts)
+    assert gather(host, ["min"])["kernel"]["nat"] is nat
+
+
+@pytest.mark.parametrize(
+    ("kernel", "locked", "writable"),
+    [
+        ({}, (), (True, True, True)),
+        ({"root": False}, (), (False, False, False)),
+        ({"first_netns": False}, (), (False, False, True)),
+        ({}, (HASHSIZE,), (True, True, True)),
+        ({}, (BUCKETS,), (True, True, True)),
+        ({}, (HASHSIZE, BUCKETS), (True, False, True)),
+        ({}, (MAX,), (False, True, True)),
+        ({}, (SYSCTL + "generic_timeout",), (True, True, False)),
+    ],
+    ids=["root", "not root", "netns", "no parameter", "no sysctl", "no buckets", "no limit", "no timeouts"],
+)
+def test_what_can_be_written(kernel, locked, writable):
+    host = FakeKernel(**kernel)
+    host.locked |= set(locked)
+    found = gather(host, ["min"])["kernel"]["writable"]
+    assert (found["max"], found["buckets"], found["timeouts"]) == writable
+
+
+def test_the_parameter_is_believed_rather_than_a_stale_sysctl():
+    host = FakeKernel()
+    host.values.update({HASHSIZE: 131072, BUCKETS: 65536})
+    assert gather(host, ["table"])["table"]["buckets"] == 131072
+
+
+def test_without_root_the_sysctl_tells_the_buckets():
+    facts = gather(FakeKernel(root=False), ["table"])
+    assert facts["table"]["buckets"] == 65536
+    assert facts["unreadable"] == [HASHSIZE]
+
+
+def test_no_limit_at_all():
+    table = gather(FakeKernel(limit=0), ["table"])["table"]
+    assert (table["max"], table["usage"], table["full_bytes"]) == (0, None, None)
+
+
+@pytest.mark.parametrize("path", [MAX, COUNT, HASHSIZE])
+def test_a_number_that_is_none_is_no_fact(path):
+    host = FakeKernel()
+    del host.values[path]
+    host.texts[path] = "what\n"
+    table = gather(host, ["table"])["table"]
+    assert table[{MAX: "max", COUNT: "count"}.get(path, "buckets")] == (65536 if path == HASHSIZE else None)
+
+
+def test_the_object_size_of_sysfs_comes_before_that_of_slabinfo():
+    host = FakeKernel()
+    host.texts["/proc/slabinfo"] = "nf_conntrack 1 2 320 51 4 : tunables 0 0 0 : slabdata 52 52 0\n"
+    assert gather(host, ["table"])["table"]["entry_bytes"] == 320 + 128
+    host.texts["/sys/kernel/slab/nf_conntrack/slab_size"] = "256\n"
+    assert gather(host, ["table"])["table"]["entry_bytes"] == 256 + 128
