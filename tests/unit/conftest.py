@@ -6,6 +6,7 @@ import json
 import sys
 
 import pytest
+
 from ansible_collections.headroom.netfilter.tests.unit import golden
 
 CONTROLLER = sys.version_info >= (3, 10)

@@ -72,51 +72,62 @@ def test_what_a_subset_gives(asked, keys):
 
 
 @pytest.mark.parametrize(
-    ("texts", "root", "kind"),
+    ("texts", "kernel", "kind"),
     [
-        ({}, True, None),
-        ({"/run/systemd/container": "lxc\n"}, True, "lxc"),
-        ({"/run/systemd/container": "\n", "/.dockerenv": ""}, True, "docker"),
-        ({"/.dockerenv": ""}, False, "docker"),
-        ({"/run/.containerenv": 'engine="podman"\n'}, True, "podman"),
-        ({"/dev/lxd/sock": ""}, True, "lxc"),
-        ({"/proc/vz": ""}, True, "openvz"),
-        ({"/proc/vz": "", "/proc/bc": ""}, True, None),
-        ({"/proc/1/environ": "PATH=/bin\0container=lxc\0TERM=linux\0"}, True, "lxc"),
-        ({"/proc/1/environ": "container=\0notcontainer=lxc\0"}, True, None),
-        ({"/proc/1/environ": "container=lxc\0"}, False, None),
+        ({}, {}, None),
+        ({}, {"first_netns": False}, None),
+        ({"/run/systemd/container": "lxc\n"}, {}, "lxc"),
+        ({"/run/systemd/container": "\n", "/.dockerenv": ""}, {"first_netns": False}, "docker"),
+        ({"/.dockerenv": ""}, {"first_netns": False, "root": False}, "docker"),
+        ({"/run/.containerenv": 'engine="podman"\n'}, {"first_netns": False}, "podman"),
+        ({"/dev/lxd/sock": ""}, {"first_netns": False}, "lxc"),
+        # Left behind by the image that a host was made from.
+        ({"/.dockerenv": "", "/run/.containerenv": ""}, {}, None),
+        ({"/proc/vz": ""}, {}, "openvz"),
+        ({"/proc/vz": "", "/proc/bc": ""}, {}, None),
+        ({"/proc/1/environ": "PATH=/bin\0container=lxc\0TERM=linux\0"}, {}, "lxc"),
+        ({"/proc/1/environ": "container=\0notcontainer=lxc\0"}, {}, None),
+        ({"/proc/1/environ": "container=lxc\0"}, {"root": False}, None),
     ],
     ids=repr,
 )
-def test_container(texts, root, kind):
-    host = FakeKernel(root=root)
+def test_container(texts, kernel, kind):
+    host = FakeKernel(**kernel)
     host.texts.update(texts)
     assert gather(host, ["min"])["kernel"]["container"] == kind
 
 
-FORWARD, FORWARD6 = "/proc/sys/net/ipv4/ip_forward", "/proc/sys/net/ipv6/conf/all/forwarding"
-NAT_MODULE = {"/proc/modules": "nf_nat 57344 1 nft_chain_nat, Live 0x0\nnf_conntrack 1 0 - Live 0x0\n"}
-
-
 @pytest.mark.parametrize(
-    ("texts", "root", "nat"),
+    "forwarding",
     [
-        ({}, True, False),
-        ({FORWARD: "1\n"}, True, False),
-        (NAT_MODULE, True, False),
-        (dict(NAT_MODULE, **{FORWARD: "0\n"}), True, False),
-        (dict(NAT_MODULE, **{FORWARD: "1\n"}), True, True),
-        (dict(NAT_MODULE, **{FORWARD6: "1\n"}), False, True),
-        ({FORWARD: "1\n", "/proc/net/ip_tables_names": "filter\nnat\n"}, True, True),
-        ({FORWARD: "1\n", "/proc/net/ip_tables_names": "filter\n"}, True, False),
-        ({FORWARD: "1\n", "/proc/modules": "nf_nat_ftp 1 0 - Live 0x0\n"}, True, False),
+        {},
+        {"/proc/sys/net/ipv4/ip_forward": "0\n", "/proc/sys/net/ipv6/conf/all/forwarding": "0\n"},
+        {"/proc/sys/net/ipv4/ip_forward": "1\n"},
+        {"/proc/sys/net/ipv6/conf/all/forwarding": "1\n"},
     ],
-    ids=repr,
+    ids=["unknown", "no", "IPv4", "IPv6"],
 )
-def test_nat(texts, root, nat):
-    host = FakeKernel(root=root)
-    host.texts.update(texts)
-    assert gather(host, ["min"])["kernel"]["nat"] is nat
+@pytest.mark.parametrize(
+    ("module", "translates"),
+    [
+        ("nft_masq", True),
+        ("nft_nat", True),
+        ("xt_MASQUERADE", True),
+        ("xt_nat", True),
+        ("ipt_MASQUERADE", True),
+        # There for other reasons, too: firewalld, helpers.
+        ("nf_nat", False),
+        ("nft_chain_nat", False),
+        ("iptable_nat", False),
+        ("nf_nat_ftp", False),
+        ("xt_nat_of_another", False),
+    ],
+)
+def test_nat(module, translates, forwarding):
+    host = FakeKernel()
+    host.texts["/proc/modules"] = f"nf_conntrack 180224 1 {module}, Live 0x0\n{module} 16384 1 - Live 0x0\n"
+    host.texts.update(forwarding)
+    assert gather(host, ["min"])["kernel"]["nat"] is (translates and "1\n" in forwarding.values())
 
 
 @pytest.mark.parametrize(
