@@ -3,8 +3,8 @@
 """Twenty hosts on one machine: an sshd each on 127.0.0.1, in a mount namespace with an /etc of its own.
 
 The kernel, and so every conntrack sysctl, is shared. /etc and /var/lib are overlays that live in
-memory and vanish with the sshd, and so is the login's home, which spares the hosts the shell start-up
-files of whoever runs the bench. The machine's own /etc is never written.
+memory and vanish with the sshd. So are home and TMPDIR of the login, which spares the hosts the shell
+start-up files of whoever runs the bench. The machine's own /etc is never written.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ for dir in /etc /var/lib; do
     mount -t overlay -o "lowerdir=$dir,upperdir=$OWN/upper$dir,workdir=$OWN/work$dir" overlay "$dir"
 done
 rm -f $MANAGED
-mkdir -m 700 "$OWN/home"
+mkdir -m 700 "$OWN/home" "$OWN/tmp"
 awk -F: -v OFS=: '$1 == "root" { $6 = ENVIRON["OWN"] "/home"; $7 = "/bin/sh" } { print }' /etc/passwd > "$OWN/passwd"
 cat "$OWN/passwd" > /etc/passwd
 exec "$SSHD" -D -e -f "$CONFIG"
@@ -61,7 +61,7 @@ UseDNS no
 PidFile none
 PrintMotd no
 MaxStartups 100
-SetEnv PATH={path}
+SetEnv PATH={path} TMPDIR={tmp}
 Subsystem sftp internal-sftp
 """
 
@@ -86,7 +86,8 @@ class Hosts:
         self.known_hosts.write_text("".join(f"[127.0.0.1]:{host.port} {public}" for host in self.all))
         for host in self.all:
             (home / host.name).mkdir()
-            (home / f"{host.name}.conf").write_text(CONFIG.format(port=host.port, keys=home, path=PATH))
+            config = CONFIG.format(port=host.port, keys=home, path=PATH, tmp=home / host.name / "tmp")
+            (home / f"{host.name}.conf").write_text(config)
 
     def inventory(self) -> str:
         return "".join(f"{host.name} ansible_host=127.0.0.1 ansible_port={host.port}\n" for host in self.all)
