@@ -1,0 +1,142 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+# Copyright: headroom.netfilter maintainers
+"""The door to the machine, on a directory of its own."""
+
+import hashlib
+import os
+
+import pytest
+
+from ansible_collections.headroom.netfilter.plugins.module_utils._conntrack.host import (
+    LONGEST_FILE,
+    LONGEST_TEXT,
+    File,
+    Host,
+)
+
+
+@pytest.fixture
+def host(tmp_path):
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "folder/file").write_bytes(b"text\n")
+    (tmp_path / "folder/another").write_bytes(b"")
+    os.symlink("file", str(tmp_path / "folder/link"))
+    os.symlink("nowhere", str(tmp_path / "folder/dangling"))
+    os.mkfifo(str(tmp_path / "fifo"))
+    return Host(str(tmp_path))
+
+
+@pytest.mark.parametrize(
+    ("path", "text"),
+    [
+        ("/folder/file", "text\n"),
+        ("/folder/link", "text\n"),
+        ("/folder/another", ""),
+        ("/folder", None),
+        ("/folder/none", None),
+        ("/folder/file/below", None),
+        ("/folder/dangling", None),
+        ("/fifo", None),
+    ],
+)
+def test_read(host, path, text):
+    assert host.read(path) == text
+    assert host.unreadable == []
+
+
+def test_no_more_than_the_longest_text_is_read(host):
+    with open(host.path("/long"), "wb") as target:
+        target.write(b"x" * (LONGEST_TEXT + 1))
+    assert len(host.read("/long")) == LONGEST_TEXT
+
+
+def test_bytes_that_are_no_text_are_no_error(host):
+    with open(host.path("/latin"), "wb") as target:
+        target.write(b"# Gr\xfc\xdfe\nmax=1\n")
+    assert host.read("/latin").splitlines()[1] == "max=1"
+
+
+@pytest.mark.parametrize(
+    ("path", "names"),
+    [("/folder", ["another", "dangling", "file", "link"]), ("/none", []), ("/folder/file", [])],
+)
+def test_list(host, path, names):
+    assert host.list(path) == names
+    assert host.unreadable == []
+
+
+@pytest.mark.parametrize(
+    ("path", "there"),
+    [("/folder", True), ("/folder/file", True), ("/folder/dangling", True), ("/fifo", True), ("/none", False)],
+)
+def test_exists(host, path, there):
+    assert host.exists(path) is there
+
+
+def test_file(host):
+    os.chmod(host.path("/folder/file"), 0o640)
+    found = host.file("/folder/file")
+    assert isinstance(found, File)
+    assert (found.sha256, found.mode) == (hashlib.sha256(b"text\n").hexdigest(), "0640")
+    assert found.owner
+    assert found.group
+    assert host.file("/folder/link") == found
+
+
+def test_owners_without_a_name_are_numbers(host):
+    if os.geteuid() != 0:
+        pytest.skip("needs root")
+    os.chown(host.path("/folder/file"), 54321, 54322)
+    found = host.file("/folder/file")
+    assert (found.owner, found.group) == ("54321", "54322")
+
+
+@pytest.mark.parametrize("path", ["/folder", "/none", "/folder/dangling", "/fifo"])
+def test_what_is_no_file(host, path):
+    assert host.file(path) is None
+    assert host.unreadable == []
+
+
+def test_a_longer_file_is_compared_by_its_beginning(host):
+    with open(host.path("/long"), "wb") as target:
+        target.write(b"x" * (LONGEST_FILE + 1))
+    assert host.file("/long").sha256 == hashlib.sha256(b"x" * LONGEST_FILE).hexdigest()
+
+
+def test_what_may_not_be_read_is_remembered_once(host):
+    if os.geteuid() == 0:
+        pytest.skip("root may read everything")
+    os.chmod(host.path("/folder/file"), 0)
+    os.chmod(host.path("/folder"), 0o300)
+    assert (host.read("/folder/file"), host.file("/folder/file"), host.list("/folder")) == (None, None, [])
+    assert host.unreadable == ["/folder/file", "/folder"]
+
+
+def test_a_loop_of_links_cannot_be_read_and_is_remembered(host):
+    os.symlink("loop", host.path("/loop"))
+    assert (host.read("/loop"), host.file("/loop"), host.list("/loop")) == (None, None, [])
+    assert host.unreadable == ["/loop"]
+
+
+def test_write_keeps_the_file_and_needs_it(host):
+    before = os.stat(host.path("/folder/file")).st_ino
+    host.write("/folder/file", "TE")
+    assert host.read("/folder/file") == "TExt\n"
+    assert os.stat(host.path("/folder/file")).st_ino == before
+    with pytest.raises(OSError, match="No such file"):
+        host.write("/folder/none", "1\n")
+    assert not host.exists("/folder/none")
+
+
+@pytest.mark.parametrize(("path", "can"), [("/folder/file", True), ("/none", False)])
+def test_writable(host, path, can):
+    assert host.writable(path) is can
+
+
+def test_the_machine_itself():
+    host = Host()
+    assert host.path("/proc/meminfo") == "/proc/meminfo"
+    assert host.machine() == os.uname().machine
+    assert host.page_size() in (4096, 16384, 65536)
+    assert host.is_root() is (os.geteuid() == 0)
+    assert host.python().startswith("3.")

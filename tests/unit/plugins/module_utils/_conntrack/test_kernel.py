@@ -1,0 +1,105 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+# Copyright: headroom.netfilter maintainers
+"""The kernel's rules: names, pointers, bytes. Rounding is tested with the buckets of the plan."""
+
+import pytest
+
+from ansible_collections.headroom.netfilter.plugins.module_utils._conntrack import kernel
+
+
+@pytest.mark.parametrize(
+    ("key", "name"),
+    [
+        ("tcp_timeout_established", "tcp_established"),
+        ("tcp_timeout_max_retrans", "tcp_max_retrans"),
+        ("udp_timeout", "udp"),
+        ("udp_timeout_stream", "udp_stream"),
+        ("udplite_timeout_stream", "udplite_stream"),
+        ("icmp_timeout", "icmp"),
+        ("icmpv6_timeout", "icmpv6"),
+        ("generic_timeout", "generic"),
+        ("gre_timeout_stream", "gre_stream"),
+        ("sctp_timeout_shutdown_ack_sent", "sctp_shutdown_ack_sent"),
+        ("dccp_timeout_closereq", "dccp_closereq"),
+    ],
+)
+def test_names_of_timeouts(key, name):
+    assert kernel.timeout_name(key) == name
+    assert kernel.timeout_key(name) == key
+    assert name in kernel.TIMEOUTS
+
+
+@pytest.mark.parametrize(
+    "key",
+    [
+        "frag6_timeout",
+        "events_retry_timeout",
+        "tcp_max_retrans",
+        "tcp_loose",
+        "max",
+        "count",
+        "timestamp",
+        "flowtable_tcp_timeout",
+        "",
+    ],
+)
+def test_keys_that_are_no_timeouts(key):
+    assert kernel.timeout_name(key) is None
+
+
+def test_every_timeout_has_a_key_of_its_own():
+    keys = {kernel.timeout_key(name) for name in kernel.TIMEOUTS}
+    assert len(keys) == len(kernel.TIMEOUTS)
+    assert {kernel.timeout_name(key) for key in keys} == set(kernel.TIMEOUTS)
+
+
+@pytest.mark.parametrize(
+    ("key", "path"),
+    [
+        ("net.netfilter.nf_conntrack_max", "/proc/sys/net/netfilter/nf_conntrack_max"),
+        ("net.ipv4.netfilter.ip_conntrack_udp_timeout", "/proc/sys/net/ipv4/netfilter/ip_conntrack_udp_timeout"),
+    ],
+)
+def test_files_of_keys(key, path):
+    assert kernel.sysctl_path(key) == path
+
+
+@pytest.mark.parametrize(
+    ("machine", "pointer"),
+    [
+        ("x86_64", 8),
+        ("aarch64", 8),
+        ("ppc64le", 8),
+        ("riscv64", 8),
+        ("loongarch64", 8),
+        ("mips64", 8),
+        ("s390x", 8),
+        ("alpha", 8),
+        # A 64 bit kernel, to a process of 32.
+        ("armv8l", 8),
+        ("i686", 4),
+        ("armv7l", 4),
+        ("armv6l", 4),
+        ("ppc", 4),
+        ("s390", 4),
+        ("mips", 4),
+        ("riscv32", 4),
+    ],
+)
+def test_pointers(machine, pointer):
+    assert kernel.pointer_bytes(machine) == pointer
+
+
+@pytest.mark.parametrize(("size", "entry"), [(256, 384), (320, 448), (None, 384), (192, 320)])
+def test_bytes_of_an_entry(size, entry):
+    assert kernel.entry_bytes(size) == entry
+
+
+def test_bytes_of_a_full_table():
+    # The budget of a million entries on 64 bit: 384 B an entry, 8 B a bucket.
+    assert kernel.full_bytes(1048576, 1048576, 384, 8) == 411041792
+
+
+def test_bounds():
+    assert kernel.LARGEST_HASHSIZE * 8 <= kernel.LARGEST_LIMIT == 2**31 - 1
+    assert kernel.LONGEST_TIMEOUT * 1000 <= 2**31 - 1 < (kernel.LONGEST_TIMEOUT + 1) * 1000
