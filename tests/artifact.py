@@ -32,7 +32,7 @@ def main(directory: Path) -> str | None:
     for name in ("tree", "artifact", "installed"):
         shutil.rmtree(directory / name, ignore_errors=True)
     tree = directory / "tree" / PLACE
-    copy(tree)
+    copy(REPO, tree)
     galaxy("build", "--output-path", directory / "artifact", tree)
     (artifact,) = (directory / "artifact").glob("*.tar.gz")
     galaxy("install", "--offline", "--collections-path", directory / "installed", artifact)
@@ -40,11 +40,12 @@ def main(directory: Path) -> str | None:
         return faults(opened.getnames())
 
 
-def copy(tree: Path) -> None:
+def copy(repository: Path, tree: Path) -> None:
     """Copy what a commit of everything would hold, and make a repository of it: tools ask git for the files."""
-    listed = git(REPO, "ls-files", "-z", "--cached", "--others", "--exclude-standard", "--deduplicate")
+    shutil.rmtree(tree, ignore_errors=True)
+    listed = git(repository, "ls-files", "-z", "--cached", "--others", "--exclude-standard", "--deduplicate")
     for name in filter(None, listed.split("\0")):
-        source, target = REPO / name, tree / name
+        source, target = repository / name, tree / name
         if source.is_symlink() or source.exists():
             target.parent.mkdir(parents=True, exist_ok=True)
             shutil.copy2(source, target, follow_symlinks=False)

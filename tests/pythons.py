@@ -46,5 +46,7 @@ def _resolve(candidate: Path, version: str) -> Path | None:
         answer = subprocess.run([candidate, "-c", ask], capture_output=True, text=True, check=False, timeout=30)
     except OSError:
         return None
-    said, _, path = answer.stdout.strip().partition(" ")
-    return Path(path) if answer.returncode == 0 and said == version else None
+    if answer.returncode != 0:
+        return None
+    said, path = answer.stdout.strip().split(" ", 1)
+    return Path(path) if said == version else None

@@ -2,10 +2,10 @@
 # Copyright: headroom.netfilter maintainers
 """Run ansible-test sanity, without containers and without downloads other than pip's.
 
-usage: sanity.py COLLECTION HOME [OPTION...]
+usage: sanity.py COLLECTION DIRECTORY [OPTION...]
 
-COLLECTION is a git repository at .../ansible_collections/headroom/netfilter. What ansible-test keeps between runs goes
-below HOME, and not into the home of whoever runs this.
+Runs the ansible-test of this Python on a copy of the git repository COLLECTION. The copy and all that ansible-test
+keeps between runs go below DIRECTORY, and not into the home of whoever runs this.
 """
 
 from __future__ import annotations
@@ -18,20 +18,21 @@ import sys
 from pathlib import Path
 
 import ansible_test
+import artifact
 import pythons
 
 GET_PIP = Path(__file__).with_name("get_pip.py")
 
 
-def main(collection: Path, home: Path, *options: str) -> int:
+def main(collection: Path, directory: Path, *options: str) -> int:
+    home, tree = directory / "home", directory / artifact.PLACE
     provide_pip(home)
-    # Left there by an earlier run, its own test of symbolic links finds them.
-    shutil.rmtree(collection / "tests/output", ignore_errors=True)
+    artifact.copy(collection, tree)
     own = Path(sys.executable).parent
     path = os.pathsep.join([str(own), *pythons.directories(), os.environ.get("PATH", os.defpath)])
     command = [str(own / "ansible-test"), "sanity", "--local", "--requirements", "--color", "no", *options]
     environment = {**os.environ, "HOME": str(home), "PATH": path}
-    return subprocess.run(command, cwd=collection, env=environment, check=False).returncode
+    return subprocess.run(command, cwd=tree, env=environment, check=False).returncode
 
 
 def provide_pip(home: Path) -> None:
@@ -46,8 +47,8 @@ def provide_pip(home: Path) -> None:
         [sys.executable, "-m", "pip", "config", "list"], check=True, stdout=subprocess.PIPE, text=True
     ).stdout
     settings = re.findall(r"^(:env:|global|user|site)\.([a-z-]+)='(.*)'$", listed, re.MULTILINE)
-    # Sorted, so that a variable (":env:") wins, being the last.
-    merged = {"quiet": "2"} | {name: value.replace("\\n", " ") for _, name, value in sorted(settings, reverse=True)}
+    settings.sort(reverse=True)  # what stands in a variable (":env:") comes last and wins
+    merged = {"quiet": "2"} | {setting[1]: setting[2].replace("\\n", " ") for setting in settings}
     config = home / ".config/pip/pip.conf"
     config.parent.mkdir(parents=True, exist_ok=True)
     config.touch(mode=0o600)  # the address of an index may hold a password

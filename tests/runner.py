@@ -1,0 +1,152 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+# Copyright: headroom.netfilter maintainers
+"""Runs steps, some at a time, and tells of each as it ends."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+import signal
+import subprocess
+import time
+from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from pathlib import Path
+from typing import IO, NamedTuple
+
+AT_ONCE = 2
+LIMIT_SECONDS = 1800
+LINES_SHOWN = 120
+
+OK, FAILED, NOT_RUN = "ok", "FAILED", "not run"
+
+Words = tuple["str | Path", ...]
+
+
+class Step(NamedTuple):
+    name: str
+    commands: tuple[Words, ...]
+    """Run one after the other, until one fails."""
+    where: Path
+    reason_not_to: Callable[[], str | None] = lambda: None
+    """Why the step cannot run here; None when it can."""
+    environment: tuple[tuple[str, str], ...] = ()
+    forbidden: str = ""
+    """What no line of output may begin with, for tools that complain and then exit with 0."""
+    alone: bool = False
+    """Run when nothing else does, because it changes the kernel that all share."""
+
+
+class Result(NamedTuple):
+    name: str
+    word: str
+    seconds: float = 0.0
+
+
+class Runner:
+    """Keeps what became of each step in ``results``, and what it printed in LOGS/NAME.log."""
+
+    def __init__(self, total: int, logs: Path, environment: dict[str, str]) -> None:
+        self.total = total
+        self.logs = logs
+        self.environment = environment
+        self.results: list[Result] = []
+        self._running: set[subprocess.Popen[bytes]] = set()
+
+    def run(self, steps: Iterable[Step]) -> None:
+        """First say which cannot run; then run the others, and at last those that must be alone."""
+        able = [step for step in steps if self._is_able(step)]
+        self._run_together([step for step in able if not step.alone])
+        for step in able:
+            if step.alone:
+                self._run_together([step])
+
+    def not_run(self, step: Step, reason: str) -> None:
+        self._tell(Result(step.name, f"{NOT_RUN}: {reason}"))
+
+    def _is_able(self, step: Step) -> bool:
+        reason = step.reason_not_to()
+        if reason:
+            self.not_run(step, reason)
+        return reason is None
+
+    def _run_together(self, steps: list[Step]) -> None:
+        with ThreadPoolExecutor(AT_ONCE) as pool:
+            pending = [pool.submit(self._execute, step) for step in steps]
+            try:
+                for future in as_completed(pending):
+                    self._tell(future.result())
+            except BaseException:
+                pool.shutdown(wait=False, cancel_futures=True)
+                for process in self._running.copy():
+                    end(process)
+                raise
+
+    def _tell(self, result: Result) -> None:
+        self.results.append(result)
+        seconds = f" {result.seconds:.1f} s" if result.seconds else ""
+        print(f"[{len(self.results)}/{self.total}] {result.name} ... {result.word}{seconds}", flush=True)
+        if result.word == FAILED:
+            log = self._log_of(result.name)
+            lines = log.read_text(encoding="utf-8", errors="replace").splitlines()
+            shown = lines[-LINES_SHOWN:]
+            print(*(f"    {line}" for line in shown), sep="\n")
+            print(f"    ({len(shown)} of {len(lines)} lines; all: {os.path.relpath(log)})", flush=True)
+
+    def _log_of(self, name: str) -> Path:
+        return self.logs / f"{name}.log"
+
+    def _execute(self, step: Step) -> Result:
+        started = time.monotonic()
+        with self._log_of(step.name).open("w+", encoding="utf-8", errors="replace") as log:
+            ok = all(self._succeeds(words, step, log) for words in step.commands)
+            log.seek(0)
+            ok = ok and not (step.forbidden and any(re.match(step.forbidden, line) for line in log))
+        return Result(step.name, OK if ok else FAILED, time.monotonic() - started)
+
+    def _succeeds(self, words: Words, step: Step, log: IO[str]) -> bool:
+        print("$", *words, file=log, flush=True)
+        try:
+            process = subprocess.Popen(
+                words,
+                cwd=step.where,
+                env={**self.environment, **dict(step.environment)},
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+            )
+        except OSError as error:
+            print(error, file=log)
+            return False
+        self._running.add(process)
+        try:
+            return process.wait(LIMIT_SECONDS) == 0
+        except subprocess.TimeoutExpired:
+            print(f"stopped, for it was not done after {LIMIT_SECONDS} seconds", file=log)
+            return False
+        finally:
+            end(process)
+            self._running.discard(process)
+
+
+def end(process: subprocess.Popen[bytes]) -> None:
+    """Stop a process and what it has started: first as Ctrl-C does, so that it can put things back."""
+    for number, patience in ((signal.SIGINT, 60), (signal.SIGKILL, 5)):
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, number)
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            process.wait(patience)
+            return
+
+
+def summary(results: list[Result]) -> str:
+    """A table of what became of each step, and the count, which stands alone on the last line."""
+    name_width = max(len(result.name) for result in results)
+    word_width = max(len(result.word) for result in results)
+    rows = [f"{result.name:{name_width}}  {result.word:{word_width}}  {result.seconds:7.1f}" for result in results]
+    heading = f"{'step':{name_width}}  {'result':{word_width}}  seconds"
+    passed, failed = (sum(result.word == word for result in results) for word in (OK, FAILED))
+    count = f"{passed} passed, {failed} failed, {len(results) - passed - failed} skipped"
+    return "\n".join([heading, *rows, "", count])
