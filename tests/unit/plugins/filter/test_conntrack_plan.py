@@ -1,0 +1,95 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+# Copyright: headroom.netfilter maintainers
+"""The filter conntrack_plan: a plan as plain data, bad input refused in it like what a host cannot."""
+
+import json
+
+import pytest
+import yaml
+from ansible.errors import AnsibleFilterError
+
+from ansible_collections.headroom.netfilter.plugins.filter import conntrack_plan as module
+from ansible_collections.headroom.netfilter.plugins.module_utils._conntrack.plan import Drift, Plan
+from ansible_collections.headroom.netfilter.plugins.module_utils._conntrack.policy import Policy
+from ansible_collections.headroom.netfilter.plugins.module_utils._conntrack.profiles import PROFILES
+from ansible_collections.headroom.netfilter.plugins.modules import conntrack_settings
+from ansible_collections.headroom.netfilter.tests.unit import golden
+from ansible_collections.headroom.netfilter.tests.unit.examples import facts
+
+conntrack_plan = module.FilterModule().filters()["conntrack_plan"]
+
+
+@pytest.mark.parametrize("user", [False, True], ids=["root", "user"])
+@pytest.mark.parametrize("name", golden.NAMES)
+def test_every_golden_host_has_a_plan(name, user):
+    known = golden.load(name, "facts")
+    plan = conntrack_plan(golden.overlaid(known["root"], known["user"]) if user else known["root"], {}, {})
+    assert json.loads(json.dumps(plan)) == plan
+    assert set(plan) == set(Plan._fields)
+    assert plan["converged"] == (not plan["drift"] and not plan["refusals"])
+    assert plan["refusals"] == (
+        ["root is needed to change this host; run with --become"] if user and plan["drift"] else []
+    )
+
+
+@pytest.mark.parametrize(
+    ("name", "limit", "files"),
+    [
+        # 2 percent of 23.5 GiB / 392 = 1289617: 2^20
+        ("builtin_618", 1048576, 1),
+        # 2 percent of 1 GiB less what the kernel keeps / 392 = 52003, whole pages
+        ("debian12", 51712, 4),
+        # 2 percent of 7.7 GiB / 456 = 363939: 2^18, which is in force
+        ("aarch64_64k", 262144, 4),
+        # 262138 flows x 2, held at 2 percent of 7.8 GiB / 456 = 367158, whole pages
+        ("ubuntu1604", 367104, 4),
+        ("container_readonly", 262144, 0),
+        ("debian11_loadable", 52224, 4),
+        ("no_conntrack", None, 0),
+    ],
+)
+def test_limits_of_golden_hosts(name, limit, files):
+    plan = conntrack_plan(golden.load(name, "facts")["root"])
+    assert (plan["max"], len(plan["files"])) == (limit, files)
+
+
+def test_bad_input_is_refused_in_the_plan():
+    plan = conntrack_plan(facts(), {"conntrack_max": -1, "conntrack_headroom": "x"}, {"/etc/x": "text"})
+    assert [text.partition(":")[0] for text in plan["refusals"]] == ["conntrack_max", "conntrack_headroom"]
+    assert plan["converged"] is False
+
+
+@pytest.mark.parametrize("found", [None, "", [], {}, {"conntrack": {}}, 5], ids=repr)
+def test_what_are_no_facts(found):
+    with pytest.raises(AnsibleFilterError, match="expected the facts of headroom"):
+        conntrack_plan(found)
+
+
+@pytest.mark.parametrize("policy", [None, {}, {"conntrack_max": None, "conntrack_shrink": ""}], ids=repr)
+def test_no_policy_is_the_default(policy):
+    assert conntrack_plan(facts(), policy) == conntrack_plan(facts(), {"conntrack_headroom": 2.0})
+
+
+def test_facts_are_left_as_they_are():
+    given = facts()
+    conntrack_plan(given, {"conntrack_max": 100000}, {})
+    assert given == facts()
+
+
+def test_what_is_returned_is_what_is_documented():
+    documented = yaml.safe_load(module.RETURN)["_value"]["contains"]
+    assert list(documented) == list(Plan._fields)
+    assert list(documented["drift"]["contains"]) == list(Drift._fields)
+
+
+def test_options_are_those_of_the_policy():
+    options = yaml.safe_load(module.DOCUMENTATION)["options"]["policy"]["suboptions"]
+    assert {name: option.get("default") for name, option in options.items()} == {
+        "conntrack_" + name: default for name, default in Policy()._asdict().items()
+    }
+    assert options["conntrack_timeout_profile"]["choices"] == list(PROFILES)
+
+
+def test_the_module_takes_what_is_live_in_the_plan():
+    options = yaml.safe_load(conntrack_settings.DOCUMENTATION)["options"]
+    assert set(conntrack_plan(facts())["live"]) <= set(options)

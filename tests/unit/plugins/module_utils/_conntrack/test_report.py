@@ -1,0 +1,87 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+# Copyright: headroom.netfilter maintainers
+"""Tables for people, line by line."""
+
+import pytest
+
+from ansible_collections.headroom.netfilter.plugins.module_utils._conntrack.report import (
+    Host,
+    Values,
+    fleet,
+    of_facts,
+    of_plan,
+)
+from ansible_collections.headroom.netfilter.tests.unit.examples import NOT_LOADED, TIMEOUTS, facts, planned
+
+SMALL = Values(8192, 8192, 3211264, {"tcp_established": 432000, "udp": 30, "gre": 30, "sctp_closed": 10})
+LARGE = Values(1048576, 1048576, 411041792, {"tcp_established": 7440, "udp": 30, "gre": 20, "sctp_closed": 10})
+NONE = Values(None, None, None, {})
+REASONS = {"max": "conntrack_max", "buckets": "1048576 entries at 1 a bucket", "tcp_established": "RFC 5382"}
+
+
+def test_one_host_that_changed():
+    assert fleet([Host("web01", SMALL, LARGE, REASONS, ("written: /etc/x", "warning: y"))]) == [
+        "web01",
+        "setting               before      after",
+        "limit (entries)         8192    1048576  <- conntrack_max",
+        "buckets                 8192    1048576  <- 1048576 entries at 1 a bucket",
+        "memory at full       3.1 MiB  392.0 MiB  <-",
+        "tcp_established (s)   432000       7440  <-",
+        "udp (s)                   30         30",
+        "gre (s)                   30         20  <-",
+        "written: /etc/x",
+        "warning: y",
+    ]
+
+
+def test_one_host_that_stayed():
+    assert fleet([Host("web01", SMALL, SMALL, REASONS, ("nothing to change",))], ("now", "planned")) == [
+        "web01",
+        "setting                  now  planned",
+        "limit (entries)         8192     8192",
+        "buckets                 8192     8192",
+        "memory at full       3.1 MiB  3.1 MiB",
+        "tcp_established (s)   432000   432000",
+        "udp (s)                   30       30",
+        "nothing to change",
+    ]
+
+
+def test_what_is_not_there():
+    assert fleet([Host("web01", NONE, NONE, {}, ("no connection tracking",))]) == [
+        "web01",
+        "setting          before  after",
+        "limit (entries)       -      -",
+        "buckets               -      -",
+        "memory at full        -      -",
+        "no connection tracking",
+    ]
+
+
+def test_hosts_with_the_same_table_share_it():
+    same, other = Host("", SMALL, SMALL), Host("", SMALL, LARGE)
+    lines = fleet([same._replace(name="a"), other._replace(name="b"), same._replace(name="c")])
+    assert [line for line in lines if line in ("", "a, c (2 hosts)", "b")] == ["a, c (2 hosts)", "", "b"]
+    assert lines[-1]
+    assert fleet([]) == []
+
+
+@pytest.mark.parametrize(
+    "change",
+    [{"notes": ("x",)}, {"after": SMALL._replace(max=1)}, {"after": SMALL._replace(timeouts={"udp": 31})}],
+    ids=repr,
+)
+def test_hosts_that_differ_do_not(change):
+    one = Host("a", SMALL, SMALL)
+    assert "b" in fleet([one, one._replace(name="b", **change)])
+
+
+def test_of_facts():
+    assert of_facts(facts()) == Values(8192, 8192, 3211264, TIMEOUTS)
+    assert of_facts(facts(NOT_LOADED)) == Values(None, None, 3211264, {})
+    assert of_facts({"state": "absent"}) == NONE
+
+
+def test_of_a_plan():
+    plan = planned(max=100000)
+    assert of_plan(plan._asdict()) == Values(100000, 100352, 39202816, plan.timeouts)

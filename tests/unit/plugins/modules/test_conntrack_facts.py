@@ -1,0 +1,67 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+# Copyright: headroom.netfilter maintainers
+"""The module conntrack_facts, run for real against golden hosts."""
+
+import pytest
+
+pytest.importorskip("ansible.module_utils.basic", reason="ansible-core is not installed")
+
+from ansible_collections.headroom.netfilter.plugins.modules import conntrack_facts
+from ansible_collections.headroom.netfilter.tests.unit import golden
+
+
+@pytest.mark.parametrize("check_mode", [False, True], ids=["real", "check"])
+@pytest.mark.parametrize("name", golden.NAMES)
+def test_every_golden_host(run_module, tree, name, check_mode):
+    result = run_module(conntrack_facts, golden.GoldenHost(name, tree(name)), check_mode)
+    assert result["changed"] is False
+    assert "failed" not in result
+    assert result["ansible_facts"] == {"conntrack": golden.load(name, "facts")["root"]}
+
+
+@pytest.mark.parametrize(
+    ("subset", "missing"),
+    [
+        (["min"], {"table", "timeouts", "counters", "services", "files"}),
+        (["table"], {"services", "files"}),
+        ("!all,persistence", {"table", "timeouts", "counters"}),
+    ],
+    ids=repr,
+)
+def test_subsets(run_module, tree, subset, missing):
+    result = run_module(conntrack_facts, golden.GoldenHost("debian12", tree("debian12")), gather_subset=subset)
+    facts = golden.load("debian12", "facts")["root"]
+    assert result["ansible_facts"]["conntrack"] == {name: facts[name] for name in facts if name not in missing}
+
+
+def test_a_subset_that_is_none(run_module, tree):
+    result = run_module(conntrack_facts, golden.GoldenHost("debian12", tree("debian12")), gather_subset=["tables"])
+    assert result["failed"] is True
+    assert result["msg"].startswith("gather_subset: tables is not known; use all, min,")
+
+
+def documented(value, found):
+    """Where the documentation says what a value contains, that is what it contains."""
+    if "contains" in value and not value.get("sample"):
+        assert set(value["contains"]) == set(found)
+        for name, inner in value["contains"].items():
+            documented(inner, found[name])
+    kinds = {"str": str, "int": int, "float": (float, int), "bool": bool, "dict": dict, "list": list}
+    assert found is None or isinstance(found, kinds[value["type"]]), value
+    if isinstance(value.get("sample"), dict) and isinstance(found, dict):
+        # A sample shows names that there are; which ones of them differs by kernel.
+        assert not found or set(value["sample"]) & set(found)
+
+
+@pytest.mark.parametrize("name", golden.NAMES)
+def test_what_is_returned_is_what_is_documented(run_module, tree, name):
+    yaml = pytest.importorskip("yaml", reason="PyYAML is not installed")
+    result = run_module(conntrack_facts, golden.GoldenHost(name, tree(name)))
+    documented(yaml.safe_load(conntrack_facts.RETURN)["ansible_facts"], result["ansible_facts"])
+
+
+def test_options_are_those_that_are_documented():
+    yaml = pytest.importorskip("yaml", reason="PyYAML is not installed")
+    (option,) = yaml.safe_load(conntrack_facts.DOCUMENTATION)["options"].items()
+    assert option[0] == "gather_subset"
+    assert (option[1]["type"], option[1]["elements"], option[1]["default"]) == ("list", "str", ["all"])

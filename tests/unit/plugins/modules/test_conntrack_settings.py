@@ -1,0 +1,101 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+# Copyright: headroom.netfilter maintainers
+"""The module conntrack_settings, run for real against a kernel in memory."""
+
+import pytest
+
+pytest.importorskip("ansible.module_utils.basic", reason="ansible-core is not installed")
+
+from ansible_collections.headroom.netfilter.plugins.modules import conntrack_settings
+from ansible_collections.headroom.netfilter.tests.unit.fakes import (
+    ESTABLISHED,
+    ESTABLISHED_KEY,
+    HASHSIZE,
+    MAX,
+    MAX_KEY,
+    FakeKernel,
+)
+
+GROW = {"max": 262144, "buckets": 131000, "timeouts": {"tcp_established": 7440}}
+BEFORE = {"hashsize": 65536, MAX_KEY: 65536, ESTABLISHED_KEY: 432000}
+AFTER = {"hashsize": 131072, MAX_KEY: 262144, ESTABLISHED_KEY: 7440}
+
+
+@pytest.mark.parametrize("check_mode", [False, True], ids=["real", "check"])
+def test_grow(run_module, check_mode):
+    host = FakeKernel()
+    result = run_module(conntrack_settings, host, check_mode, **GROW)
+    assert (result["changed"], result["before"], result["after"]) == (True, BEFORE, AFTER)
+    assert result["diff"] == {
+        "before_header": "live kernel",
+        "after_header": "live kernel",
+        "before": "hashsize = 65536\n"
+        "net.netfilter.nf_conntrack_max = 65536\n"
+        "net.netfilter.nf_conntrack_tcp_timeout_established = 432000\n",
+        "after": "hashsize = 131072\n"
+        "net.netfilter.nf_conntrack_max = 262144\n"
+        "net.netfilter.nf_conntrack_tcp_timeout_established = 7440\n",
+    }
+    assert host.written == ([] if check_mode else [(HASHSIZE, 131072), (MAX, 262144), (ESTABLISHED, 7440)])
+
+
+def test_the_second_time_changes_nothing(run_module):
+    host = FakeKernel()
+    run_module(conntrack_settings, host, **GROW)
+    for check_mode in (False, True):
+        result = run_module(conntrack_settings, host, check_mode, **GROW)
+        assert (result["changed"], result["before"], result["after"]) == (False, AFTER, AFTER)
+        assert result["diff"]["before"] == result["diff"]["after"]
+    assert len(host.written) == 3
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ({"max": 32768}, "32768 asked for, but 65536 is in force"),
+        ({"max": 999, "shrink": True}, "999 asked for, but 1000 flows are in use"),
+        ({"max": -1}, "max: -1 will not do"),
+        ({"timeouts": {"tcp_establish": 1}}, "did you mean tcp_established?"),
+        ({"timeouts": {"dccp_open": 60}}, "this kernel has no such setting"),
+    ],
+    ids=repr,
+)
+@pytest.mark.parametrize("check_mode", [False, True], ids=["real", "check"])
+def test_refused(run_module, options, said, check_mode):
+    host = FakeKernel()
+    result = run_module(conntrack_settings, host, check_mode, **options)
+    assert result["failed"] is True
+    assert said in result["msg"]
+    assert host.attempts == []
+
+
+def test_what_fails_is_put_back(run_module):
+    host = FakeKernel()
+    host.fails_at = (3,)
+    result = run_module(conntrack_settings, host, **GROW)
+    assert result["failed"] is True
+    assert result["msg"].endswith("every value is again what it was")
+    assert (host.values[MAX], host.values[HASHSIZE]) == (65536, 65536)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [{}, {"max": None, "buckets": None}, {"timeouts": {}}],
+    ids=["none", "null", "empty"],
+)
+def test_nothing_asked_for(run_module, options):
+    result = run_module(conntrack_settings, FakeKernel(), **options)
+    assert (result["changed"], result["before"], result["after"]) == (False, {}, {})
+
+
+def test_text_as_templates_give_it(run_module):
+    host = FakeKernel()
+    result = run_module(conntrack_settings, host, max="32768", timeouts={"tcp_established": "7440"}, shrink="yes")
+    assert result["after"] == {MAX_KEY: 32768, ESTABLISHED_KEY: 7440}
+
+
+def test_what_is_returned_is_what_is_documented(run_module):
+    yaml = pytest.importorskip("yaml", reason="PyYAML is not installed")
+    result = run_module(conntrack_settings, FakeKernel(), **GROW)
+    of_every_module = {"changed", "diff", "invocation"}
+    assert set(yaml.safe_load(conntrack_settings.RETURN)) == set(result) - of_every_module
