@@ -2,12 +2,30 @@
 # Copyright: headroom.netfilter maintainers
 """What the unit tests share."""
 
+import atexit
 import json
+import shutil
 import sys
+import tempfile
 
 import pytest
 
 from ansible_collections.headroom.netfilter.tests.unit import golden
+
+try:
+    from hypothesis import settings
+    from hypothesis.configuration import set_hypothesis_home_dir
+except ImportError:
+    pass
+else:
+    # It keeps notes on the code it sees, by default in the working directory.
+    NOTES = tempfile.mkdtemp(prefix="hypothesis-")
+    atexit.register(shutil.rmtree, NOTES, ignore_errors=True)
+    set_hypothesis_home_dir(NOTES)
+    # The same examples each time; --hypothesis-profile=deep looks for new ones.
+    settings.register_profile("same", max_examples=100, deadline=None, database=None, derandomize=True)
+    settings.register_profile("deep", max_examples=3000, deadline=None, database=None)
+    settings.load_profile("same")
 
 CONTROLLER = sys.version_info >= (3, 10)
 collect_ignore = [] if CONTROLLER else ["plugins/filter", "roles"]
