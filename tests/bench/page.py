@@ -50,8 +50,8 @@ Limits, which `make bench` enforces:
 ## What is measured
 
 The wall clock of one `ansible-playbook` process, from its start to its end. All plays alternate within one run;
-each number is the median of {rounds} rounds, after one that is not counted. Only ratios within one run mean
-anything: seconds belong to the machine.
+each number is the median of {rounds} rounds, after one that is not counted, and a ratio is the median of the rounds'
+own ratios. Only ratios mean anything: seconds belong to the machine.
 
 - **ping**: one `ansible.builtin.ping`, no facts gathered.
 - **conntrack_facts**: one `headroom.netfilter.conntrack_facts`, no facts gathered.
@@ -91,8 +91,13 @@ def table(times: Times) -> str:
 
 def ratios(times: Times) -> dict[str, float]:
     """How many pings' time each takes, the ping first and then the cheapest."""
-    found = {name: median(runs) / median(times[BASE]) for name, runs in times.items()}
+    found = {name: _ratio(runs, times[BASE]) for name, runs in times.items()}
     return dict(sorted(found.items(), key=lambda item: (item[0] != BASE, item[1])))
+
+
+def _ratio(runs: list[float], others: list[float]) -> float:
+    """The median of the rounds' own ratios: what else the machine did at the time weighs on both sides."""
+    return median(run / other for run, other in zip(runs, others, strict=True))
 
 
 def bars(times: Times) -> str:
@@ -111,7 +116,7 @@ def against(times: Times) -> str:
     return "\n".join(
         f"With {what}, the usual playbook takes {factor:.1f} times as long as tune."
         for what in (NOTHING, EVERYTHING)
-        for factor in [median(times[f"usual playbook, {what}"]) / median(times[f"tune, {what}"])]
+        for factor in [_ratio(times[f"usual playbook, {what}"], times[f"tune, {what}"])]
     )
 
 
@@ -121,6 +126,7 @@ def machine() -> Setting:
     return {
         "date": f"{datetime.now(timezone.utc):%Y-%m-%d}",
         "machine": f"{os.cpu_count()} cores, {memory:.0f} GiB of memory, {platform.machine()}",
+        "load before": f"{os.getloadavg()[0]:.1f}",
         "system": f"{platform.freedesktop_os_release().get('PRETTY_NAME', 'Linux')}, kernel {platform.release()}",
     }
 

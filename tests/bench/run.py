@@ -15,7 +15,6 @@ import signal
 import sys
 import tempfile
 from pathlib import Path
-from statistics import median
 from typing import NoReturn
 
 REPO = Path(__file__).resolve().parent.parent.parent
@@ -73,6 +72,7 @@ def measure(arguments: argparse.Namespace) -> tuple[page.Times, page.Setting]:
         undo.enter_context(live.kept())
         twenty = undo.enter_context(hosts.running(home, HOSTS))
         player = plays.Player(twenty, arguments.ansible_playbook, collections, arguments.cache / "failed.log")
+        setting = page.machine() | player.setting()
         times: page.Times = {play.name: [] for play in PLAYS}
         for number in range(arguments.rounds + 1):
             for play in PLAYS:
@@ -83,12 +83,12 @@ def measure(arguments: argparse.Namespace) -> tuple[page.Times, page.Setting]:
                 print(f"{f'round {number}' if number else 'warm-up'}  {play.name:<38}{seconds:7.2f} s", flush=True)
                 if number:
                     times[play.name].append(seconds)
-        return times, page.machine() | player.setting()
+        return times, setting
 
 
 def beyond(times: page.Times) -> list[str]:
     """The limits that were passed, a sentence each."""
-    ratios = {name: median(times[name]) / median(times[page.BASE]) for name in LIMITS}
+    ratios = page.ratios(times)
     return [
         f"{name} took {ratios[name]:.2f} times the ping; the limit is {limit}"
         for name, limit in LIMITS.items()
