@@ -79,7 +79,12 @@ def make(facts: Facts, policy: Policy, contents: Optional[Mapping[str, str]] = N
         sysctl=_sysctl(host, limit.value, persisted, timeouts),
         files=_files(host),
         systemd_sysctl=host.systemd_sysctl,
-        live={"max": limit.value, "buckets": buckets.value, "timeouts": timeouts},
+        # What is the host's is left alone, whatever it is: 0, no limit, among it.
+        live={
+            "max": None if host.is_tied("max") else limit.value,
+            "buckets": None if host.is_tied("buckets") else buckets.value,
+            "timeouts": timeouts,
+        },
         reasons=reasons,
         warnings=warnings,
         refusals=refusals,
@@ -207,8 +212,9 @@ def _sized_limit(host: _Host) -> Sized:
     if value > policy.max_ceiling:
         value, reason = policy.max_ceiling, reason + "; held at conntrack_max_ceiling"
     if host.memory and value > affordable:
-        value = affordable
-        reason += "; held at what {0:g} percent of memory hold".format(policy.memory_percent)
+        # In coarse steps, so that the next kernel's slightly other idea of memory does not move it.
+        value = affordable >> max(affordable.bit_length() - 3, 0) << max(affordable.bit_length() - 3, 0)
+        reason += "; held within the {0:g} percent of memory".format(policy.memory_percent)
     result = _raise_only(host, Sized(value, reason))
     return _with_the_peak(host, result)
 
