@@ -86,7 +86,8 @@ options:
         type: bool
         default: true
   contents:
-    description: The rendered files by path. With them, RV(_value.drift) tells of files, too.
+    description:
+      - The rendered files by path, at least those of RV(_value.files). With them, RV(_value.drift) tells of files, too.
     type: dict
 seealso:
   - module: headroom.netfilter.conntrack_facts

@@ -216,6 +216,11 @@ def _sized_limit(host: _Host) -> Sized:
         value = affordable >> max(affordable.bit_length() - 3, 0) << max(affordable.bit_length() - 3, 0)
         reason += "; held within the {0:g} percent of memory".format(policy.memory_percent)
     result = _raise_only(host, Sized(value, reason))
+    if not result.value:
+        refusal = "conntrack_memory_percent: {0:g} percent of {1} hold no entry; raise it, or name conntrack_max".format(
+            policy.memory_percent, size(host.memory)
+        )
+        return result._replace(refusals=(refusal,))
     return _with_the_peak(host, result)
 
 
@@ -436,8 +441,9 @@ def _with_drift(plan: Plan, host: _Host, contents: Optional[Mapping[str, str]]) 
     drift = list(_live_drift(plan, host)) if host.policy.apply and host.is_live else []
     refusals = list(plan.refusals)
     if contents is not None:
-        drift += _file_drift(host, contents)
-        refusals += modprobe.problems(MODPROBE, contents.get(MODPROBE, ""))
+        needed = {path: contents[path] for path in plan.files}
+        drift += _file_drift(host, needed)
+        refusals += modprobe.problems(MODPROBE, needed.get(MODPROBE, ""))
     if host.policy.firewall and not (host.is_tied("max") and host.policy.apply):
         drift += _service_drift(host)
     if drift and not host.facts["kernel"]["root"]:
