@@ -64,8 +64,10 @@ def galaxy(*arguments: str | Path) -> None:
 def faults(names: list[str]) -> str | None:
     missing = [name for name in MUST_HOLD if name not in names]
     surplus = [name for name in names if NEVER_HOLDS.search(name) or not HOLDS.match(name)]
-    if missing or surplus:
-        return f"the artifact lacks {missing} and should not hold {surplus}: see build_ignore in galaxy.yml"
+    if missing:
+        return f"the artifact lacks {', '.join(missing)}"
+    if surplus:
+        return f"the artifact should not hold {surplus[0]} and {len(surplus) - 1} more: see build_ignore in galaxy.yml"
     print(f"{len(names)} entries in the artifact")
     return None
 

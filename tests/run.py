@@ -148,7 +148,7 @@ def shell_scripts() -> list[Path]:
             return re.match(rb"#!.*\b(ba|da)?sh\b", opened.readline(80)) is not None
 
     files = (path for path in TREE.rglob("*") if ".git" not in path.parts and path.is_file() and not path.is_symlink())
-    return sorted(filter(is_one, files))
+    return sorted(path.relative_to(TREE) for path in files if is_one(path))
 
 
 def lack_of(command: str, package: str) -> str | None:
