@@ -152,9 +152,10 @@ REFUSED = [
     ),
     (
         "chains that would refuse new flows",
-        {"limit": 2000000, "count": 1000000},
+        {"count": 12801},
         {"buckets": 512, "shrink": True},
-        "hashsize: 512 asked for, but with 1000000 flows in use",
+        "hashsize: 512 asked for, but with 12801 flows in use the kernel would refuse new ones for chains longer than 50; "
+        "name at least 513",
     ),
     (
         "no such timeout",
@@ -218,6 +219,12 @@ def test_not_refused(kernel, asked):
     host = FakeKernel(**kernel)
     outcome = apply(host, read(asked))
     assert outcome.after.get(MAX_KEY) == asked["max"] == host.values[MAX]
+
+
+def test_chains_of_fifty_are_not_too_long():
+    host = FakeKernel(count=12800)
+    apply(host, read({"buckets": 512, "shrink": True}))
+    assert host.values[HASHSIZE] == 512
 
 
 def test_a_read_only_proc_sys_is_said_with_its_container():
