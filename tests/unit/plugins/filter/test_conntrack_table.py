@@ -15,6 +15,10 @@ def conntrack_table(hosts, planned=False):
 
 
 POLICY = {"conntrack_max": 100000, "conntrack_timeout_profile": "kernel", "conntrack_timeouts": {"udp": 20}}
+FILES = (
+    "/etc/sysctl.d/99-conntrack.conf, /etc/modprobe.d/nf_conntrack.conf, "
+    "/etc/modules-load.d/nf_conntrack.conf, /etc/udev/rules.d/90-conntrack.rules"
+)
 AFTER = {
     "table.max": 100000,
     "table.buckets": 100352,
@@ -30,6 +34,7 @@ def result(changes=()):
 def host(name="web01", before=(), after=None, contents=None, policy=POLICY, planned=True):
     variables = {"inventory_hostname": name, "__conntrack_before": result(before)}
     if planned:
+        contents = contents and dict.fromkeys(conntrack_plan(facts(before), policy)["files"], contents)
         variables["__conntrack_planned"] = conntrack_plan(facts(before), policy, contents)
     if after is not None:
         variables["__conntrack_after"] = result(after)
@@ -41,7 +46,7 @@ def shown(lines, *starts):
 
 
 def test_what_was_done():
-    lines = conntrack_table([host(after=AFTER, contents={"/etc/sysctl.d/99-conntrack.conf": "x\n"})])
+    lines = conntrack_table([host(after=AFTER, contents="# x\n")])
     assert lines[:5] == [
         "web01",
         "setting before after",
@@ -53,18 +58,18 @@ def test_what_was_done():
         "tcp_established (s) 432000 432000",
         "udp (s) 30 20 <-",
     ]
-    assert lines[-1] == "written: /etc/sysctl.d/99-conntrack.conf"
+    assert lines[-1] == "written: " + FILES
 
 
 def test_what_would_be_done():
-    lines = conntrack_table([host(contents={"/etc/sysctl.d/99-conntrack.conf": "x\n"})], planned=True)
+    lines = conntrack_table([host(contents="# x\n")], planned=True)
     assert lines[1] == "setting now planned"
     assert lines[2] == "limit (entries) 8192 100000 <- conntrack_max"
     assert shown(lines, "tcp_established", "udp (s)") == [
         "tcp_established (s) 432000 432000",
         "udp (s) 30 20 <-",
     ]
-    assert lines[-1] == "to be written: /etc/sysctl.d/99-conntrack.conf"
+    assert lines[-1] == "to be written: " + FILES
 
 
 def test_a_host_that_was_as_planned():
@@ -77,7 +82,7 @@ def test_a_host_that_was_as_planned():
 @pytest.mark.parametrize("planned", [False, True], ids=["done", "planned"])
 def test_refusals_and_warnings(planned):
     policy = {"conntrack_max": 20000000, "conntrack_timeouts": {"dccp_open": 5}}
-    contents = {"/etc/sysctl.d/99-conntrack.conf": "x\n"}
+    contents = "# x\n"
     lines = conntrack_table([host(policy=policy, contents=contents)], planned)
     assert len(shown(lines, "REFUSED: conntrack_max: 20000000 entries take 7.3 GiB when full")) == 1
     assert len(shown(lines, "warning: conntrack_timeouts: this kernel has no dccp_open")) == 1

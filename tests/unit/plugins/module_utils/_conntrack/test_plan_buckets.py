@@ -160,8 +160,8 @@ def test_advice_that_is_taken_is_accepted(changes, fields):
 def test_a_hashsize_leaves_the_entries_their_memory():
     plan = planned(hashsize=5000000, expected_connections=100000)
     assert plan.refusals == []
-    # 2 percent of 4 GiB, less 5000192 buckets, by 384: 119525 entries
-    assert plan.max == 119525
+    # 2 percent of 4 GiB, less 5000192 buckets, by 384: 119525 entries; 7 x 2^14
+    assert plan.max == 114688
     assert plan.full_bytes <= 4 * GIB * 0.02
 
 

@@ -119,7 +119,9 @@ def test_without_root_drift_is_refused_and_no_drift_is_not():
 
 # Files.
 
+ALL = (SYSCTL, MODPROBE, MODULES_LOAD, UDEV)
 TEXT = "options nf_conntrack hashsize=131072\n"
+CONTENTS = dict.fromkeys(ALL, TEXT)
 AS_PLANNED = {
     "sha256": hashlib.sha256(TEXT.encode()).hexdigest(),
     "mode": "0644",
@@ -129,6 +131,12 @@ AS_PLANNED = {
 }
 
 
+def with_files(**changes):
+    """The files of the example as planned, but for one."""
+    return {"files": dict(dict.fromkeys(ALL, AS_PLANNED), **changes)}
+
+
+@pytest.mark.parametrize("path", ALL)
 @pytest.mark.parametrize(
     ("found", "said"),
     [
@@ -142,12 +150,11 @@ AS_PLANNED = {
     ],
     ids=["as planned", "by another hand", "missing", "contents", "mode", "owner", "two things"],
 )
-def test_a_file_that_differs(found, said):
-    files = {} if found is None else {MODPROBE: found}
-    plan = planned({"files": files}, {MODPROBE: TEXT}, apply=False)
+def test_a_file_that_differs(path, found, said):
+    plan = planned(with_files(**{path: found}), CONTENTS, apply=False)
     wanted = {name: value for name, value in AS_PLANNED.items() if name != "ours"}
     was = found and {name: value for name, value in found.items() if name != "ours"}
-    assert plan.drift == ([Drift("file", MODPROBE, was, wanted, MODPROBE + ": " + said)] if said else [])
+    assert plan.drift == ([Drift("file", path, was, wanted, f"{path}: {said}")] if said else [])
     assert plan.converged == (said is None)
 
 
@@ -155,15 +162,22 @@ def test_files_are_not_looked_at_without_their_contents():
     assert planned(apply=False).drift == []
 
 
+def test_files_that_the_host_does_not_need_are_not_looked_at():
+    assert [drift.name for drift in planned(BUILTIN, CONTENTS).drift if drift.kind == "file"] == [SYSCTL]
+    assert [drift.name for drift in planned(CONTAINER, CONTENTS).drift] == []
+
+
 def test_text_is_compared_as_it_is_encoded():
     text = "# Gr\u00fc\u00dfe\n"
     found = dict(AS_PLANNED, sha256=hashlib.sha256(text.encode("utf-8")).hexdigest())
-    assert planned({"files": {SYSCTL: found}}, {SYSCTL: text}, apply=False).drift == []
+    assert planned(with_files(**{SYSCTL: found}), dict(CONTENTS, **{SYSCTL: text}), apply=False).drift == []
 
 
 def test_a_bad_modprobe_line_is_refused_before_it_is_written():
-    plan = planned({}, {MODPROBE: "# managed\noptions nf_conntrack hashsize = 131072\n"})
-    assert [refusal.partition(": ")[0] for refusal in plan.refusals] == [MODPROBE + ":2"]
+    bad = dict(CONTENTS, **{MODPROBE: "# managed\noptions nf_conntrack hashsize = 131072\n"})
+    assert [refusal.partition(": ")[0] for refusal in planned({}, bad).refusals] == [MODPROBE + ":2"]
+    # Where it is not written, it does not matter.
+    assert planned(BUILTIN, bad).refusals == []
 
 
 # Services.

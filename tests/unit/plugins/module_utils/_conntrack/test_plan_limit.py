@@ -16,10 +16,10 @@ from ansible_collections.headroom.netfilter.tests.unit.examples import (
 
 # Bytes of memory -> 2 percent of it / 392, the power of two below, then bounds.
 BY_MEMORY = [
-    # 27391 entries, whole pages of 512; the floor 65536 does not fit.
-    ("512 MiB", 512 * MIB, {}, 27136, "raised to conntrack_max_floor; held at what 2 percent of memory hold"),
-    # 54782
-    ("1 GiB", GIB, {}, 54272, "held at what 2 percent of memory hold"),
+    # 27391 entries, whole pages of 512: 27136; the floor 65536 does not fit. Its first three bits: 6 x 2^12
+    ("512 MiB", 512 * MIB, {}, 24576, "raised to conntrack_max_floor; held within the 2 percent of memory"),
+    # 54272: 6 x 2^13
+    ("1 GiB", GIB, {}, 49152, "held within the 2 percent of memory"),
     # 109565
     ("2 GiB", 2 * GIB, {}, 65536, "2 percent of 2.0 GiB at 392 B an entry = 109056, rounded down to 2^16"),
     # 219130
@@ -35,7 +35,8 @@ BY_MEMORY = [
     ("4 a bucket", 4 * GIB, {"entries_per_bucket": 4}, 131072, "at 386 B an entry = 221184, rounded"),
     ("a lower floor", 512 * MIB, {"max_floor": 1024}, 16384, "rounded down to 2^14"),
     ("a higher floor", 4 * GIB, {"max_floor": 200000}, 200000, "raised to conntrack_max_floor"),
-    ("a floor above the share", 4 * GIB, {"max_floor": 300000}, 218624, "held at what 2 percent of memory hold"),
+    # 218624: 6 x 2^15
+    ("a floor above the share", 4 * GIB, {"max_floor": 300000}, 196608, "held within the 2 percent of memory"),
     ("a lower ceiling", 4 * GIB, {"max_ceiling": 100000}, 100000, "held at conntrack_max_ceiling"),
     ("memory not known", None, {}, 65536, "raised to conntrack_max_floor"),
 ]
@@ -55,12 +56,12 @@ def test_the_memory_share_in_bounds(memory, fields, limit, reason):
     [
         # 2 percent / (384 + 8), in steps of 8192 buckets
         (PAGES_64K, 65536),
-        # 2 percent of 1 GiB / (384 + 4) = 55347, in steps of 1024
-        (POINTERS_32, 55296),
-        # An object of 320 B: 21474836 / 456 = 47093
-        ({"table.entry_bytes": 448}, 46592),
-        (NOT_LOADED, 54272),
-        ({"state": "builtin"}, 54272),
+        # 2 percent of 1 GiB / (384 + 4) = 55347, in steps of 1024: 55296, 6 x 2^13
+        (POINTERS_32, 49152),
+        # An object of 320 B: 21474836 / 456 = 47093, in steps of 512: 46592, 5 x 2^13
+        ({"table.entry_bytes": 448}, 40960),
+        (NOT_LOADED, 49152),
+        ({"state": "builtin"}, 49152),
     ],
     ids=["64 KiB pages", "32 bit", "older object", "not loaded", "built in"],
 )
@@ -90,9 +91,9 @@ def test_connections_expected(memory, fields, limit, reason):
     [
         (4 * GIB, 0, {}, 131072, "2 percent"),
         (4 * GIB, 65536, {}, 131072, "2 percent"),
-        (4 * GIB, 65537, {}, 218624, "65537 flows in use x 2, rounded up to a power of two; held at what 2 percent"),
+        (4 * GIB, 65537, {}, 196608, "65537 flows in use x 2, rounded up to a power of two; held within the 2 percent"),
         (4 * GIB, 100000, {"headroom": 1.3}, 131072, "2 percent"),
-        (4 * GIB, 100000, {"headroom": 1.32}, 218624, "100000 flows in use x 1.32, rounded up"),
+        (4 * GIB, 100000, {"headroom": 1.32}, 196608, "100000 flows in use x 1.32, rounded up"),
         (None, 65536, {}, 131072, "65536 flows in use x 2, rounded up to a power of two"),
         (None, 65537, {}, 262144, "65537 flows in use x 2, rounded up to a power of two"),
         (
@@ -205,13 +206,13 @@ REFUSED = [
         "sized below the flows in use",
         {"table.max": 400000, "table.count": 300000},
         {"shrink": True},
-        "limit 218624: 300000 flows are in use now",
+        "limit 196608: 300000 flows are in use now",
     ),
     (
         "expected connections that the share does not hold",
         {},
         {"expected_connections": 300000},
-        "conntrack_expected_connections: 300000 do not fit into a limit of 218624; raise conntrack_memory_percent or "
+        "conntrack_expected_connections: 300000 do not fit into a limit of 196608; raise conntrack_memory_percent or "
         "conntrack_max_ceiling, or name conntrack_max",
     ),
     (
@@ -238,10 +239,22 @@ def test_refused(changes, fields, said):
 
 
 def test_too_little_headroom_for_the_peak_is_a_warning():
-    plan = planned(expected_connections=200000)
-    assert (plan.max, plan.refusals) == (218624, [])
+    plan = planned(expected_connections=150000)
+    assert (plan.max, plan.refusals) == (196608, [])
     (warning,) = plan.warnings
-    assert "a limit of 218624 is 1.09 times the 200000 expected, below conntrack_headroom 2" in warning
+    assert "a limit of 196608 is 1.31 times the 150000 expected, below conntrack_headroom 2" in warning
+
+
+@pytest.mark.parametrize(
+    ("changes", "fields"),
+    [({}, {"expected_connections": 200000}), ({"table.count": 200000}, {}), ({}, {"expected_connections": 218624})],
+    ids=["expected", "in use", "all of it"],
+)
+def test_what_the_share_holds_is_not_refused(changes, fields):
+    """Coarse steps are for steadiness, not for refusing what fits: 218624 entries do."""
+    plan = planned(changes, **fields)
+    assert plan.refusals == []
+    assert 200000 <= plan.max <= 218624
 
 
 @pytest.mark.parametrize("count", [131072, 131071], ids=["full", "nearly"])
