@@ -43,17 +43,21 @@ def provide_pip(home: Path) -> None:
     for version in set(re.findall(r"pip='([\d.]+)'", requirements.read_text(encoding="utf-8"))):
         shutil.copy2(GET_PIP, cache / f"get_pip_{version.replace('.', '_')}.py")
     # ansible-test hands on neither pip's variables nor the real home.
-    listed = subprocess.run(
-        [sys.executable, "-m", "pip", "config", "list"], check=True, stdout=subprocess.PIPE, text=True
-    ).stdout
+    listed = ask_pip("config", "list")
     settings = re.findall(r"^(:env:|global|user|site)\.([a-z-]+)='(.*)'$", listed, re.MULTILINE)
     settings.sort(reverse=True)  # what stands in a variable (":env:") comes last and wins
-    merged = {"quiet": "2"} | {setting[1]: setting[2].replace("\\n", " ") for setting in settings}
+    merged = {"quiet": "2", "cache-dir": ask_pip("cache", "dir").strip()}
+    merged |= {setting[1]: setting[2].replace("\\n", " ") for setting in settings}
     config = home / ".config/pip/pip.conf"
     config.parent.mkdir(parents=True, exist_ok=True)
     config.touch(mode=0o600)  # the address of an index may hold a password
     config.write_text("[global]\n" + "".join(f"{name} = {value}\n" for name, value in merged.items()))
 
 
+def ask_pip(*question: str) -> str:
+    command = [sys.executable, "-m", "pip", *question]
+    return subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout
+
+
 if __name__ == "__main__":
-    sys.exit(main(Path(sys.argv[1]), Path(sys.argv[2]), *sys.argv[3:]))
+    sys.exit(main(Path(sys.argv[1]).resolve(), Path(sys.argv[2]).resolve(), *sys.argv[3:]))
