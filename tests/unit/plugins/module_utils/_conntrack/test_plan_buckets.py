@@ -184,3 +184,10 @@ def test_tied_buckets_asked_for_as_they_are(buckets):
 )
 def test_what_is_tied_stays(changes, buckets):
     assert planned(changes).buckets == buckets
+
+
+def test_what_is_persisted_is_right_even_where_the_live_buckets_are_tied():
+    plan = planned({"kernel.writable": {"max": True, "buckets": False, "timeouts": True}}, max=200000)
+    assert (plan.buckets, plan.live["buckets"]) == (8192, None)
+    # 200000 rounded up to whole pages: a load of the module makes the limit 8 times that.
+    assert plan.hashsize == 200192
