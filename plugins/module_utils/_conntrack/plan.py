@@ -212,8 +212,11 @@ def _sized_limit(host: _Host) -> Sized:
     if value > policy.max_ceiling:
         value, reason = policy.max_ceiling, reason + "; held at conntrack_max_ceiling"
     if host.memory and value > affordable:
-        # In coarse steps, so that the next kernel's slightly other idea of memory does not move it.
-        value = affordable >> max(affordable.bit_length() - 3, 0) << max(affordable.bit_length() - 3, 0)
+        # In coarse steps, so that the next kernel's slightly other idea of memory does not move it; but what
+        # memory does hold, and has to be held, is not cut away.
+        steps = max(affordable.bit_length() - 3, 0)
+        coarse = affordable >> steps << steps
+        value = coarse if coarse >= max(host.count, policy.expected_connections or 0) else affordable
         reason += "; held within the {0:g} percent of memory".format(policy.memory_percent)
     result = _raise_only(host, Sized(value, reason))
     if not result.value:

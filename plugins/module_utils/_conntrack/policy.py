@@ -7,7 +7,6 @@ Everything wrong is found in one go, and each finding says the variable, the val
 """
 
 import difflib
-import math
 import re
 from typing import Any, Callable, Dict, Iterable, Iterator, List, Mapping, NamedTuple, Optional, Set, Tuple
 
@@ -95,7 +94,8 @@ def whole(low: int, high: int, unit: str) -> Reader:
 
     def reader(value: Any) -> int:
         wanted = "a whole number of {0} from {1} to {2}".format(unit, low, high)
-        if isinstance(value, bool) or not isinstance(value, (int, str)) or not _WHOLE.fullmatch(str(value).strip()):
+        # True and False are ints, too, but their texts are no numbers.
+        if not isinstance(value, (int, str)) or not _WHOLE.fullmatch(str(value).strip()):
             raise Wrong("expected " + wanted)
         number = int(value)
         if not low <= number <= high:
@@ -114,7 +114,8 @@ def _number(low: float, high: float, what: str) -> Reader:
             number = float(value)
         except (ValueError, OverflowError):
             raise Wrong(wanted) from None
-        if math.isnan(number) or not low <= number <= high:
+        # What is not a number is not between any two.
+        if not low <= number <= high:
             raise Wrong(wanted)
         return number
 
