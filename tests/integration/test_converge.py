@@ -1,0 +1,121 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+# Copyright: headroom.netfilter maintainers
+"""Converge, converge again, check, drift and heal, on the real kernel."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+from conftest import SYSCTL, Machine
+
+AFTER = re.compile(r"^ *\"limit \(entries\) +(\d+) +(\d+)", re.M)
+
+
+def diffs(output: str) -> list[str]:
+    """What --diff printed, less the names of temporary files."""
+    return [line for line in output.splitlines() if line.startswith(("+", "-")) and not line.startswith(("+++", "---"))]
+
+
+def test_tune_ends_with_the_truth_and_a_second_run_changes_nothing(machine: Machine) -> None:
+    first = machine.play()
+    before, after = (int(number) for number in AFTER.search(first.output).groups())
+    assert before < after
+    assert machine.get("max") == after
+    assert first.changed > 0
+    stamps, values = machine.etc(), machine.values()
+    second = machine.play()
+    assert second.changed == 0
+    assert "nothing to change" in second.output
+    assert (machine.etc(), machine.values()) == (stamps, values)
+
+
+def test_sysctl_takes_what_was_written(machine: Machine) -> None:
+    """systemd-sysctl is the oracle of sysctl.d: from a fresh kernel it makes the same values."""
+    import subprocess
+
+    machine.play()
+    wanted = machine.values()
+    text = SYSCTL.read_text()
+    machine.untune()
+    SYSCTL.write_text(text)
+    subprocess.run(["/lib/systemd/systemd-sysctl", str(SYSCTL)], check=True)
+    got = machine.values()
+    planned = {line.partition(" = ")[0].rpartition(".")[2] for line in text.splitlines() if " = " in line}
+    assert len(planned) > 10
+    assert {key: got[key] for key in planned} == {key: wanted[key] for key in planned}
+
+
+def test_check_writes_nothing_and_shows_what_the_run_then_does(machine: Machine) -> None:
+    stamps, values = machine.etc(), machine.values()
+    checked = machine.play("--check", "--diff")
+    assert (machine.etc(), machine.values()) == (stamps, values)
+    ran = machine.play("--diff")
+    assert diffs(checked.output) == diffs(ran.output) != []
+    assert checked.changed == ran.changed
+    again = machine.play("--check", "--diff")
+    assert (again.changed, diffs(again.output)) == (0, [])
+
+
+def test_audit_changes_nothing(machine: Machine) -> None:
+    stamps, values = machine.etc(), machine.values()
+    ran = machine.play(name="audit")
+    assert ran.changed == 0
+    assert "to be written: /etc/sysctl.d/99-conntrack.conf" in ran.output
+    assert (machine.etc(), machine.values()) == (stamps, values)
+
+
+@pytest.mark.parametrize(
+    "drift",
+    [
+        pytest.param(lambda m: m.set("max", 70000), id="limit"),
+        pytest.param(lambda m: m.set("buckets", 65536), id="buckets"),
+        pytest.param(lambda m: m.set("tcp_timeout_established", 432000), id="timeout"),
+        pytest.param(lambda m: SYSCTL.write_text(SYSCTL.read_text() + "# more\n"), id="content"),
+        pytest.param(lambda m: SYSCTL.chmod(0o600), id="mode"),
+        pytest.param(lambda m: SYSCTL.unlink(), id="file"),
+    ],
+)
+def test_drift_is_seen_in_check_mode_and_healed(machine: Machine, drift) -> None:
+    machine.play()
+    values, text = machine.values(), SYSCTL.read_text()
+    drift(machine)
+    assert machine.play("--check").changed > 0
+    assert machine.play().changed > 0
+    assert machine.values() == values
+    assert (SYSCTL.read_text(), SYSCTL.stat().st_mode & 0o7777) == (text, 0o644)
+    assert machine.play().changed == 0
+    assert list(SYSCTL.parent.glob("99-conntrack.conf.*")) == []
+
+
+def test_a_named_limit_raises_and_is_not_lowered_again(machine: Machine) -> None:
+    machine.play("-e", "conntrack_max=300000")
+    assert machine.get("max") == 300000
+    values = machine.values()
+    below_floor = machine.play("-e", "conntrack_max=1000", expect=2)
+    assert "conntrack_max: '1000' will not do" in below_floor.output or "conntrack_max: 1000" in below_floor.output
+    assert "conntrack_shrink" in below_floor.output
+    lower = machine.play("-e", "conntrack_max=100000", expect=2)
+    assert "conntrack_max: 100000 would lower the limit in force, 300000" in lower.output
+    assert machine.values() == values
+    machine.play("-e", "conntrack_max=1000", "-e", "conntrack_shrink=true")
+    assert machine.get("max") == 1000
+
+
+def test_another_ones_file_is_kept_beside_ours(machine: Machine) -> None:
+    SYSCTL.write_text("net.netfilter.nf_conntrack_max = 4711\n")
+    machine.play()
+    copies = list(SYSCTL.parent.glob("99-conntrack.conf.*"))
+    try:
+        assert [copy.read_text() for copy in copies] == ["net.netfilter.nf_conntrack_max = 4711\n"]
+    finally:
+        for copy in copies:
+            copy.unlink()
+
+
+def test_persisting_alone_leaves_the_kernel_alone(machine: Machine) -> None:
+    values = machine.values()
+    machine.play("-e", "conntrack_apply=false", "-e", "conntrack_max=500000")
+    assert machine.values() == values
+    assert "nf_conntrack_max = 500000" in SYSCTL.read_text()
+    assert machine.play("-e", "conntrack_apply=false", "-e", "conntrack_max=500000").changed == 0
