@@ -206,13 +206,13 @@ REFUSED = [
         "sized below the flows in use",
         {"table.max": 400000, "table.count": 300000},
         {"shrink": True},
-        "limit 196608: 300000 flows are in use now",
+        "limit 218624: 300000 flows are in use now",
     ),
     (
         "expected connections that the share does not hold",
         {},
         {"expected_connections": 300000},
-        "conntrack_expected_connections: 300000 do not fit into a limit of 196608; raise conntrack_memory_percent or "
+        "conntrack_expected_connections: 300000 do not fit into a limit of 218624; raise conntrack_memory_percent or "
         "conntrack_max_ceiling, or name conntrack_max",
     ),
     (
