@@ -1,7 +1,6 @@
-#!/usr/bin/env python3
 # SPDX-License-Identifier: GPL-3.0-or-later
 # Copyright: headroom.netfilter maintainers
-"""Prints docs/timeouts.md from the profiles that the collection uses: tools/timeouts.py > docs/timeouts.md"""
+"""Prints docs/timeouts.md from the profiles that the collection uses: python3 tools/timeouts.py > docs/timeouts.md"""
 
 from __future__ import annotations
 
@@ -57,7 +56,9 @@ def page() -> str:
         profile = profiles.PROFILES[name]
         lines += ["", f"## {name}", "", profile.purpose, ""]
         if name == "kernel":
-            lines += ["Source: net/netfilter/nf_conntrack_proto_tcp.c, _udp.c, _icmp.c, _icmpv6.c and _generic.c of the Linux tree."]
+            lines += [
+                "Source: net/netfilter/nf_conntrack_proto_tcp.c, _udp.c, _icmp.c, _icmpv6.c and _generic.c of the Linux tree."
+            ]
             continue
         lines += ["| timeout | seconds | why |", "|---|---:|---|"]
         lines += [f"| {timeout} | {choice.seconds} | {choice.reason} |" for timeout, choice in profile.choices.items()]

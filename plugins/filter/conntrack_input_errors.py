@@ -42,7 +42,8 @@ _value:
   sample: ["conntrack_max: -1 will not do: expected a whole number of entries from 1 to 2147483647 (web01, web02)"]
 """
 
-from typing import Any, Iterable, Mapping
+from collections.abc import Iterable, Mapping
+from typing import Any
 
 from ansible_collections.headroom.netfilter.plugins.module_utils._conntrack.policy import Policy, PolicyError, read
 

@@ -183,7 +183,8 @@ _value:
       type: bool
 """
 
-from typing import Any, Mapping
+from collections.abc import Mapping
+from typing import Any
 
 from ansible.errors import AnsibleFilterError
 
@@ -204,7 +205,9 @@ def conntrack_plan(
     try:
         made = plan.make(dict(facts), read(policy or {}), contents)
     except PolicyError as error:
-        made = plan.make(dict(facts), Policy(apply=False, firewall=False))._replace(refusals=error.problems, converged=False)
+        made = plan.make(dict(facts), Policy(apply=False, firewall=False))._replace(
+            refusals=error.problems, converged=False
+        )
     return dict(as_dict(made))
 
 

@@ -44,7 +44,8 @@ _value:
   elements: str
 """
 
-from typing import Any, Iterable, Mapping
+from collections.abc import Iterable, Mapping
+from typing import Any
 
 from ansible_collections.headroom.netfilter.plugins.module_utils._conntrack import report
 

@@ -208,5 +208,5 @@ def _namespace(pid: int) -> str:
 
 def _free_ports(count: int) -> list[int]:
     with contextlib.ExitStack() as all_at_once:
-        lines = [all_at_once.enter_context(socket.create_server(("127.0.0.1", 0))) for _ in range(count)]
+        lines = [all_at_once.enter_context(socket.create_server(("127.0.0.1", 0))) for number in range(count)]
         return [line.getsockname()[1] for line in lines]

@@ -103,10 +103,10 @@ def _ratio(runs: list[float], others: list[float]) -> float:
 def bars(times: Times) -> str:
     found = ratios(times)
     width = max(map(len, found))
-    return "\n".join(f"{name:<{width}} {ratio:6.2f}  {bar(ratio)}" for name, ratio in found.items())
+    return "\n".join(f"{name:<{width}} {ratio:6.2f}  {blocks(ratio)}" for name, ratio in found.items())
 
 
-def bar(ratio: float) -> str:
+def blocks(ratio: float) -> str:
     whole, eighths = divmod(round(ratio * BAR_PER_PING * 8), 8)
     return ("█" * whole + EIGHTHS[eighths]).rstrip()
 

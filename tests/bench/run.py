@@ -1,4 +1,3 @@
-#!/usr/bin/env python3
 # SPDX-License-Identifier: GPL-3.0-or-later
 # Copyright: headroom.netfilter maintainers
 """Measure headroom.netfilter.tune against a ping and the usual playbook, and write docs/benchmarks.md.

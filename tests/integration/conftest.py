@@ -13,13 +13,14 @@ import os
 import signal
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, Iterator, NamedTuple
+from typing import Any, NamedTuple
 
 import pytest
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "bench"))
-import live  # noqa: E402  (it lies beside the bench, which needs the same)
+import live
 
 HERE = Path(__file__).parent
 FILES = tuple(
@@ -52,7 +53,12 @@ class Machine:
         command = [self.ansible_playbook, "-i", "localhost,", "-c", "local", f"headroom.netfilter.{name}", *arguments]
         settings = {"ANSIBLE_PYTHON_INTERPRETER": self.python, "ANSIBLE_NOCOLOR": "1", "ANSIBLE_NOCOWS": "1"}
         done = subprocess.run(
-            command, env={**os.environ, **settings, **environment}, stdin=subprocess.DEVNULL, capture_output=True, text=True
+            command,
+            env={**os.environ, **settings, **environment},
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            check=False,
         )
         output = done.stdout + done.stderr
         if expect is not None:
@@ -91,8 +97,10 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_report_header(config: pytest.Config) -> list[str]:
-    core = subprocess.run([config.getoption("--ansible-playbook"), "--version"], capture_output=True, text=True).stdout
-    python = subprocess.run([config.getoption("--target-python"), "--version"], capture_output=True, text=True).stdout
+    core, python = (
+        subprocess.run([config.getoption(option), "--version"], capture_output=True, text=True, check=True).stdout
+        for option in ("--ansible-playbook", "--target-python")
+    )
     return [f"kernel {os.uname().release}, {core.splitlines()[0]}, modules on {python.strip()}"]
 
 

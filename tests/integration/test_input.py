@@ -12,7 +12,8 @@ from conftest import Machine, bad_hosts
 
 # Variables of a host; the first of them is the one that is named, with its value.
 CASES = [
-    {"conntrack_max": value} for value in (-1, 0, 1.5, "many", True, [1], 2**40, "1e6", "0x10000", "-65536", {"a": 1}, "12 k")
+    {"conntrack_max": value}
+    for value in (-1, 0, 1.5, "many", True, [1], 2**40, "1e6", "0x10000", "-65536", {"a": 1}, "12 k")
 ]
 CASES += [{"conntrack_expected_connections": value} for value in (-1, 0, 2.5, "lots", False, [2], 2**40)]
 CASES += [{"conntrack_headroom": value} for value in (0.5, -2, "double", True, [2.0], 1000, "nan")]
@@ -36,7 +37,12 @@ CASES += [
         {"udp": 2**31},
     )
 ]
-CASES += [{"conntrack_rfc_floors": "strict"}, {"conntrack_shrink": "perhaps"}, {"conntrack_apply": 2}, {"conntrack_firewall": "off"}]
+CASES += [
+    {"conntrack_rfc_floors": "strict"},
+    {"conntrack_shrink": "perhaps"},
+    {"conntrack_apply": 2},
+    {"conntrack_firewall": "off"},
+]
 CASES += [
     {"conntrack_max": 1000},
     {"conntrack_max_floor": 3000000},
@@ -59,7 +65,9 @@ def test_each_is_refused_before_any_host_is_touched(machine: Machine, tmp_path: 
         (sentence,) = [sentence for sentence in said if name in sentence]
         variable, value = next(iter(variables.items()))
         assert sentence.startswith(f"{variable}: {value!r} will not do: "), sentence
-        assert any(word in sentence for word in ("expected", "use", "lower", "raise", "name", "timeout this collection knows")), sentence
+        assert any(
+            word in sentence for word in ("expected", "use", "lower", "raise", "name", "timeout this collection knows")
+        ), sentence
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,6 @@ from .host import Host
 from .services import services
 from .values import Facts, as_dict
 
-
 # Modules of masquerading and source NAT: nftables, xtables, and iptables before 5.2 and before 3.7.
 _TRANSLATORS = {"nft_masq", "nft_nat", "xt_MASQUERADE", "xt_nat", "ipt_MASQUERADE", "ipt_SNAT"}
 

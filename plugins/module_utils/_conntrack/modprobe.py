@@ -9,7 +9,16 @@ from typing import Iterator, List, Tuple
 from .kernel import LARGEST_HASHSIZE
 
 # What modprobe.d(5) lets a line begin with, and how many words at least must follow.
-_COMMANDS = {"alias": 2, "blacklist": 1, "config": 0, "install": 2, "options": 2, "remove": 2, "softdep": 2, "weakdep": 2}
+_COMMANDS = {
+    "alias": 2,
+    "blacklist": 1,
+    "config": 0,
+    "install": 2,
+    "options": 2,
+    "remove": 2,
+    "softdep": 2,
+    "weakdep": 2,
+}
 _MODULE = re.compile(r"[A-Za-z0-9_-]+")
 _PARAMETER = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]*(=\S+)?")
 _ESCAPED = re.compile(r"\\(.)")

@@ -132,7 +132,9 @@ class _Host:
     def why_tied(self) -> str:
         if not self.facts["kernel"]["init_netns"]:
             return "this is not the first network namespace, and the limit and the buckets belong to the host"
-        return "the kernel lets nobody write it from here ({0})".format(self.facts["kernel"]["container"] or "/proc/sys is read-only")
+        return "the kernel lets nobody write it from here ({0})".format(
+            self.facts["kernel"]["container"] or "/proc/sys is read-only"
+        )
 
 
 # The limit.
@@ -180,7 +182,9 @@ def _asked_limit(host: _Host) -> Sized:
     elif host.memory and takes > _share(host):
         warnings += (
             "conntrack_max: {0} entries take {1} when full, {2:.1f} percent of memory rather than the {3:g} of "
-            "conntrack_memory_percent".format(wanted, size(takes), 100.0 * takes / host.memory, host.policy.memory_percent),
+            "conntrack_memory_percent".format(
+                wanted, size(takes), 100.0 * takes / host.memory, host.policy.memory_percent
+            ),
         )
     return Sized(wanted, "conntrack_max", warnings, refusals)
 
@@ -193,7 +197,7 @@ def _sized_limit(host: _Host) -> Sized:
     if policy.expected_connections is not None:
         candidates.append(
             Sized(
-                int(math.ceil(policy.expected_connections * policy.headroom)),
+                math.ceil(policy.expected_connections * policy.headroom),
                 "{0} connections expected x {1:g}".format(policy.expected_connections, policy.headroom),
             )
         )
@@ -220,8 +224,10 @@ def _sized_limit(host: _Host) -> Sized:
         reason += "; held within the {0:g} percent of memory".format(policy.memory_percent)
     result = _raise_only(host, Sized(value, reason))
     if not result.value:
-        refusal = "conntrack_memory_percent: {0:g} percent of {1} hold no entry; raise it, or name conntrack_max".format(
-            policy.memory_percent, size(host.memory)
+        refusal = (
+            "conntrack_memory_percent: {0:g} percent of {1} hold no entry; raise it, or name conntrack_max".format(
+                policy.memory_percent, size(host.memory)
+            )
         )
         return result._replace(refusals=(refusal,))
     return _with_the_peak(host, result)
@@ -263,7 +269,9 @@ def _with_the_peak(host: _Host, sized: Sized) -> Sized:
         return sized
     room = "raise conntrack_memory_percent or conntrack_max_ceiling, or name conntrack_max"
     if value < expected:
-        refusal = "conntrack_expected_connections: {0} do not fit into a limit of {1}; {2}".format(expected, value, room)
+        refusal = "conntrack_expected_connections: {0} do not fit into a limit of {1}; {2}".format(
+            expected, value, room
+        )
         return sized._replace(refusals=sized.refusals + (refusal,))
     warning = (
         "conntrack_expected_connections: a limit of {0} is {1:.2f} times the {2} expected, below conntrack_headroom "
@@ -296,7 +304,7 @@ def _power_of_two_below(number: float) -> int:
 
 
 def _power_of_two_above(number: float) -> int:
-    return 1 << (max(int(math.ceil(number)), 1) - 1).bit_length()
+    return 1 << (max(math.ceil(number), 1) - 1).bit_length()
 
 
 # The buckets.
@@ -496,9 +504,7 @@ def _service_drift(host: _Host) -> List[Drift]:
     iptables = host.services.get("iptables") or {}
     unloads = iptables.get("modules_unload")
     if unloads is not None and unloads.lower() != "no":
-        drift.append(
-            _drift("service", IPTABLES, "IPTABLES_MODULES_UNLOAD=" + unloads, 'IPTABLES_MODULES_UNLOAD="no"')
-        )
+        drift.append(_drift("service", IPTABLES, "IPTABLES_MODULES_UNLOAD=" + unloads, 'IPTABLES_MODULES_UNLOAD="no"'))
     return drift
 
 

@@ -40,7 +40,7 @@ class PolicyError(Exception):
 
     def __init__(self, problems: Iterable[str]) -> None:
         self.problems = list(problems)
-        super(PolicyError, self).__init__("\n".join(self.problems))
+        super().__init__("\n".join(self.problems))
 
 
 class Wrong(Exception):
@@ -151,7 +151,9 @@ def timeouts(value: Any) -> Dict[str, int]:
     problems = []
     for name, seconds in value.items():
         if name not in TIMEOUTS:
-            problems.append("{0!r} is not a timeout this collection knows{1}".format(_plain(name), _near(name, TIMEOUTS)))
+            problems.append(
+                "{0!r} is not a timeout this collection knows{1}".format(_plain(name), _near(name, TIMEOUTS))
+            )
             continue
         try:
             found[str(name)] = whole(1, LONGEST_TIMEOUT, "seconds")(seconds)

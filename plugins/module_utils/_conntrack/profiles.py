@@ -30,7 +30,9 @@ class Floor(NamedTuple):
     source: str
 
 
-_KEEPALIVE = "RFC 5382 REQ-5: two hours and four minutes, so that a keepalive every two hours (RFC 1122, Linux 7200 s) holds it"
+_KEEPALIVE = (
+    "RFC 5382 REQ-5: two hours and four minutes, so that a keepalive every two hours (RFC 1122, Linux 7200 s) holds it"
+)
 _SYN_RETRY = "longer than the 32 s between the last two retries of Linux's connect (tcp_syn_retries 6)"
 _SYNACK_RETRY = "longer than the 16 s between the last two retries of Linux's SYN-ACK (tcp_synack_retries 5)"
 _SOCKET_60 = "as long as Linux's own socket stays in this state (60 s)"
@@ -94,7 +96,9 @@ PROFILES: Dict[str, Profile] = {
             tcp_close_wait=Choice(240, _TRANSITORY),
             tcp_last_ack=Choice(240, _TRANSITORY),
             tcp_time_wait=Choice(240, _TRANSITORY),
-            tcp_close=Choice(10, "the kernel's own; RFC 7857's 240 s after a reset are not taken: resets would fill the table"),
+            tcp_close=Choice(
+                10, "the kernel's own; RFC 7857's 240 s after a reset are not taken: resets would fill the table"
+            ),
             udp=Choice(120, "RFC 4787 REQ-5: two minutes at least"),
             udp_stream=Choice(300, "RFC 4787 REQ-5: five minutes recommended"),
             icmp=Choice(60, "RFC 5508 REQ-2: one minute at least"),
@@ -108,7 +112,9 @@ PROFILES: Dict[str, Profile] = {
             _SERVER_CHOICES,
             tcp_established=Choice(86400, "kube-proxy's default, conntrack.tcpEstablishedTimeout 24h"),
             tcp_close_wait=Choice(3600, "kube-proxy's default, conntrack.tcpCloseWaitTimeout 1h"),
-            udp=Choice(30, "kube-proxy leaves it (conntrack.udpTimeout 0); DNS to a service is a question and its answer"),
+            udp=Choice(
+                30, "kube-proxy leaves it (conntrack.udpTimeout 0); DNS to a service is a question and its answer"
+            ),
             udp_stream=Choice(120, "kube-proxy leaves it (conntrack.udpStreamTimeout 0); the kernel's own"),
         ),
     ),
@@ -127,7 +133,9 @@ PROFILES: Dict[str, Profile] = {
             _SERVER_CHOICES,
             tcp_syn_sent=Choice(40, _SYN_RETRY),
             tcp_syn_recv=Choice(20, _SYNACK_RETRY),
-            tcp_established=Choice(1800, "the proxy's own idle limits are minutes; half an hour leaves room for upgrades to sockets"),
+            tcp_established=Choice(
+                1800, "the proxy's own idle limits are minutes; half an hour leaves room for upgrades to sockets"
+            ),
             tcp_fin_wait=Choice(30, "the proxy closes both sides; half of the socket's own 60 s"),
             tcp_close_wait=Choice(30, "the proxy closes at once when its peer has"),
             tcp_time_wait=Choice(30, "a reused port opens a new entry anyway; the most numerous state at a high rate"),

@@ -31,11 +31,11 @@ def result(changes=()):
     return {"changed": False, "ansible_facts": {"conntrack": facts(changes)}}
 
 
-def host(name="web01", before=(), after=None, contents=None, policy=POLICY, planned=True):
+def host(name="web01", before=(), after=None, contents=None, policy=None, planned=True):
     variables = {"inventory_hostname": name, "__conntrack_before": result(before)}
     if planned:
-        contents = contents and dict.fromkeys(conntrack_plan(facts(before), policy)["files"], contents)
-        variables["__conntrack_planned"] = conntrack_plan(facts(before), policy, contents)
+        contents = contents and dict.fromkeys(conntrack_plan(facts(before), policy or POLICY)["files"], contents)
+        variables["__conntrack_planned"] = conntrack_plan(facts(before), policy or POLICY, contents)
     if after is not None:
         variables["__conntrack_after"] = result(after)
     return variables
