@@ -12,6 +12,8 @@ Exits non-zero when a step failed, or when none could run.
 from __future__ import annotations
 
 import argparse
+import contextlib
+import fcntl
 import os
 import re
 import shutil
@@ -185,6 +187,19 @@ def environment() -> dict[str, str]:
     }
 
 
+@contextlib.contextmanager
+def one_at_a_time() -> Iterator[None]:
+    """All that a run makes lies in WORK: a second run in this checkout waits for the first."""
+    LOGS.mkdir(parents=True, exist_ok=True)
+    with (WORK / "lock").open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            print("Waiting for another run of these checks in this checkout ...", flush=True)
+            fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+
+
 def main(arguments: argparse.Namespace) -> int:
     names = [BUILD.name, *(step.name for step in steps())]
     if arguments.list:
@@ -195,15 +210,15 @@ def main(arguments: argparse.Namespace) -> int:
         print(f"no such step: {', '.join(sorted(unknown))}; there are {', '.join(names)}", file=sys.stderr)
         return 2
     chosen = {BUILD.name, *(arguments.step or names)}  # the others need what the first makes
-    LOGS.mkdir(parents=True, exist_ok=True)
     runner = Runner(len(chosen), LOGS, environment())
-    runner.run([BUILD])
-    rest = [step for step in steps() if step.name in chosen]
-    if runner.results[0].word == OK:
-        runner.run(rest)
-    else:
-        for step in rest:
-            runner.not_run(step, "nothing was built")
+    with one_at_a_time():
+        runner.run([BUILD])
+        rest = [step for step in steps() if step.name in chosen]
+        if runner.results[0].word == OK:
+            runner.run(rest)
+        else:
+            for step in rest:
+                runner.not_run(step, "nothing was built")
     results = sorted(runner.results, key=lambda result: names.index(result.name))
     print(f"\n{summary(results)}")
     words = [result.word for result in results]
