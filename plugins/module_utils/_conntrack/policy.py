@@ -6,7 +6,6 @@
 Everything wrong is found in one go, and each finding says the variable, the value and what would do.
 """
 
-import difflib
 import re
 from typing import Any, Callable, Dict, Iterable, Iterator, List, Mapping, NamedTuple, Optional, Set, Tuple
 
@@ -166,6 +165,8 @@ def timeouts(value: Any) -> Dict[str, int]:
 
 def _near(value: Any, names: Iterable[str]) -> str:
     """The likeliest meaning of a name not known, a full sysctl name among the possible ones."""
+    import difflib  # Slow to load, and wanted for mistakes alone.
+
     text = str(value).rpartition(".")[2]
     for prefix in ("nf_conntrack_", "ip_conntrack_"):
         if text.startswith(prefix):
