@@ -35,7 +35,7 @@ def kept() -> Iterator[None]:
     """Whatever happens inside, the values are afterwards as they were. One at a time: others wait."""
     with LOCK.open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
-        before = _read()
+        before = read()
         try:
             yield
         finally:
@@ -47,7 +47,7 @@ def to_defaults() -> None:
     _write(_defaults())
 
 
-def _read() -> Values:
+def read() -> Values:
     paths = [path for path in SYSCTLS.glob("nf_conntrack_*") if path.stat().st_mode & 0o200]
     return {path: path.read_text().strip() for path in (HASHSIZE, *sorted(paths))}
 
@@ -69,5 +69,5 @@ def _defaults() -> Values:
     table = {HASHSIZE: size, SYSCTLS / "nf_conntrack_buckets": size, SYSCTLS / "nf_conntrack_max": size}
     return {
         path: str(table.get(path, now if path.name in TABLE else pristine.get(path, now)))
-        for path, now in _read().items()
+        for path, now in read().items()
     }

@@ -67,7 +67,7 @@ class Machine:
         return Ran(done.returncode, output, int(changed[-1].partition("=")[2]) if changed else 0)
 
     def values(self) -> dict[str, str]:
-        return {path.name: value for path, value in live._read().items()}
+        return {path.name: value for path, value in live.read().items()}
 
     def etc(self) -> dict[str, tuple[Any, ...]]:
         """Every file below /etc: what it says, when it was written, its mode and owner."""

@@ -62,7 +62,7 @@ def make(facts: Facts, policy: Policy, contents: Optional[Mapping[str, str]] = N
     buckets = _buckets(host, limit.value)
     persisted = buckets.value
     if host.is_tied("buckets") and policy.apply:
-        buckets = _tied_buckets(host)
+        buckets = _tied_buckets(host, limit.value)
     timeouts, reasons, warnings, refusals = _timeouts(host)
     warnings = list(limit.warnings) + list(buckets.warnings) + warnings
     refusals = list(limit.refusals) + list(buckets.refusals) + refusals
@@ -326,11 +326,15 @@ def _buckets(host: _Host, limit: Optional[int]) -> Sized:
     return Sized(value, reason)
 
 
-def _tied_buckets(host: _Host) -> Sized:
+def _tied_buckets(host: _Host, limit: Optional[int]) -> Sized:
     wanted = host.policy.hashsize
     reason = "left as it is: " + host.why_tied()
     if wanted is None or host.rounded(wanted) == host.buckets:
-        return Sized(host.buckets, reason)
+        chain = 2 * (limit or 0) / (host.buckets or 1)
+        warning = "buckets: with {0} the chains of a full table are {1:.0f} long, and beyond {2} new flows are refused".format(
+            host.buckets, chain, kernel.LONGEST_CHAIN
+        )
+        return Sized(host.buckets, reason, (warning,) if chain > kernel.LONGEST_CHAIN else ())
     refusal = "conntrack_hashsize: {0} asked for, {1} found, and {2}; run this role on the host".format(
         wanted, host.buckets, host.why_tied()
     )

@@ -191,3 +191,9 @@ def test_what_is_persisted_is_right_even_where_the_live_buckets_are_tied():
     assert (plan.buckets, plan.live["buckets"]) == (8192, None)
     # 200000 rounded up to whole pages: a load of the module makes the limit 8 times that.
     assert plan.hashsize == 200192
+
+
+@pytest.mark.parametrize(("limit", "warned"), [(8192 * 25, False), (8192 * 25 + 1, True)], ids=["50 long", "longer"])
+def test_chains_too_long_for_tied_buckets_are_told(limit, warned):
+    plan = planned({"kernel.writable": {"max": True, "buckets": False, "timeouts": True}}, max=limit)
+    assert any("the chains of a full table" in warning for warning in plan.warnings) is warned
