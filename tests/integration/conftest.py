@@ -48,9 +48,25 @@ class Machine:
         self.ansible_playbook = ansible_playbook
         self.python = python
 
-    def play(self, *arguments: str, name: str = "tune", expect: int | None = 0, **environment: str) -> Ran:
-        """Run a playbook of the installed collection here, and look at its exit code."""
-        command = [self.ansible_playbook, "-i", "localhost,", "-c", "local", f"headroom.netfilter.{name}", *arguments]
+    def play(
+        self,
+        *arguments: str,
+        name: str = "tune",
+        expect: int | None = 0,
+        inside: tuple[str, ...] = (),
+        **environment: str,
+    ) -> Ran:
+        """Run a playbook of the installed collection here, or inside what another command makes; look at its exit code."""
+        command = [
+            *inside,
+            self.ansible_playbook,
+            "-i",
+            "localhost,",
+            "-c",
+            "local",
+            f"headroom.netfilter.{name}",
+            *arguments,
+        ]
         settings = {"ANSIBLE_PYTHON_INTERPRETER": self.python, "ANSIBLE_NOCOLOR": "1", "ANSIBLE_NOCOWS": "1"}
         done = subprocess.run(
             command,
