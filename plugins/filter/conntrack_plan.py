@@ -138,6 +138,11 @@ _value:
       type: list
       elements: str
       sample: [/etc/sysctl.d/99-conntrack.conf, /etc/modprobe.d/nf_conntrack.conf]
+    templates:
+      description: The role's template of each of these files.
+      type: list
+      elements: str
+      sample: [etc/sysctl.d/99-conntrack.conf.j2, etc/modprobe.d/nf_conntrack.conf.j2]
     systemd_sysctl:
       description: The helper that the udev rule calls, as found on the host.
       type: str

@@ -35,6 +35,7 @@ class Plan(NamedTuple):
     full_bytes: Optional[int]
     sysctl: Dict[str, int]  # dotted names in the order they are written
     files: List[str]  # what this host needs
+    templates: List[str]  # of the role, one for each of the files
     systemd_sysctl: Optional[str]  # the path that the udev rule calls
     live: Dict[str, Any]  # options of conntrack_settings: what can be and is to be written now
     reasons: Dict[str, str]
@@ -67,6 +68,7 @@ def make(facts: Facts, policy: Policy, contents: Optional[Mapping[str, str]] = N
     warnings = list(limit.warnings) + list(buckets.warnings) + warnings
     refusals = list(limit.refusals) + list(buckets.refusals) + refusals
     reasons = dict({"max": limit.reason, "buckets": buckets.reason}, **reasons)
+    files = _files(host)
     full = None
     if limit.value and buckets.value:
         full = kernel.full_bytes(limit.value, buckets.value, host.entry, host.pointer)
@@ -77,7 +79,8 @@ def make(facts: Facts, policy: Policy, contents: Optional[Mapping[str, str]] = N
         timeouts=timeouts,
         full_bytes=full,
         sysctl=_sysctl(host, limit.value, persisted, timeouts),
-        files=_files(host),
+        files=files,
+        templates=[path.lstrip("/") + ".j2" for path in files],
         systemd_sysctl=host.systemd_sysctl,
         # What is the host's is left alone, whatever it is: 0, no limit, among it.
         live={
@@ -96,7 +99,7 @@ def make(facts: Facts, policy: Policy, contents: Optional[Mapping[str, str]] = N
 
 def _nothing() -> Plan:
     reason = "this kernel has no connection tracking: there is no table that could fill up"
-    return Plan(None, None, None, {}, None, {}, [], None, {}, {"max": reason}, [], [], [], True)
+    return Plan(None, None, None, {}, None, {}, [], [], None, {}, {"max": reason}, [], [], [], True)
 
 
 class _Host:
