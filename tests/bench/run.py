@@ -20,6 +20,7 @@ REPO = Path(__file__).resolve().parent.parent.parent
 sys.path[0] = str(REPO)
 sys.dont_write_bytecode = True
 
+# Below the two lines that let them be found when this file is run as a program: hence E402 twice.
 from tests.bench import hosts, live, page, plays  # noqa: E402
 from tests.bench.plays import Play  # noqa: E402
 
