@@ -5,6 +5,9 @@
 ## make audit    show the same table and what tune would change; changes nothing
 ## make test     every check that can run here; STEPS="ruff mypy" runs only those
 ## make bench    measure a run of tune against other ways to do it
+## make lab      start three virtual machines to try things on: Debian 11, 12 and 13, listed in .cache/lab/inventory.yml
+## make lab-ssh HOST=bookworm     a shell on one of them
+## make lab-down                  end them
 ##
 ## INVENTORY=hosts.ini      the hosts: an inventory file, or localhost (the default: this machine, no SSH)
 ## EXTRA='-e conntrack_max=300000 --check --diff'      more options for ansible-playbook
@@ -13,9 +16,11 @@
 INVENTORY ?= localhost
 EXTRA ?=
 STEPS ?=
+HOST ?= bookworm
+LAB = $(or $(PYTHON),python3) tests/lab/lab.py
 export PYTHON
 
-.PHONY: help tune audit test bench
+.PHONY: help tune audit test bench lab lab-ssh lab-down
 
 help:
 	@sed -n 's/^## \{0,1\}//p' Makefile
@@ -34,3 +39,12 @@ bench:
 	@tools/venv .venv requirements.txt
 	@tools/collection
 	@.venv/bin/python tests/bench/run.py $(EXTRA)
+
+lab:
+	@$(LAB) up
+
+lab-ssh:
+	@$(LAB) ssh $(HOST)
+
+lab-down:
+	@$(LAB) down
