@@ -67,11 +67,10 @@ class Image:
 
     def booted(self) -> tuple[str, Path]:
         """The accelerator, and a disk that holds the snapshot of a machine which has just booted with it."""
-        self.home.mkdir(parents=True, exist_ok=True)
-        with _locked(self.home / "lock"):
+        with locked(self.home / "lock"):
             if not self.disk.image.exists():
                 self._build()
-            with _locked(cache() / "accelerator.lock"):
+            with locked(cache() / "accelerator.lock"):
                 accel = machine.accelerator(self.disk.kernel, remembered=cache() / "accelerator")
             booted = self.home / f"{BOOTED}-{accel}.qcow2"
             if not booted.exists():
@@ -163,8 +162,7 @@ def cache() -> Path:
 def key() -> Path:
     """The private key that opens every image of this cache; made when there is none."""
     path = cache() / "id_ed25519"
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with _locked(path.with_suffix(".lock")):
+    with locked(path.with_suffix(".lock")):
         if not path.with_suffix(".pub").exists():
             path.unlink(missing_ok=True)
             words = ("ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", "lab", "-f", str(path))
@@ -197,7 +195,9 @@ def _write(root: Path, files: dict[str, str]) -> None:
 
 
 @contextlib.contextmanager
-def _locked(path: Path) -> Iterator[None]:
+def locked(path: Path) -> Iterator[None]:
+    """Alone with what a file stands for; a process that ends, however it does, lets go of it."""
+    path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("w") as opened:
         fcntl.flock(opened, fcntl.LOCK_EX)
         yield

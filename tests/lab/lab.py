@@ -46,12 +46,14 @@ NEEDED = {
     "ssh": "openssh-client",
 }
 START_SECONDS = 180
+PATIENCE_SECONDS = 15
+"""A keeper has its lock by then."""
 AT_ONCE = 2
 """Machines built and booted at once: each takes a core."""
 
 
 class Host:
-    """A host of a lab. Whoever holds its lock keeps it: no lock, no host."""
+    """A host of a lab, in a folder of its own. Whoever holds the lock in there keeps the host: no lock, no host."""
 
     def __init__(self, lab: Path, name: str) -> None:
         self.lab = lab
@@ -84,7 +86,8 @@ class Host:
 
     def up(self, owner: int | None) -> None:
         if self.keeper() is None:
-            self.home.mkdir(parents=True, exist_ok=True)
+            shutil.rmtree(self.home, ignore_errors=True)
+            self.home.mkdir(parents=True)
             images.Image(self.name, self.say).booted()
             owned = ("--owner", str(owner)) if owner else ()
             words = [sys.executable, __file__, "--at", str(self.lab), *owned, "keep", self.name]
@@ -121,7 +124,7 @@ class Host:
         while not ((self.home / "started").exists() and machine.answers(self.port, images.key())):
             time.sleep(0.2)
             waited = time.monotonic() - started
-            if waited > START_SECONDS or (waited > 5 and self.keeper() is None):
+            if waited > START_SECONDS or (waited > PATIENCE_SECONDS and self.keeper() is None):
                 raise images.Failed(f"{self.name} does not answer: see keeper.log and console.log in {self.home}")
         self.say(f"answers at 127.0.0.1:{self.port} after {time.monotonic() - started:.1f} s")
 
@@ -217,15 +220,20 @@ def write_inventory(lab: Path) -> Path:
 
 
 def each(hosts: list[Host], work: Callable[[Host], None]) -> None:
-    """For hosts at once; the first failure is raised when all have ended."""
+    """For hosts at once, each alone with it; the first failure is raised when all have ended."""
+
+    def alone(host: Host) -> None:
+        with images.locked(host.home.with_suffix(".lock")):
+            work(host)
+
     with ThreadPoolExecutor(AT_ONCE) as pool:
-        for done in [pool.submit(work, host) for host in hosts]:
+        for done in [pool.submit(alone, host) for host in hosts]:
             done.result()
 
 
 def main(arguments: argparse.Namespace) -> int:
     lab = Path(arguments.at).resolve()
-    if arguments.verb == "save" or arguments.verb == "load":
+    if arguments.verb in ("save", "load"):
         hosts = [Host(lab, name) for name in arguments.host]
         each(hosts, lambda host: getattr(host, arguments.verb)(arguments.snapshot))
     elif arguments.verb == "keep":
