@@ -8,6 +8,7 @@
 ## make lab      start three virtual machines to try things on: Debian 11, 12 and 13, listed in .cache/lab/inventory.yml
 ## make lab-ssh HOST=bookworm     a shell on one of them
 ## make lab-down                  end them
+## make survival what survives restarts, reloads and reboots: every recipe and release, on virtual machines, in about an hour
 ##
 ## INVENTORY=hosts.ini      the hosts: an inventory file, or localhost (the default: this machine, no SSH)
 ## EXTRA='-e conntrack_max=300000 --check --diff'      more options for ansible-playbook
@@ -20,7 +21,7 @@ HOST ?= bookworm
 LAB = $(or $(PYTHON),python3) tests/lab/lab.py
 export PYTHON
 
-.PHONY: help tune audit test bench lab lab-ssh lab-down
+.PHONY: help tune audit test bench lab lab-ssh lab-down survival
 
 help:
 	@sed -n 's/^## \{0,1\}//p' Makefile
@@ -48,3 +49,8 @@ lab-ssh:
 
 lab-down:
 	@$(LAB) down
+
+survival:
+	@tools/venv .venv requirements.txt
+	@tools/collection
+	@.venv/bin/python tests/survival/run.py $(EXTRA)

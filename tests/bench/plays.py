@@ -10,15 +10,14 @@ import subprocess
 import sys
 import tempfile
 import time
-import zipfile
 from pathlib import Path
 from typing import NamedTuple
 
+from tests import peers
 from tests.bench.hosts import Hosts, end_all
 
 FORKS = 10
 SSH_ARGS = "-C -o ControlMaster=auto -o ControlPersist=60s"  # ansible-core's default
-USUAL_FROM = "ansible==12.3.0"
 RECAP = re.compile(r"^(\S+)\s+: ok=\d+\s+changed=(\d+)\s+unreachable=(\d+)\s+failed=(\d+)", re.MULTILINE)
 TELLING = re.compile(r"^(?:changed|fatal|failed|\[?ERROR).*", re.MULTILINE)
 
@@ -84,7 +83,7 @@ class Player:
             "controller": f"ansible-core {core and core[1]}, Python {python and python[1]}",
             "hosts": f"{len(self.hosts.all)}, {_said(self.interpreter, '-V')}, {_said('ssh', '-V').split(',')[0]}",
             "ansible.cfg": f"forks {FORKS}, interpreter_python set, pipelining off and ssh_args `{SSH_ARGS}` (defaults)",
-            "ansible.posix": f"of the package {USUAL_FROM}",
+            "ansible.posix": f"of the package {peers.SOURCE}",
         }
 
     def _run(self, playbook: str, sockets: str) -> tuple[int, str]:
@@ -134,23 +133,6 @@ class Player:
             f"{play.name}: {wanted} and none failed; ansible-playbook ended with {code}.\n{said}\nAll of it: {self.log}. "
             "Nothing else may set conntrack values on this machine while the bench runs."
         )
-
-
-def usual_collections(cache: Path) -> Path:
-    """Where ansible.posix lies, which the usual playbook needs: taken out of the ansible package."""
-    found = cache / USUAL_FROM.replace("==", "-")
-    if found.exists():
-        return found
-    print(f"taking ansible.posix out of {USUAL_FROM} from PyPI, once", flush=True)
-    with tempfile.TemporaryDirectory(dir=cache) as scratch:
-        pip = [sys.executable, "-m", "pip", "-q", "--disable-pip-version-check"]
-        if subprocess.run([*pip, "download", "--no-deps", "-d", scratch, USUAL_FROM], check=False).returncode:
-            raise Failure(f"make bench needs ansible.posix out of {USUAL_FROM}, which pip could not download.")
-        with zipfile.ZipFile(next(Path(scratch).glob("*.whl"))) as wheel:
-            wanted = [name for name in wheel.namelist() if name.startswith("ansible_collections/ansible/posix/")]
-            wheel.extractall(f"{scratch}/collections", wanted)
-        os.rename(f"{scratch}/collections", found)
-    return found
 
 
 def _said(*command: str) -> str:

@@ -20,7 +20,8 @@ REPO = Path(__file__).resolve().parent.parent.parent
 sys.path[0] = str(REPO)
 sys.dont_write_bytecode = True
 
-# Below the two lines that let them be found when this file is run as a program: hence E402 twice.
+# Below the two lines that let them be found when this file is run as a program: hence E402 each time.
+from tests import peers  # noqa: E402
 from tests.bench import hosts, live, page, plays  # noqa: E402
 from tests.bench.plays import Play  # noqa: E402
 
@@ -49,7 +50,7 @@ def main() -> int:
         signal.signal(number, stop)
     try:
         times, setting = measure(arguments)
-    except (plays.Failure, RuntimeError) as problem:
+    except (peers.Failure, plays.Failure, RuntimeError) as problem:
         print(problem, file=sys.stderr)
         return 1
     print(f"\n{page.table(times)}")
@@ -68,7 +69,7 @@ def measure(arguments: argparse.Namespace) -> tuple[page.Times, page.Setting]:
     with contextlib.ExitStack() as undo:
         home = Path(undo.enter_context(tempfile.TemporaryDirectory(prefix="bench-", dir="/tmp")))  # sockets: short
         arguments.cache.mkdir(parents=True, exist_ok=True)
-        collections = [arguments.collections, plays.usual_collections(arguments.cache)]
+        collections = [arguments.collections, peers.collections(arguments.cache)]
         undo.enter_context(live.kept())
         twenty = undo.enter_context(hosts.running(home, HOSTS))
         player = plays.Player(twenty, arguments.ansible_playbook, collections, arguments.cache / "failed.log")

@@ -3,7 +3,8 @@
 """Images of Debian hosts, from the mirror that this machine's APT is configured for; and each of them once booted.
 
 They lie in $XDG_CACHE_HOME/headroom.netfilter/lab (~/.cache by default), each in a folder named after the release and a hash
-of what it is made of: this file, and the key that opens it. The folders can be deleted while no host of theirs runs.
+of what it is made of: this file and its neighbour, QEMU, and the key that opens it. The folders can be deleted while no host
+of theirs runs.
 """
 
 from __future__ import annotations
@@ -171,7 +172,10 @@ def key() -> Path:
 
 
 def recipe(release: str, key_path: Path) -> str:
-    made_of = (Path(__file__).read_bytes(), release.encode(), key_path.with_suffix(".pub").read_bytes())
+    """A snapshot is of one QEMU with one set of devices."""
+    qemu = subprocess.run(("qemu-system-x86_64", "--version"), check=True, capture_output=True).stdout
+    files = (Path(__file__), Path(machine.__file__), key_path.with_suffix(".pub"))
+    made_of = (release.encode(), qemu, *(path.read_bytes() for path in files))
     return hashlib.sha256(b"\0".join(made_of)).hexdigest()[:12]
 
 

@@ -1,0 +1,158 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+# Copyright: headroom.netfilter maintainers
+"""What was measured, as docs/survival.md and as the table in README: a pure function of measured.json."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any, NamedTuple
+
+LIMIT, BUCKETS, EXPECTATIONS = "nf_conntrack_max", "nf_conntrack_buckets", "nf_conntrack_expect_max"
+BEGIN, END = "<!-- begin: written by make survival -->\n", "<!-- end: written by make survival -->\n"
+
+PAGE = """\
+<!--
+SPDX-License-Identifier: GPL-3.0-or-later
+Copyright: headroom.netfilter maintainers
+-->
+
+# What survives what
+
+Written by `make survival`, and only by it: run that again rather than edit this page.
+
+Each recipe is applied to a pristine host whose firewall runs. Then one thing happens to it, and every value is read
+again when udev has settled: the limit, the buckets, the limit of expectations and each timeout. *Kept* means that none
+differs from what it was. Between, a poller reads the limit every few milliseconds: *dipped to* is the lowest that it saw,
+where that is less than the recipe's.
+
+{summary}
+
+## The recipes
+
+| name | what it does |
+|---|---|
+{recipes}
+
+## The hosts
+
+| release | kernel | firewalld |
+|---|---|---|
+{hosts}
+
+## Release by release
+
+*Reloaded*: the module was unloaded and loaded by the event.
+
+{details}"""
+
+
+class Cell(NamedTuple):
+    """One event on one host with one recipe; values by the names of their files below /proc/sys/net/netfilter."""
+
+    release: str
+    recipe: str
+    event: int
+    reloaded: bool
+    before: dict[str, int]
+    after: dict[str, int]
+    lowest: int | None
+    """The lowest limit that the poller saw (entries)."""
+
+    @property
+    def lost(self) -> list[str]:
+        return sorted(key for key, value in self.before.items() if self.after.get(key) != value)
+
+    @property
+    def dipped(self) -> bool:
+        return self.lowest is not None and self.lowest < self.before[LIMIT]
+
+    @property
+    def kept(self) -> bool:
+        return not self.lost and not self.dipped
+
+
+class Names(NamedTuple):
+    """What rows and columns are called, in their order."""
+
+    events: dict[int, str]
+    recipes: dict[str, tuple[str, str]]
+    """Heading and sentence."""
+
+
+def verdict(cell: Cell) -> str:
+    """What became of the values, in a few words."""
+    if not cell.after:
+        said = "**lost**: the module is not loaded"
+    elif cell.lost:
+        timeouts = [key for key in cell.lost if "timeout" in key]
+        words = [
+            f"{word} {cell.before[key]} -> {cell.after.get(key, 'none')}"
+            for key, word in ((LIMIT, "limit"), (BUCKETS, "buckets"), (EXPECTATIONS, "expectations"))
+            if key in cell.lost
+        ]
+        if timeouts:
+            words.append(f"{len(timeouts)} timeout{'s' if len(timeouts) > 1 else ''}")
+        said = f"**lost**: {', '.join(words)}"
+    else:
+        said = "kept"
+    if cell.dipped and cell.lowest != cell.after.get(LIMIT):
+        said += f"; dipped to {cell.lowest}"
+    return said + (" (reloaded)" if cell.reloaded else "")
+
+
+def summary(cells: Iterable[Cell], names: Names) -> str:
+    """Rows events, columns recipes: kept everywhere, or where not."""
+    found = list(cells)
+
+    def word(event: int, recipe: str) -> str:
+        here = [cell for cell in found if (cell.event, cell.recipe) == (event, recipe)]
+        lost = [cell.release for cell in here if not cell.kept]
+        if not here:
+            return "not measured"
+        if not lost:
+            return "kept"
+        return "**lost**" if len(lost) == len(here) else f"**lost** on {', '.join(lost)}"
+
+    return _table(names, list(names.recipes), word)
+
+
+def details(cells: Iterable[Cell], names: Names) -> str:
+    found = {(cell.release, cell.event, cell.recipe): cell for cell in cells}
+    parts = []
+    for release in dict.fromkeys(key[0] for key in found):
+        here = {key[1:]: cell for key, cell in found.items() if key[0] == release}
+        recipes = [recipe for recipe in names.recipes if any(recipe == key[1] for key in here)]
+        rows = _table(
+            names,
+            recipes,
+            lambda event, recipe, here=here: (
+                verdict(here[event, recipe]) if (event, recipe) in here else "not measured"
+            ),
+        )
+        parts.append(f"### {release}\n\n{rows}\n")
+    return "\n".join(parts)
+
+
+def _table(names: Names, recipes: list[str], word: Any) -> str:
+    lines = [
+        "| event | " + " | ".join(names.recipes[recipe][0] for recipe in recipes) + " |",
+        "|---" * (len(recipes) + 1) + "|",
+    ]
+    for event, title in names.events.items():
+        lines.append(f"| {title} | " + " | ".join(word(event, recipe) for recipe in recipes) + " |")
+    return "\n".join(lines)
+
+
+def render(cells: list[Cell], hosts: dict[str, dict[str, str]], names: Names) -> str:
+    return PAGE.format(
+        summary=summary(cells, names),
+        recipes="\n".join(f"| {heading} | {sentence} |" for heading, sentence in names.recipes.values()),
+        hosts="\n".join(f"| {name} | {host['kernel']} | {host['firewalld']} |" for name, host in hosts.items()),
+        details=details(cells, names),
+    )
+
+
+def within(text: str, table: str) -> str:
+    """A text with the table between its two marks."""
+    head, rest = text.split(BEGIN)
+    return f"{head}{BEGIN}{table}\n{END}{rest.split(END)[1]}"
