@@ -1,11 +1,24 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 # Copyright: headroom.netfilter maintainers
-"""What was measured, as docs/survival.md and as the table in README: a pure function of measured.json."""
+"""What was measured, as docs/survival.md and as the table in README: both follow from measured.json alone.
+
+python -m tests.survival.page [--write]     names those that do not, or writes them
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from typing import Any, NamedTuple
+import json
+import sys
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import NamedTuple
+
+from tests import peers
+from tests.survival.events import EVENTS
+
+REPO = Path(__file__).resolve().parent.parent.parent
+MEASURED = REPO / "tests/survival/measured.json"
+RELEASES = ("bullseye", "bookworm", "trixie")
 
 LIMIT, BUCKETS, EXPECTATIONS = "nf_conntrack_max", "nf_conntrack_buckets", "nf_conntrack_expect_max"
 BEGIN, END = "<!-- begin: written by make survival -->\n", "<!-- end: written by make survival -->\n"
@@ -79,6 +92,19 @@ class Names(NamedTuple):
     """Heading and sentence."""
 
 
+NAMES = Names(
+    {event.number: event.title for event in EVENTS},
+    {
+        "role": ("this role", "`headroom.netfilter.conntrack` without any variable, but told to leave the firewall's own "
+                 "files alone where the event is about a firewall that unloads the module"),
+        "sysctl_conf": ("sysctl.conf", "the limit and a timeout in `/etc/sysctl.conf`, and `sysctl -p`"),
+        "modprobe_d": ("modprobe.d", "`options nf_conntrack hashsize=` in `/etc/modprobe.d`, the live values once by hand"),
+        "modules": ("modules", f"`community.general.modprobe` with `params` and `persistent`, `ansible.posix.sysctl` "
+                    f"for four keys; both of {peers.SOURCE}"),
+    },
+)  # fmt: skip
+
+
 def verdict(cell: Cell) -> str:
     """What became of the values, in a few words."""
     if not cell.after:
@@ -107,11 +133,10 @@ def summary(cells: Iterable[Cell], names: Names) -> str:
     def word(event: int, recipe: str) -> str:
         here = [cell for cell in found if (cell.event, cell.recipe) == (event, recipe)]
         lost = [cell.release for cell in here if not cell.kept]
-        if not here:
-            return "not measured"
         if not lost:
-            return "kept"
-        return "**lost**" if len(lost) == len(here) else f"**lost** on {', '.join(lost)}"
+            missing = [release for release in RELEASES if release not in [cell.release for cell in here]]
+            return f"not measured on {', '.join(missing)}" if missing else "kept"
+        return "**lost**" if len(lost) == len(RELEASES) else f"**lost** on {', '.join(lost)}"
 
     return _table(names, list(names.recipes), word)
 
@@ -120,20 +145,17 @@ def details(cells: Iterable[Cell], names: Names) -> str:
     found = {(cell.release, cell.event, cell.recipe): cell for cell in cells}
     parts = []
     for release in dict.fromkeys(key[0] for key in found):
-        here = {key[1:]: cell for key, cell in found.items() if key[0] == release}
-        recipes = [recipe for recipe in names.recipes if any(recipe == key[1] for key in here)]
-        rows = _table(
-            names,
-            recipes,
-            lambda event, recipe, here=here: (
-                verdict(here[event, recipe]) if (event, recipe) in here else "not measured"
-            ),
-        )
-        parts.append(f"### {release}\n\n{rows}\n")
+        recipes = [recipe for recipe in names.recipes if any(key[0] == release and key[2] == recipe for key in found)]
+
+        def word(event: int, recipe: str, release: str = release) -> str:
+            cell = found.get((release, event, recipe))
+            return verdict(cell) if cell else "not measured"
+
+        parts.append(f"### {release}\n\n{_table(names, recipes, word)}\n")
     return "\n".join(parts)
 
 
-def _table(names: Names, recipes: list[str], word: Any) -> str:
+def _table(names: Names, recipes: list[str], word: Callable[[int, str], str]) -> str:
     lines = [
         "| event | " + " | ".join(names.recipes[recipe][0] for recipe in recipes) + " |",
         "|---" * (len(recipes) + 1) + "|",
@@ -156,3 +178,49 @@ def within(text: str, table: str) -> str:
     """A text with the table between its two marks."""
     head, rest = text.split(BEGIN)
     return f"{head}{BEGIN}{table}\n{END}{rest.split(END)[1]}"
+
+
+def merged(cells: list[Cell]) -> list[Cell]:
+    """What is measured now in the place of what was measured before, in the order of the page."""
+    known = {(cell.release, cell.recipe, cell.event): cell for cell in (*load()[0], *cells)}
+    return [
+        known[release, recipe, event]
+        for release in RELEASES
+        for recipe in NAMES.recipes
+        for event in NAMES.events
+        if (release, recipe, event) in known
+    ]
+
+
+def load() -> tuple[list[Cell], dict[str, dict[str, str]]]:
+    if not MEASURED.exists():
+        return [], {}
+    measured = json.loads(MEASURED.read_text())
+    return [Cell(**cell) for cell in measured["cells"]], measured["hosts"]
+
+
+def write(cells: list[Cell], hosts: dict[str, dict[str, str]]) -> None:
+    every = merged(cells)
+    known = load()[1] | hosts
+    known = {release: known[release] for release in RELEASES if release in known}
+    rows = ",\n".join(json.dumps(cell._asdict()) for cell in every)
+    MEASURED.write_text(f'{{"hosts": {json.dumps(known)},\n"cells": [\n{rows}\n]}}\n')
+    for path, text in pages(every, known).items():
+        path.write_text(text)
+
+
+def pages(cells: list[Cell], hosts: dict[str, dict[str, str]]) -> dict[Path, str]:
+    """Everything that is written from what was measured."""
+    readme = REPO / "README.md"
+    return {
+        REPO / "docs/survival.md": render(cells, hosts, NAMES),
+        readme: within(readme.read_text(), summary(cells, NAMES)),
+    }
+
+
+if __name__ == "__main__":
+    for path, text in pages(*load()).items():
+        if path.read_text() != text:
+            print(path.relative_to(REPO))
+            if sys.argv[1:] == ["--write"]:
+                path.write_text(text)

@@ -9,16 +9,17 @@ Needs what the lab needs. What a run measures replaces what earlier runs have me
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import os
 import re
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
 
 REPO = Path(__file__).resolve().parent.parent.parent
 sys.path[0] = str(REPO)
@@ -31,20 +32,7 @@ from tests.survival.events import EVENTS, SETUPS, Event, Setup  # noqa: E402
 
 OWN = REPO / "tests/survival"
 CACHE = REPO / ".cache/survival"
-MEASURED = OWN / "measured.json"
 LAB = (sys.executable, str(REPO / "tests/lab/lab.py"), "--at", str(CACHE / "lab"))
-RELEASES = ("bullseye", "bookworm", "trixie")
-NAMES = page.Names(
-    {event.number: event.title for event in EVENTS},
-    {
-        "role": ("this role", "`headroom.netfilter.conntrack` without any variable, but told to leave the firewall's own "
-                 "files alone where the event is about a firewall that unloads the module"),
-        "sysctl_conf": ("sysctl.conf", "the limit and a timeout in `/etc/sysctl.conf`, and `sysctl -p`"),
-        "modprobe_d": ("modprobe.d", "`options nf_conntrack hashsize=` in `/etc/modprobe.d`, the live values once by hand"),
-        "modules": ("modules", f"`community.general.modprobe` with `params` and `persistent`, `ansible.posix.sysctl` "
-                    f"for four keys; both of {peers.SOURCE}"),
-    },
-)  # fmt: skip
 EQUIPMENT = {
     "/usr/local/sbin/poller": OWN / "poller",
     "/etc/systemd/system/poller.service": OWN / "poller.service",
@@ -141,8 +129,8 @@ def lab(*words: str) -> None:
 
 def apply(recipe: str, setup: Setup, release: str, collections: Path) -> None:
     command = [
-        Path(sys.executable).with_name("ansible-playbook"),
-        *("-i", CACHE / "lab/inventory.yml", "--limit", release, OWN / f"recipes/{recipe}.yml"),
+        str(Path(sys.executable).with_name("ansible-playbook")),
+        *("-i", str(CACHE / "lab/inventory.yml"), "--limit", release, str(OWN / f"recipes/{recipe}.yml")),
         *("-e", json.dumps(setup.variables)),
     ]
     paths = f"{REPO / '.cache/collections'}{os.pathsep}{collections}"
@@ -171,29 +159,53 @@ def happen(guest: Guest, event: Event, recipe: str) -> page.Cell:
     return page.Cell(guest.release, recipe, event.number, reloaded, before, after, lowest)
 
 
-def measure(release: str, recipes: list[str], events: list[Event], collections: Path) -> Iterator[page.Cell]:
-    guest = Guest(release)
-    guest.equip()
-    guest.snapshot("save", "equipped")
-    for recipe in recipes:
-        for setup in SETUPS:
-            of_setup = [event for event in events if event.setup == setup]
-            if not of_setup:
-                continue
+class Measurement:
+    """What has been asked for, what came of it, and what went wrong; each cell is written down as soon as it is there."""
+
+    def __init__(self, recipes: list[str], events: list[int], collections: Path) -> None:
+        self.recipes = recipes
+        self.events = [event for event in EVENTS if event.number in events]
+        self.collections = collections
+        self.hosts: dict[str, dict[str, str]] = {}
+        self.cells: list[page.Cell] = []
+        self.failures: list[str] = []
+        self._writing = threading.Lock()
+
+    def of(self, release: str) -> None:
+        guest = Guest(release)
+        with self._noted():
+            guest.equip()
+            guest.snapshot("save", "equipped")
+            for recipe in self.recipes:
+                for setup in SETUPS:
+                    with self._noted():
+                        self._of_setup(guest, recipe, setup)
+
+    def _of_setup(self, guest: Guest, recipe: str, setup: Setup) -> None:
+        events = [event for event in self.events if event.setup == setup]
+        if events:
             guest.snapshot("load", "equipped")
             guest.run(f"{setup.commands}; {SETTLED}")
-            apply(recipe, setup, release, collections)
+            apply(recipe, setup, guest.release, self.collections)
             guest.snapshot("save", "applied")
-            for event in of_setup:
-                started = time.monotonic()
+        for event in events:
+            started = time.monotonic()
+            with self._noted():
                 cell = happen(guest, event, recipe)
-                word, took = page.verdict(cell), time.monotonic() - started
-                print(
-                    f"{time.strftime('%H:%M:%S')} {release}, {NAMES.recipes[recipe][0]}, {event.title}: {word} ({took:.0f} s)",
-                    flush=True,
-                )
-                yield cell
-                guest.snapshot("load", "applied")
+                told = f"{guest.release}, {page.NAMES.recipes[recipe][0]}, {event.title}: {page.verdict(cell)}"
+                print(f"{time.strftime('%H:%M:%S')} {told} ({time.monotonic() - started:.0f} s)", flush=True)
+                with self._writing:
+                    self.cells.append(cell)
+                    page.write([cell], self.hosts)
+            guest.snapshot("load", "applied")
+
+    @contextlib.contextmanager
+    def _noted(self) -> Iterator[None]:
+        try:
+            yield
+        except Failure as failure:
+            print(failure, file=sys.stderr, flush=True)
+            self.failures.append(str(failure))
 
 
 def versions(release: str) -> dict[str, str]:
@@ -201,85 +213,36 @@ def versions(release: str) -> dict[str, str]:
     return {"kernel": said[0], "firewalld": re.split("[-~+]", said[1])[0]}
 
 
-def merged(cells: list[page.Cell]) -> list[page.Cell]:
-    """What is measured now in the place of what was measured before, in the order of the page."""
-    known = {(cell.release, cell.recipe, cell.event): cell for cell in (*load()[0], *cells)}
-    return [
-        known[release, recipe, event]
-        for release in RELEASES
-        for recipe in NAMES.recipes
-        for event in NAMES.events
-        if (release, recipe, event) in known
-    ]
-
-
-def load() -> tuple[list[page.Cell], dict[str, dict[str, str]]]:
-    if not MEASURED.exists():
-        return [], {}
-    measured = json.loads(MEASURED.read_text())
-    return [page.Cell(**cell) for cell in measured["cells"]], measured["hosts"]
-
-
-def write(cells: list[page.Cell], hosts: dict[str, Any]) -> None:
-    every = merged(cells)
-    known = load()[1] | hosts
-    known = {release: known[release] for release in RELEASES if release in known}
-    rows = ",\n".join(json.dumps(cell._asdict()) for cell in every)
-    MEASURED.write_text(f'{{"hosts": {json.dumps(known)},\n"cells": [\n{rows}\n]}}\n')
-    for path, text in pages(every, known).items():
-        path.write_text(text)
-
-
-def pages(cells: list[page.Cell], hosts: dict[str, dict[str, str]]) -> dict[Path, str]:
-    """Everything that is written from what was measured."""
-    readme = REPO / "README.md"
-    return {
-        REPO / "docs/survival.md": page.render(cells, hosts, NAMES),
-        readme: page.within(readme.read_text(), page.summary(cells, NAMES)),
-    }
+def parse() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    for name, choices in (("release", page.RELEASES), ("recipe", page.NAMES.recipes), ("event", page.NAMES.events)):
+        kind = type(next(iter(choices)))
+        parser.add_argument(f"--{name}", nargs="+", type=kind, choices=list(choices), default=list(choices))
+    return parser.parse_args()
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--release", nargs="+", choices=RELEASES, default=list(RELEASES))
-    parser.add_argument("--recipe", nargs="+", choices=list(NAMES.recipes), default=list(NAMES.recipes))
-    parser.add_argument("--event", nargs="+", type=int, choices=list(NAMES.events), default=list(NAMES.events))
-    arguments = parser.parse_args()
-    events = [event for event in EVENTS if event.number in arguments.event]
-    failures = []
-    cells: list[page.Cell] = []
+    arguments = parse()
     try:
-        collections = peers.collections(CACHE)
+        measurement = Measurement(arguments.recipe, arguments.event, peers.collections(CACHE))
         lab("--owner", str(os.getpid()), "up", *arguments.release)
-        hosts = {release: versions(release) for release in arguments.release}
-        for release, host in hosts.items():
+        for release in arguments.release:
+            measurement.hosts[release] = host = versions(release)
             print(f"{release}: kernel {host['kernel']}, firewalld {host['firewalld']}", flush=True)
-
-        def all_of(release: str) -> list[page.Cell]:
-            return list(measure(release, arguments.recipe, events, collections))
-
         with ThreadPoolExecutor(len(arguments.release)) as pool:
-            for future in [pool.submit(all_of, release) for release in arguments.release]:
-                try:
-                    cells += future.result()
-                except Failure as failure:
-                    failures.append(failure)
+            list(pool.map(measurement.of, arguments.release))
     except (Failure, peers.Failure) as failure:
-        failures.append(failure)
+        sys.exit(str(failure))
     finally:
         lab("down")
-    if cells:
-        write(cells, hosts)
-        print("written: docs/survival.md, README.md, tests/survival/measured.json")
-    for failure in failures:
-        print(failure, file=sys.stderr)
-    moved = [cell for cell in cells if cell.recipe == "role" and not cell.kept]
+    print("written: docs/survival.md, README.md, tests/survival/measured.json")
+    moved = [cell for cell in measurement.cells if cell.recipe == "role" and not cell.kept]
     for cell in moved:
-        print(
-            f"{cell.release}: the role did not keep all through {NAMES.events[cell.event]}: {page.verdict(cell)}",
-            file=sys.stderr,
-        )
-    return 1 if failures or moved else 0
+        title = page.NAMES.events[cell.event]
+        print(f"{cell.release}: this role did not keep all through {title}: {page.verdict(cell)}", file=sys.stderr)
+    if measurement.failures:
+        print(f"{len(measurement.failures)} could not be measured, as said above", file=sys.stderr)
+    return 1 if measurement.failures or moved else 0
 
 
 if __name__ == "__main__":
