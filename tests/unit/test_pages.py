@@ -24,7 +24,7 @@ BEFORE = {"nf_conntrack_max": 1000, "nf_conntrack_buckets": 512, "nf_conntrack_u
 
 @on_controllers
 @pytest.mark.parametrize(
-    "after, lowest, reloaded, said",
+    ("after", "lowest", "reloaded", "said"),
     [
         (BEFORE, 1000, False, "kept"),
         (BEFORE, None, True, "kept (reloaded)"),
