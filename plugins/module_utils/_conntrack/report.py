@@ -5,8 +5,8 @@
 
 from typing import Any, Dict, List, Mapping, NamedTuple, Optional, Tuple
 
-from .plan import size
 from .profiles import PROFILES
+from .sizing import size
 from .values import Facts
 
 

@@ -6,7 +6,7 @@ import hashlib
 
 import pytest
 
-from ansible_collections.headroom.netfilter.plugins.module_utils._conntrack.plan import Drift, size
+from ansible_collections.headroom.netfilter.plugins.module_utils._conntrack.plan import Drift
 from ansible_collections.headroom.netfilter.tests.unit.examples import (
     CONTAINER,
     NOT_LOADED,
@@ -210,18 +210,3 @@ def test_services_that_unload_the_module(service, found, wanted, firewall):
 def test_services_of_a_container_are_those_of_the_image(apply, kinds):
     changes = dict(CONTAINER, **{"services.iptables": {"modules_unload": "yes"}})
     assert [drift.kind for drift in planned(changes, apply=apply).drift] == kinds
-
-
-@pytest.mark.parametrize(
-    ("count", "text"),
-    [
-        (0, "0 B"),
-        (1023, "1023 B"),
-        (1024, "1.0 KiB"),
-        (25690112, "24.5 MiB"),
-        (2**30, "1.0 GiB"),
-        (2**41, "2048.0 GiB"),
-    ],
-)
-def test_bytes_for_people(count, text):
-    assert size(count) == text
