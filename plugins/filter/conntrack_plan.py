@@ -17,7 +17,7 @@ description:
     headroom, the flows in use with headroom rounded up to a power of two, and the memory share rounded down to a power of
     two, within floor and ceiling, never above the memory share, and never below the limit in force unless
     O(policy.conntrack_shrink).
-positional: policy, contents
+positional: policy, contents, earlier
 options:
   _input:
     description: The facts, C(ansible_facts.conntrack), as M(headroom.netfilter.conntrack_facts) returns them.
@@ -88,6 +88,11 @@ options:
   contents:
     description:
       - The rendered files by path, at least those of RV(_value.files). With them, RV(_value.drift) tells of files, too.
+    type: dict
+  earlier:
+    description:
+      - A plan of the same host, to be compared with facts that were read after it was made.
+      - Its numbers stand, whatever they would be now, and RV(_value.drift) tells what is not as it says.
     type: dict
 seealso:
   - module: headroom.netfilter.conntrack_facts
@@ -199,7 +204,10 @@ from ansible_collections.headroom.netfilter.plugins.module_utils._conntrack.valu
 
 
 def conntrack_plan(
-    facts: Any, policy: Mapping[str, Any] | None = None, contents: Mapping[str, str] | None = None
+    facts: Any,
+    policy: Mapping[str, Any] | None = None,
+    contents: Mapping[str, str] | None = None,
+    earlier: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
     """The plan as a dict; input that no host could make good is refused in it like what this host cannot."""
     if not isinstance(facts, Mapping) or "state" not in facts:
@@ -208,11 +216,16 @@ def conntrack_plan(
             f"ansible_facts.conntrack, and found {type(facts).__name__}"
         )
     try:
-        made = plan.make(dict(facts), read(policy or {}), contents)
+        asked = read(policy or {})
     except PolicyError as error:
         made = plan.make(dict(facts), Policy(apply=False, firewall=False))._replace(
             refusals=error.problems, converged=False
         )
+    else:
+        if earlier:
+            made = plan.recheck(plan.Plan(**earlier), dict(facts), asked, contents)
+        else:
+            made = plan.make(dict(facts), asked, contents)
     return dict(as_dict(made))
 
 

@@ -88,6 +88,11 @@ def make(facts: Facts, policy: Policy, contents: Optional[Mapping[str, str]] = N
     return _with_drift(plan, host, contents)
 
 
+def recheck(earlier: Plan, facts: Facts, policy: Policy, contents: Optional[Mapping[str, str]] = None) -> Plan:
+    """``earlier``, made for this host, against facts read since: its numbers stand, and its drift is what still differs."""
+    return _with_drift(earlier, Host(facts, policy), contents)
+
+
 def _nothing() -> Plan:
     reason = "this kernel has no connection tracking: there is no table that could fill up"
     return Plan(None, None, None, {}, None, {}, [], [], None, {}, {"max": reason}, [], [], [], True)
