@@ -113,6 +113,14 @@ def rounded_buckets(buckets: int, page_size: int, pointer: int) -> int:
     return -(-buckets // per_page) * per_page
 
 
+def expect_max(buckets: int) -> int:
+    """The most expectations at once after a load with so many buckets and no expect_hashsize (nf_conntrack_expect_init).
+
+    An expectation is a connection that another one has announced, as FTP's and SIP's do.
+    """
+    return 4 * max(buckets // 256, 1)
+
+
 def entry_bytes(object_bytes: Optional[int]) -> int:
     """What one entry is to be reckoned with: its slab object and one block of extensions."""
     return (object_bytes or OBJECT_BYTES) + EXTENSION_BYTES
