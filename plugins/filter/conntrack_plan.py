@@ -17,6 +17,8 @@ description:
     headroom, the flows in use with headroom rounded up to a power of two, and the memory share rounded down to a power of
     two, within floor and ceiling, never above the memory share, and never below the limit in force unless
     O(policy.conntrack_shrink).
+  - The most expectations at once is what the kernel itself gives the planned buckets, and never below what is in force
+    unless O(policy.conntrack_shrink).
 positional: policy, contents, earlier
 options:
   _input:
@@ -74,7 +76,7 @@ options:
         choices: [enforce, warn, ignore]
         default: warn
       conntrack_shrink:
-        description: Whether limit and buckets may be lowered.
+        description: Whether limit, buckets and expectations may be lowered.
         type: bool
         default: false
       conntrack_apply:
@@ -126,6 +128,10 @@ _value:
       description: The parameter of the module that gives these buckets.
       type: int
       sample: 1048576
+    expect_max:
+      description: Expectations at once, C(nf_conntrack_expect_max). V(none) where the kernel has no such key.
+      type: int
+      sample: 16384
     timeouts:
       description: Seconds by name, those that the kernel has.
       type: dict
@@ -155,9 +161,9 @@ _value:
     live:
       description: Options for M(headroom.netfilter.conntrack_settings).
       type: dict
-      sample: {max: 1048576, buckets: 1048576, timeouts: {tcp_established: 7440}}
+      sample: {max: 1048576, buckets: 1048576, expect_max: 16384, timeouts: {tcp_established: 7440}}
     reasons:
-      description: A sentence for C(max), C(buckets) and each timeout.
+      description: A sentence for C(max), C(buckets), C(expect_max) and each timeout.
       type: dict
       sample: {max: "2 percent of 23.5 GiB at 392 B an entry = 1289617, rounded down to 2^20"}
     warnings:

@@ -33,11 +33,12 @@ class Flavour(NamedTuple):
 
     module: str
     prefix: str  # of dotted sysctl names
+    bounds_expectations: bool  # whether it has a key expect_max
 
 
 FLAVOURS: Dict[str, Flavour] = {
-    "nf_conntrack": Flavour("nf_conntrack", "net.netfilter.nf_conntrack_"),
-    "ip_conntrack": Flavour("ip_conntrack", "net.ipv4.netfilter.ip_conntrack_"),
+    "nf_conntrack": Flavour("nf_conntrack", "net.netfilter.nf_conntrack_", True),
+    "ip_conntrack": Flavour("ip_conntrack", "net.ipv4.netfilter.ip_conntrack_", False),
 }
 
 # Seconds, as compiled in, by the name this collection uses: the sysctl's without prefix and "_timeout".

@@ -13,7 +13,7 @@ from . import kernel, modprobe
 from .files import FIREWALLD, GROUP, IPTABLES, MODE, MODPROBE, MODULES_LOAD, OWNER, SYSCTL, UDEV
 from .policy import Policy, floor_conflict, timeouts_of
 from .profiles import PROFILES, RFC_FLOORS, below_floors
-from .sizing import Host, buckets_of, limit_of, tied_buckets
+from .sizing import Host, buckets_of, expectations_of, limit_of, tied_buckets
 from .values import Facts
 
 
@@ -31,6 +31,7 @@ class Plan(NamedTuple):
     max: Optional[int]  # entries
     buckets: Optional[int]
     hashsize: Optional[int]  # what modprobe.d says, so that a load gives ``buckets``
+    expect_max: Optional[int]  # expectations; None where the kernel has no such key
     timeouts: Dict[str, int]  # seconds
     full_bytes: Optional[int]
     sysctl: Dict[str, int]  # dotted names in the order they are written
@@ -53,12 +54,13 @@ def make(facts: Facts, policy: Policy, contents: Optional[Mapping[str, str]] = N
     limit = limit_of(host)
     buckets = buckets_of(host, limit.value)
     persisted = buckets.value
+    expectations = expectations_of(host, persisted)
     if host.is_tied("buckets") and policy.apply:
         buckets = tied_buckets(host, limit.value)
     timeouts, reasons, warnings, refusals = _timeouts(host)
     warnings = list(limit.warnings) + list(buckets.warnings) + warnings
     refusals = list(limit.refusals) + list(buckets.refusals) + refusals
-    reasons = dict({"max": limit.reason, "buckets": buckets.reason}, **reasons)
+    reasons = dict({"max": limit.reason, "buckets": buckets.reason, "expect_max": expectations.reason}, **reasons)
     files = _files(host)
     full = None
     if limit.value and buckets.value:
@@ -67,9 +69,10 @@ def make(facts: Facts, policy: Policy, contents: Optional[Mapping[str, str]] = N
         max=limit.value,
         buckets=buckets.value,
         hashsize=persisted,
+        expect_max=expectations.value,
         timeouts=timeouts,
         full_bytes=full,
-        sysctl=_sysctl(host, limit.value, persisted, timeouts),
+        sysctl=_sysctl(host, limit.value, persisted, expectations.value, timeouts),
         files=files,
         templates=[path.lstrip("/") + ".j2" for path in files],
         systemd_sysctl=host.systemd_sysctl,
@@ -77,6 +80,7 @@ def make(facts: Facts, policy: Policy, contents: Optional[Mapping[str, str]] = N
         live={
             "max": None if host.is_tied("max") else limit.value,
             "buckets": None if host.is_tied("buckets") else buckets.value,
+            "expect_max": None if host.is_tied("max") else expectations.value,
             "timeouts": timeouts,
         },
         reasons=reasons,
@@ -95,7 +99,7 @@ def recheck(earlier: Plan, facts: Facts, policy: Policy, contents: Optional[Mapp
 
 def _nothing() -> Plan:
     reason = "this kernel has no connection tracking: there is no table that could fill up"
-    return Plan(None, None, None, {}, None, {}, [], [], None, {}, {"max": reason}, [], [], [], True)
+    return Plan(None, None, None, None, {}, None, {}, [], [], None, {}, {"max": reason}, [], [], [], True)
 
 
 # The timeouts.
@@ -153,13 +157,17 @@ def _apply_floors(
 # What is written.
 
 
-def _sysctl(host: Host, limit: Optional[int], buckets: Optional[int], timeouts: Dict[str, int]) -> Dict[str, int]:
+def _sysctl(
+    host: Host, limit: Optional[int], buckets: Optional[int], expectations: Optional[int], timeouts: Dict[str, int]
+) -> Dict[str, int]:
     """Buckets first, where modprobe.d cannot say them: a limit is never in force with too few."""
     keys: Dict[str, int] = {}
     if host.facts["state"] == "builtin" and buckets:
         keys[host.names.prefix + "buckets"] = buckets
     if limit:
         keys[host.names.prefix + "max"] = limit
+    if expectations:
+        keys[host.names.prefix + "expect_max"] = expectations
     for name in sorted(timeouts):
         keys[host.names.prefix + kernel.timeout_key(name)] = timeouts[name]
     return keys
@@ -196,6 +204,7 @@ def _live_drift(plan: Plan, host: Host) -> List[Drift]:
     pairs = [
         ("hashsize", host.buckets, plan.buckets),
         (host.names.prefix + "max", host.max, plan.max),
+        (host.names.prefix + "expect_max", host.expect_max, plan.expect_max),
     ]
     for name in sorted(plan.timeouts):
         pairs.append((host.names.prefix + kernel.timeout_key(name), host.timeouts.get(name), plan.timeouts[name]))

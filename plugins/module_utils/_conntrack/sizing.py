@@ -1,7 +1,7 @@
 # Copyright: headroom.netfilter maintainers
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""How large: facts and policy -> limit and buckets, within what this host can bear, each with its reason. Pure."""
+"""How large: facts and policy -> limit, buckets and expectations, within what this host can bear, each with its reason. Pure."""
 
 import math
 from typing import Any, Dict, NamedTuple, Optional, Tuple
@@ -32,6 +32,7 @@ class Host:
         self.count: int = table.get("count") or 0
         self.max: Optional[int] = table.get("max")
         self.buckets: Optional[int] = table.get("buckets")
+        self.expect_max: Optional[int] = table.get("expect_max")
         self.timeouts: Dict[str, int] = facts.get("timeouts") or {}
         self.entry: int = table.get("entry_bytes") or kernel.entry_bytes(None)
         self.pointer: int = facts["kernel"]["pointer_bytes"]
@@ -291,6 +292,26 @@ def _asked_buckets(host: Host, limit: Optional[int]) -> Sized:
             ),
         )
     return Sized(value, reason, (), refusals)
+
+
+# The expectations.
+
+
+def expectations_of(host: Host, buckets: Optional[int]) -> Sized:
+    """What a load of the module with these buckets gives, unless more are in force, which it would take away.
+
+    A module that is not loaded has no key yet, and is planned for as it will be.
+    """
+    has_them = host.expect_max is not None if host.is_live else host.names.bounds_expectations
+    if not has_them:
+        return Sized(None, "this kernel has no such setting")
+    if host.is_tied("max") and host.policy.apply:
+        return Sized(host.expect_max, "left as it is: " + host.why_tied())
+    value = kernel.expect_max(buckets or 0)
+    reason = "what this kernel gives {0} buckets, 4 to each 256".format(buckets)
+    if host.expect_max is not None and host.expect_max > value and not host.policy.shrink:
+        return Sized(host.expect_max, "already in force, and {0} would lower it ({1})".format(value, reason))
+    return Sized(value, reason)
 
 
 def size(count: float) -> str:

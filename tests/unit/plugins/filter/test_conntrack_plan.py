@@ -80,7 +80,8 @@ def test_facts_are_left_as_they_are():
 def test_an_earlier_plan_is_compared_and_not_made_anew():
     earlier = conntrack_plan(facts(), {"conntrack_max": 100000})
     # More flows than that, which sizes a plan of now; it does not matter to what was to be done.
-    later = {"table.max": 100000, "table.buckets": 100352, "table.count": 90000, "timeouts": earlier["timeouts"]}
+    later = {"table.max": 100000, "table.buckets": 100352, "table.expect_max": 1568}
+    later.update({"table.count": 90000, "timeouts": earlier["timeouts"]})
     assert conntrack_plan(facts(later), {})["max"] > 100000
     again = conntrack_plan(facts(later), {}, None, earlier)
     assert (again["max"], again["drift"], again["converged"]) == (100000, [], True)
