@@ -17,7 +17,9 @@ description:
     headroom, the flows in use with headroom rounded up to a power of two, and the memory share rounded down to a power of
     two, within floor and ceiling, never above the memory share, and never below the limit in force unless
     O(policy.conntrack_shrink).
-positional: policy, contents
+  - The most expectations at once is what the kernel itself gives the planned buckets, and never below what is in force
+    unless O(policy.conntrack_shrink).
+positional: policy, contents, earlier
 options:
   _input:
     description: The facts, C(ansible_facts.conntrack), as M(headroom.netfilter.conntrack_facts) returns them.
@@ -74,7 +76,7 @@ options:
         choices: [enforce, warn, ignore]
         default: warn
       conntrack_shrink:
-        description: Whether limit and buckets may be lowered.
+        description: Whether limit, buckets and expectations may be lowered.
         type: bool
         default: false
       conntrack_apply:
@@ -88,6 +90,11 @@ options:
   contents:
     description:
       - The rendered files by path, at least those of RV(_value.files). With them, RV(_value.drift) tells of files, too.
+    type: dict
+  earlier:
+    description:
+      - A plan of the same host, to be compared with facts that were read after it was made.
+      - Its numbers stand, whatever they would be now, and RV(_value.drift) tells what is not as it says.
     type: dict
 seealso:
   - module: headroom.netfilter.conntrack_facts
@@ -121,6 +128,10 @@ _value:
       description: The parameter of the module that gives these buckets.
       type: int
       sample: 1048576
+    expect_max:
+      description: Expectations at once, C(nf_conntrack_expect_max). V(none) where the kernel has no such key.
+      type: int
+      sample: 16384
     timeouts:
       description: Seconds by name, those that the kernel has.
       type: dict
@@ -150,9 +161,9 @@ _value:
     live:
       description: Options for M(headroom.netfilter.conntrack_settings).
       type: dict
-      sample: {max: 1048576, buckets: 1048576, timeouts: {tcp_established: 7440}}
+      sample: {max: 1048576, buckets: 1048576, expect_max: 16384, timeouts: {tcp_established: 7440}}
     reasons:
-      description: A sentence for C(max), C(buckets) and each timeout.
+      description: A sentence for C(max), C(buckets), C(expect_max) and each timeout.
       type: dict
       sample: {max: "2 percent of 23.5 GiB at 392 B an entry = 1289617, rounded down to 2^20"}
     warnings:
@@ -199,7 +210,10 @@ from ansible_collections.headroom.netfilter.plugins.module_utils._conntrack.valu
 
 
 def conntrack_plan(
-    facts: Any, policy: Mapping[str, Any] | None = None, contents: Mapping[str, str] | None = None
+    facts: Any,
+    policy: Mapping[str, Any] | None = None,
+    contents: Mapping[str, str] | None = None,
+    earlier: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
     """The plan as a dict; input that no host could make good is refused in it like what this host cannot."""
     if not isinstance(facts, Mapping) or "state" not in facts:
@@ -208,11 +222,16 @@ def conntrack_plan(
             f"ansible_facts.conntrack, and found {type(facts).__name__}"
         )
     try:
-        made = plan.make(dict(facts), read(policy or {}), contents)
+        asked = read(policy or {})
     except PolicyError as error:
         made = plan.make(dict(facts), Policy(apply=False, firewall=False))._replace(
             refusals=error.problems, converged=False
         )
+    else:
+        if earlier:
+            made = plan.recheck(plan.Plan(**earlier), dict(facts), asked, contents)
+        else:
+            made = plan.make(dict(facts), asked, contents)
     return dict(as_dict(made))
 
 

@@ -12,6 +12,7 @@ version_added: 0.1.0
 author: headroom.netfilter maintainers (@headroom)
 description:
   - Makes a table per host of limit, buckets, memory and timeouts, before and after, with the files written and the warnings.
+  - The most expectations at once, and timeouts that no profile sets, are shown where they move.
   - Hosts with the same table share one.
 options:
   _input:

@@ -100,7 +100,7 @@ ansible_facts:
               returned: always
               sample: 8
             init_netns:
-              description: Whether this is the first network namespace, the only one that may write the limit and the buckets.
+              description: Whether this is the first network namespace, the only one that may write the limit, the buckets and C(expect_max).
               type: bool
               returned: always
             container:
@@ -124,7 +124,7 @@ ansible_facts:
               type: bool
               returned: always
             writable:
-              description: Whether C(max), C(buckets) and C(timeouts) can be written live from here.
+              description: Whether C(max) (and C(expect_max) with it), C(buckets) and C(timeouts) can be written live from here.
               type: dict
               returned: always
               sample: {max: true, buckets: true, timeouts: true}
@@ -158,6 +158,13 @@ ansible_facts:
               type: int
               returned: always
               sample: 65536
+            expect_max:
+              description:
+                - The most expectations at once, connections that helpers for protocols such as FTP and SIP await.
+                - V(none) where this kernel has no C(expect_max).
+              type: int
+              returned: always
+              sample: 1024
             usage:
               description: Share of the limit in use, 0 to 1.
               type: float

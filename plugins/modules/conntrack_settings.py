@@ -5,7 +5,7 @@
 
 DOCUMENTATION = r"""
 module: conntrack_settings
-short_description: Set the live limit, buckets and timeouts of connection tracking
+short_description: Set the live limit, buckets, expectations and timeouts of connection tracking
 version_added: 0.1.0
 author: headroom.netfilter maintainers (@headroom)
 description:
@@ -20,6 +20,11 @@ options:
   buckets:
     description: Buckets of the hash table. Left alone where not given.
     type: int
+  expect_max:
+    description:
+      - The most expectations at once, connections that helpers for protocols such as FTP and SIP await. Left alone where not given.
+      - Where this kernel does not have it, it is an error.
+    type: int
   timeouts:
     description:
       - Seconds by name, as in the facts, for instance V(tcp_established).
@@ -28,7 +33,7 @@ options:
     default: {}
   shrink:
     description:
-      - Whether O(max) and O(buckets) may be lowered.
+      - Whether O(max), O(buckets) and O(expect_max) may be lowered.
       - The limit is never lowered below the entries in use.
     type: bool
     default: false
@@ -44,17 +49,18 @@ attributes:
     support: full
     platforms: linux
 notes:
-  - Needs root, and the first network namespace for the limit and the buckets. What is already so is no error without either.
+  - Needs root, and the first network namespace for all but the timeouts. What is already so is no error without either.
   - Python 3.6 or later is needed on the host.
 seealso:
   - module: headroom.netfilter.conntrack_facts
 """
 
 EXAMPLES = r"""
-- name: Raise the limit and the buckets, and keep idle connections for two hours
+- name: Raise the limit, the buckets and the expectations, and keep idle connections for two hours
   headroom.netfilter.conntrack_settings:
     max: 1048576
     buckets: 1048576
+    expect_max: 16384
     timeouts:
       tcp_established: 7440
 
@@ -88,6 +94,7 @@ def main():
         argument_spec={
             "max": {"type": "int"},
             "buckets": {"type": "int"},
+            "expect_max": {"type": "int"},
             "timeouts": {"type": "dict", "default": {}},
             "shrink": {"type": "bool", "default": False},
         },

@@ -13,7 +13,6 @@ from pathlib import Path
 
 SYSCTLS = Path("/proc/sys/net/netfilter")
 HASHSIZE = Path("/sys/module/nf_conntrack/parameters/hashsize")
-TABLE = {"nf_conntrack_max", "nf_conntrack_buckets", "nf_conntrack_expect_max"}  # of the kernel, not of a namespace
 GIB = 2**30
 # The kernel has one table: whoever changes its values for a test holds this.
 LOCK = Path("/run/lock/headroom-netfilter-live")
@@ -60,14 +59,18 @@ def _write(wanted: Values) -> None:
 
 
 def _defaults() -> Values:
-    """A new network namespace starts with the kernel's own values; those of the table go by memory."""
+    """A new network namespace starts with the kernel's own values; those of the table, which all share, go by memory."""
     command = ["unshare", "--net", "grep", "--recursive", "", str(SYSCTLS)]
     listing = subprocess.run(command, capture_output=True, text=True, check=True).stdout
     pristine = {Path(path): value for path, value in (line.split(":", 1) for line in listing.splitlines())}
     memory = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
     size = 262144 if memory > 4 * GIB else 65536 if memory > GIB else max(1024, memory // 16384 // 8)
-    table = {HASHSIZE: size, SYSCTLS / "nf_conntrack_buckets": size, SYSCTLS / "nf_conntrack_max": size}
-    return {
-        path: str(table.get(path, now if path.name in TABLE else pristine.get(path, now)))
-        for path, now in read().items()
-    }
+    pristine.update(
+        {
+            HASHSIZE: str(size),
+            SYSCTLS / "nf_conntrack_buckets": str(size),
+            SYSCTLS / "nf_conntrack_max": str(size),
+            SYSCTLS / "nf_conntrack_expect_max": str(size // 256 * 4),
+        }
+    )
+    return {path: pristine.get(path, now) for path, now in read().items()}

@@ -70,6 +70,7 @@ def test_audit_changes_nothing(machine: Machine) -> None:
     [
         pytest.param(lambda m: m.set("max", 70000), id="limit"),
         pytest.param(lambda m: m.set("buckets", 65536), id="buckets"),
+        pytest.param(lambda m: m.set("expect_max", 80), id="expectations"),
         pytest.param(lambda m: m.set("tcp_timeout_established", 432000), id="timeout"),
         pytest.param(lambda m: SYSCTL.write_text(SYSCTL.read_text() + "# more\n"), id="content"),
         pytest.param(lambda m: SYSCTL.chmod(0o600), id="mode"),
@@ -100,6 +101,18 @@ def test_a_named_limit_raises_and_is_not_lowered_again(machine: Machine) -> None
     assert machine.values() == values
     machine.play("-e", "conntrack_max=1000", "-e", "conntrack_shrink=true")
     assert machine.get("max") == 1000
+
+
+def test_expectations_raised_by_hand_are_kept_and_persisted(machine: Machine) -> None:
+    machine.set("expect_max", 50000)
+    machine.play()
+    assert machine.get("expect_max") == 50000
+    assert "nf_conntrack_expect_max = 50000\n" in SYSCTL.read_text()
+    assert machine.play().changed == 0
+    machine.play("-e", "conntrack_shrink=true")
+    # The kernel's own: 4 to each 256 buckets.
+    assert machine.get("expect_max") == machine.get("buckets") // 64
+    assert f"nf_conntrack_expect_max = {machine.get('expect_max')}\n" in SYSCTL.read_text()
 
 
 def test_another_ones_file_is_kept_beside_ours(machine: Machine) -> None:

@@ -28,7 +28,14 @@ TIMEOUTS = {
 NOTHING_WRITABLE = {"max": False, "buckets": False, "timeouts": False}
 CONTAINER = {"kernel.init_netns": False, "kernel.container": "docker", "kernel.writable": NOTHING_WRITABLE}
 NOT_ROOT = {"kernel.root": False, "kernel.writable": NOTHING_WRITABLE}
-NOT_LOADED = {"state": "loadable", "table.max": None, "table.buckets": None, "table.count": None, "timeouts": {}}
+NOT_LOADED = {
+    "state": "loadable",
+    "table.max": None,
+    "table.buckets": None,
+    "table.expect_max": None,
+    "table.count": None,
+    "timeouts": {},
+}
 PAGES_64K = {"kernel.page_size": 65536}
 POINTERS_32 = {"kernel.pointer_bytes": 4}
 
@@ -55,6 +62,7 @@ def facts(changes=()):
             "count": 100,
             "max": 8192,
             "buckets": 8192,
+            "expect_max": 128,
             "usage": 0.0122,
             "chain": 0.0244,
             "entry_bytes": 384,

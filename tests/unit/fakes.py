@@ -9,9 +9,11 @@ from ansible_collections.headroom.netfilter.plugins.module_utils._conntrack.host
 
 SYSCTL = "/proc/sys/net/netfilter/nf_conntrack_"
 COUNT, MAX, BUCKETS = SYSCTL + "count", SYSCTL + "max", SYSCTL + "buckets"
+EXPECT_MAX = SYSCTL + "expect_max"
 HASHSIZE = "/sys/module/nf_conntrack/parameters/hashsize"
 
 MAX_KEY = "net.netfilter.nf_conntrack_max"
+EXPECT_MAX_KEY = "net.netfilter.nf_conntrack_expect_max"
 ESTABLISHED_KEY = "net.netfilter.nf_conntrack_tcp_timeout_established"
 ESTABLISHED = SYSCTL + "tcp_timeout_established"
 UDP = SYSCTL + "udp_timeout"
@@ -32,10 +34,22 @@ TIMEOUTS = {
 class FakeKernel(Host):
     """A host of this one kernel: sysctl files hold numbers, the others text; nothing real is behind it."""
 
-    def __init__(self, limit=65536, buckets=65536, count=1000, timeouts=None, module=True, first_netns=True, root=True):
+    def __init__(
+        self,
+        limit=65536,
+        buckets=65536,
+        count=1000,
+        expect_max=1024,
+        timeouts=None,
+        module=True,
+        first_netns=True,
+        root=True,
+    ):
         super().__init__("/nonexistent")
         self.machine_name, self.page, self.root_user = "x86_64", 4096, root
         self.values = {MAX: limit, BUCKETS: buckets, HASHSIZE: buckets, COUNT: count}
+        if expect_max is not None:
+            self.values[EXPECT_MAX] = expect_max
         self.values.update(TIMEOUTS if timeouts is None else timeouts)
         self.texts = {
             "/proc/sys/kernel/osrelease": "6.1.0-37-amd64\n",
@@ -46,7 +60,7 @@ class FakeKernel(Host):
         }
         if first_netns:
             self.texts["/proc/sys/net/core/netdev_max_backlog"] = "1000\n"
-        self.locked = {COUNT} if first_netns else {COUNT, MAX, BUCKETS, HASHSIZE}
+        self.locked = {COUNT} if first_netns else {COUNT, MAX, BUCKETS, EXPECT_MAX, HASHSIZE}
         self.errors = {}  # path: errno of each write to it
         self.clamps = {}  # path: what the kernel makes of any value written to it
         self.fails_at = ()  # which writes fail, 1 for the first

@@ -158,6 +158,7 @@ def _table(host: Host, names: kernel.Flavour) -> Facts:
             "count": count,
             "max": limit,
             "buckets": buckets,
+            "expect_max": table.integer(host.read(_sysctl(names, "expect_max"))),
             # A limit of 0 meant none at all before 6.19.
             "usage": round(count / limit, 6) if count is not None and limit else None,
             "chain": round(2 * count / buckets, 4) if count is not None and buckets else None,

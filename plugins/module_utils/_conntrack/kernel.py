@@ -33,11 +33,12 @@ class Flavour(NamedTuple):
 
     module: str
     prefix: str  # of dotted sysctl names
+    bounds_expectations: bool  # whether it has a key expect_max
 
 
 FLAVOURS: Dict[str, Flavour] = {
-    "nf_conntrack": Flavour("nf_conntrack", "net.netfilter.nf_conntrack_"),
-    "ip_conntrack": Flavour("ip_conntrack", "net.ipv4.netfilter.ip_conntrack_"),
+    "nf_conntrack": Flavour("nf_conntrack", "net.netfilter.nf_conntrack_", True),
+    "ip_conntrack": Flavour("ip_conntrack", "net.ipv4.netfilter.ip_conntrack_", False),
 }
 
 # Seconds, as compiled in, by the name this collection uses: the sysctl's without prefix and "_timeout".
@@ -111,6 +112,14 @@ def rounded_buckets(buckets: int, page_size: int, pointer: int) -> int:
     """What a table asked for with so many buckets has: whole pages of pointers (nf_ct_alloc_hashtable)."""
     per_page = page_size // pointer
     return -(-buckets // per_page) * per_page
+
+
+def expect_max(buckets: int) -> int:
+    """The most expectations at once after a load with so many buckets and no expect_hashsize (nf_conntrack_expect_init).
+
+    An expectation is a connection that another one has announced, as FTP's and SIP's do.
+    """
+    return 4 * max(buckets // 256, 1)
 
 
 def entry_bytes(object_bytes: Optional[int]) -> int:

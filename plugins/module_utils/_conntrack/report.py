@@ -5,8 +5,8 @@
 
 from typing import Any, Dict, List, Mapping, NamedTuple, Optional, Tuple
 
-from .plan import size
 from .profiles import PROFILES
+from .sizing import size
 from .values import Facts
 
 
@@ -16,6 +16,7 @@ class Values(NamedTuple):
     max: Optional[int]
     buckets: Optional[int]
     full_bytes: Optional[int]
+    expect_max: Optional[int]
     timeouts: Mapping[str, int]
 
 
@@ -35,11 +36,12 @@ _TIMEOUTS = tuple(PROFILES["kernel"].choices)
 
 def of_facts(facts: Facts) -> Values:
     table = facts.get("table") or {}
-    return Values(table.get("max"), table.get("buckets"), table.get("full_bytes"), facts.get("timeouts") or {})
+    timeouts = facts.get("timeouts") or {}
+    return Values(table.get("max"), table.get("buckets"), table.get("full_bytes"), table.get("expect_max"), timeouts)
 
 
 def of_plan(plan: Mapping[str, Any]) -> Values:
-    return Values(plan["max"], plan["buckets"], plan["full_bytes"], plan["timeouts"])
+    return Values(plan["max"], plan["buckets"], plan["full_bytes"], plan["expect_max"], plan["timeouts"])
 
 
 def fleet(hosts: List[Host], columns: Tuple[str, str] = ("before", "after")) -> List[str]:
@@ -59,6 +61,10 @@ def _body(host: Host, columns: Tuple[str, str]) -> List[str]:
     rows.append(_row("limit (entries)", host.before.max, host.after.max, host.reasons.get("max")))
     rows.append(_row("buckets", host.before.buckets, host.after.buckets, host.reasons.get("buckets")))
     rows.append(_row("memory at full", _size(host.before.full_bytes), _size(host.after.full_bytes), None))
+    # Like the timeouts that no profile sets: of interest to few, unless it moves.
+    if host.before.expect_max != host.after.expect_max:
+        found, planned = host.before.expect_max, host.after.expect_max
+        rows.append(_row("expectations", found, planned, host.reasons.get("expect_max")))
     for name in _TIMEOUTS + _others_that_move(host):
         if name in host.before.timeouts or name in host.after.timeouts:
             rows.append(_row(name + " (s)", host.before.timeouts.get(name), host.after.timeouts.get(name), None))

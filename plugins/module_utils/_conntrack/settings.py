@@ -16,6 +16,7 @@ class Wanted(NamedTuple):
 
     max: Optional[int] = None
     buckets: Optional[int] = None
+    expect_max: Optional[int] = None
     timeouts: Dict[str, int] = {}
     shrink: bool = False
 
@@ -40,11 +41,15 @@ class Outcome(NamedTuple):
     after: Dict[str, Optional[int]]
 
 
-_BUCKETS, _LIMIT, _TIMEOUT = 0, 1, 2
+_BUCKETS, _LIMIT, _EXPECTATIONS, _TIMEOUT = 0, 1, 2, 3
+# What of the facts says whether a value can be written: the kernel lets expect_max be written where max is.
+_WRITABLE = {_BUCKETS: "buckets", _LIMIT: "max", _EXPECTATIONS: "max", _TIMEOUT: "timeouts"}
 
 _READERS: Dict[str, policy.Reader] = {
     "max": policy.whole(1, kernel.LARGEST_LIMIT, "entries"),
     "buckets": policy.whole(1, kernel.LARGEST_HASHSIZE, "buckets"),
+    # 0 lets none in, where a limit of 0 is none at all.
+    "expect_max": policy.whole(0, kernel.LARGEST_LIMIT, "expectations"),
     "timeouts": policy.timeouts,
     "shrink": bool,
 }
@@ -92,6 +97,10 @@ def _settings(host: Host, facts: Facts, wanted: Wanted) -> List[Setting]:
     if wanted.max is not None:
         key = names.prefix + "max"
         settings.append(Setting(key, kernel.sysctl_path(key), found["max"], wanted.max, _LIMIT))
+    if wanted.expect_max is not None:
+        key = names.prefix + "expect_max"
+        path = kernel.sysctl_path(key)
+        settings.append(Setting(key, path, found["expect_max"], wanted.expect_max, _EXPECTATIONS))
     for name in sorted(wanted.timeouts):
         key = names.prefix + kernel.timeout_key(name)
         seconds = facts["timeouts"].get(name)
@@ -117,7 +126,8 @@ def in_safe_order(changes: List[Setting]) -> List[Setting]:
 
 def _rises(change: Setting) -> bool:
     """A limit of 0, which kernels before 6.19 have, is none at all: every other one is lower."""
-    return change.found != 0 and (change.found is None or change.wanted > change.found)
+    no_limit = change.rank == _LIMIT and change.found == 0
+    return not no_limit and (change.found is None or change.wanted > change.found)
 
 
 def _refuse_unsafe(facts: Facts, wanted: Wanted, changes: List[Setting]) -> None:
@@ -149,8 +159,7 @@ def _refuse_unsafe(facts: Facts, wanted: Wanted, changes: List[Setting]) -> None
 def _refuse_unwritable(facts: Facts, changes: List[Setting]) -> None:
     """One sentence for all that is not so already and cannot be made so."""
     writable = facts["kernel"]["writable"]
-    what = {_BUCKETS: "buckets", _LIMIT: "max", _TIMEOUT: "timeouts"}
-    stuck = [change for change in changes if change.found is None or not writable[what[change.rank]]]
+    stuck = [change for change in changes if change.found is None or not writable[_WRITABLE[change.rank]]]
     if stuck:
         listed = ", ".join("{0} ({1} found, {2} asked for)".format(c.name, c.found, c.wanted) for c in stuck)
         raise SettingsError("cannot be written here: {0}: {1}".format(listed, _why(facts, stuck)))

@@ -77,6 +77,18 @@ def test_facts_are_left_as_they_are():
     assert given == facts()
 
 
+def test_an_earlier_plan_is_compared_and_not_made_anew():
+    earlier = conntrack_plan(facts(), {"conntrack_max": 100000})
+    # More flows than that, which sizes a plan of now; it does not matter to what was to be done.
+    later = {"table.max": 100000, "table.buckets": 100352, "table.expect_max": 1568}
+    later.update({"table.count": 90000, "timeouts": earlier["timeouts"]})
+    assert conntrack_plan(facts(later), {})["max"] > 100000
+    again = conntrack_plan(facts(later), {}, None, earlier)
+    assert (again["max"], again["drift"], again["converged"]) == (100000, [], True)
+    lost = conntrack_plan(facts(dict(later, **{"table.max": 99999})), {}, None, earlier)
+    assert [one["said"] for one in lost["drift"]] == ["net.netfilter.nf_conntrack_max: 99999 found, 100000 planned"]
+
+
 def test_what_is_returned_is_what_is_documented():
     documented = yaml.safe_load(module.RETURN)["_value"]["contains"]
     assert list(documented) == list(Plan._fields)

@@ -23,6 +23,7 @@ AFTER = {
     "table.max": 100000,
     "table.buckets": 100352,
     "table.full_bytes": 39202816,
+    "table.expect_max": 1568,
     "timeouts": dict(TIMEOUTS, udp=20),
 }
 
@@ -47,12 +48,13 @@ def shown(lines, *starts):
 
 def test_what_was_done():
     lines = conntrack_table([host(after=AFTER, contents="# x\n")])
-    assert lines[:5] == [
+    assert lines[:6] == [
         "web01",
         "setting before after",
         "limit (entries) 8192 100000 <- conntrack_max",
         "buckets 8192 100352 <- 100000 entries at 1 a bucket, rounded up to whole pages of 512 buckets",
         "memory at full 3.1 MiB 37.4 MiB <-",
+        "expectations 128 1568 <- what this kernel gives 100352 buckets, 4 to each 256",
     ]
     assert shown(lines, "tcp_established", "udp (s)", "udplite") == [
         "tcp_established (s) 432000 432000",

@@ -10,15 +10,17 @@ from ansible_collections.headroom.netfilter.plugins.modules import conntrack_set
 from ansible_collections.headroom.netfilter.tests.unit.fakes import (
     ESTABLISHED,
     ESTABLISHED_KEY,
+    EXPECT_MAX,
+    EXPECT_MAX_KEY,
     HASHSIZE,
     MAX,
     MAX_KEY,
     FakeKernel,
 )
 
-GROW = {"max": 262144, "buckets": 131000, "timeouts": {"tcp_established": 7440}}
-BEFORE = {"hashsize": 65536, MAX_KEY: 65536, ESTABLISHED_KEY: 432000}
-AFTER = {"hashsize": 131072, MAX_KEY: 262144, ESTABLISHED_KEY: 7440}
+GROW = {"max": 262144, "buckets": 131000, "expect_max": 2048, "timeouts": {"tcp_established": 7440}}
+BEFORE = {"hashsize": 65536, MAX_KEY: 65536, EXPECT_MAX_KEY: 1024, ESTABLISHED_KEY: 432000}
+AFTER = {"hashsize": 131072, MAX_KEY: 262144, EXPECT_MAX_KEY: 2048, ESTABLISHED_KEY: 7440}
 
 
 @pytest.mark.parametrize("check_mode", [False, True], ids=["real", "check"])
@@ -30,13 +32,16 @@ def test_grow(run_module, check_mode):
         "before_header": "live kernel",
         "after_header": "live kernel",
         "before": "hashsize = 65536\n"
+        "net.netfilter.nf_conntrack_expect_max = 1024\n"
         "net.netfilter.nf_conntrack_max = 65536\n"
         "net.netfilter.nf_conntrack_tcp_timeout_established = 432000\n",
         "after": "hashsize = 131072\n"
+        "net.netfilter.nf_conntrack_expect_max = 2048\n"
         "net.netfilter.nf_conntrack_max = 262144\n"
         "net.netfilter.nf_conntrack_tcp_timeout_established = 7440\n",
     }
-    assert host.written == ([] if check_mode else [(HASHSIZE, 131072), (MAX, 262144), (ESTABLISHED, 7440)])
+    written = [(HASHSIZE, 131072), (MAX, 262144), (EXPECT_MAX, 2048), (ESTABLISHED, 7440)]
+    assert host.written == ([] if check_mode else written)
 
 
 def test_the_second_time_changes_nothing(run_module):
@@ -46,7 +51,7 @@ def test_the_second_time_changes_nothing(run_module):
         result = run_module(conntrack_settings, host, check_mode, **GROW)
         assert (result["changed"], result["before"], result["after"]) == (False, AFTER, AFTER)
         assert result["diff"]["before"] == result["diff"]["after"]
-    assert len(host.written) == 3
+    assert len(host.written) == 4
 
 
 @pytest.mark.parametrize(
@@ -71,16 +76,16 @@ def test_refused(run_module, options, said, check_mode):
 
 def test_what_fails_is_put_back(run_module):
     host = FakeKernel()
-    host.fails_at = (3,)
+    host.fails_at = (4,)
     result = run_module(conntrack_settings, host, **GROW)
     assert result["failed"] is True
     assert result["msg"].endswith("every value is again what it was")
-    assert (host.values[MAX], host.values[HASHSIZE]) == (65536, 65536)
+    assert (host.values[MAX], host.values[HASHSIZE], host.values[EXPECT_MAX]) == (65536, 65536, 1024)
 
 
 @pytest.mark.parametrize(
     "options",
-    [{}, {"max": None, "buckets": None}, {"timeouts": {}}],
+    [{}, {"max": None, "buckets": None, "expect_max": None}, {"timeouts": {}}],
     ids=["none", "null", "empty"],
 )
 def test_nothing_asked_for(run_module, options):

@@ -66,11 +66,22 @@ def test_the_sums_of_what_is_written_down(name, expected):
     for facts in (expected["root"], golden.overlaid(expected["root"], expected["user"])):
         table, pointer = facts["table"], facts["kernel"]["pointer_bytes"]
         if facts["state"] not in ("loaded", "builtin"):
-            assert {table[key] for key in ("count", "max", "buckets", "usage", "chain", "full_bytes")} == {None}
+            assert {
+                table[key] for key in ("count", "max", "buckets", "expect_max", "usage", "chain", "full_bytes")
+            } == {None}
             continue
         assert table["usage"] == pytest.approx(table["count"] / table["max"], abs=5e-7)
         assert table["chain"] == pytest.approx(2 * table["count"] / table["buckets"], abs=5e-5)
         assert table["full_bytes"] == table["max"] * table["entry_bytes"] + table["buckets"] * pointer
+
+
+def test_nobody_has_set_the_expectations_of_these_hosts(expected):
+    """So that the kernels' own numbers, most of them captured, tell whether ours are theirs."""
+    found, buckets = expected["root"]["table"]["expect_max"], expected["root"]["table"]["buckets"]
+    if expected["root"]["state"] not in ("loaded", "builtin") or expected["root"]["flavour"] == "ip_conntrack":
+        assert found is None
+    else:
+        assert found == kernel.expect_max(buckets)
 
 
 def test_every_timeout_has_a_name_that_can_be_asked_for(expected):
@@ -101,6 +112,7 @@ def test_denied_paths_are_listed_and_nothing_is_raised(tree):
         "/proc/meminfo",
         "/proc/sys/net/netfilter",
         "/proc/sys/net/netfilter/nf_conntrack_count",
+        "/proc/sys/net/netfilter/nf_conntrack_expect_max",
         "/proc/sys/net/netfilter/nf_conntrack_max",
         "/usr/lib",
     }

@@ -90,6 +90,24 @@ def test_pointers(machine, pointer):
     assert kernel.pointer_bytes(machine) == pointer
 
 
+@pytest.mark.parametrize(
+    ("buckets", "expectations"),
+    [
+        (1, 4),
+        (255, 4),
+        (256, 4),
+        (511, 4),
+        (512, 8),
+        # Seen after a load with hashsize=5000, and on hosts of 1 GiB and of 24.
+        (5120, 80),
+        (8192, 128),
+        (262144, 4096),
+    ],
+)
+def test_expectations_after_a_load(buckets, expectations):
+    assert kernel.expect_max(buckets) == expectations
+
+
 @pytest.mark.parametrize(("size", "entry"), [(256, 384), (320, 448), (None, 384), (192, 320)])
 def test_bytes_of_an_entry(size, entry):
     assert kernel.entry_bytes(size) == entry

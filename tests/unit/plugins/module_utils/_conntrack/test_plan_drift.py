@@ -6,7 +6,7 @@ import hashlib
 
 import pytest
 
-from ansible_collections.headroom.netfilter.plugins.module_utils._conntrack.plan import Drift, size
+from ansible_collections.headroom.netfilter.plugins.module_utils._conntrack.plan import Drift
 from ansible_collections.headroom.netfilter.tests.unit.examples import (
     CONTAINER,
     NOT_LOADED,
@@ -19,6 +19,7 @@ SYSCTL = "/etc/sysctl.d/99-conntrack.conf"
 MODPROBE = "/etc/modprobe.d/nf_conntrack.conf"
 MODULES_LOAD = "/etc/modules-load.d/nf_conntrack.conf"
 UDEV = "/etc/udev/rules.d/90-conntrack.rules"
+BUCKETS, MAX, EXPECT_MAX = ("net.netfilter.nf_conntrack_" + name for name in ("buckets", "max", "expect_max"))
 BUILTIN = {"state": "builtin"}
 NO_SYSTEMD = {"services.systemd_sysctl": None}
 FIREWALLD, IPTABLES = "/etc/firewalld/firewalld.conf", "/etc/sysconfig/iptables-config"
@@ -63,12 +64,13 @@ def test_files_by_kind_of_host(changes, fields, files):
 @pytest.mark.parametrize(
     ("changes", "first"),
     [
-        ({}, ["net.netfilter.nf_conntrack_max"]),
-        (NOT_LOADED, ["net.netfilter.nf_conntrack_max"]),
+        ({}, [MAX, EXPECT_MAX]),
+        (NOT_LOADED, [MAX, EXPECT_MAX]),
+        ({"table.expect_max": None}, [MAX]),
         # Where modprobe.d means nothing; a limit is never in force with too few.
-        (BUILTIN, ["net.netfilter.nf_conntrack_buckets", "net.netfilter.nf_conntrack_max"]),
+        (BUILTIN, [BUCKETS, MAX, EXPECT_MAX]),
     ],
-    ids=["loaded", "not loaded", "built in"],
+    ids=["loaded", "not loaded", "no expectations", "built in"],
 )
 def test_sysctl_in_the_order_it_is_applied(changes, first):
     plan = planned(changes)
@@ -77,8 +79,9 @@ def test_sysctl_in_the_order_it_is_applied(changes, first):
     timeouts = keys[len(first) :]
     assert timeouts == sorted(timeouts)
     assert len(timeouts) == len(plan.timeouts) == 15
-    assert plan.sysctl["net.netfilter.nf_conntrack_max"] == plan.max
-    assert plan.sysctl.get("net.netfilter.nf_conntrack_buckets", plan.buckets) == plan.buckets
+    assert plan.sysctl[MAX] == plan.max
+    assert plan.sysctl.get(EXPECT_MAX) == plan.expect_max
+    assert plan.sysctl.get(BUCKETS, plan.buckets) == plan.buckets
 
 
 # Live values.
@@ -88,6 +91,7 @@ def test_live_values_that_differ():
     plan = planned({"table.max": 262144, "table.buckets": 8192})
     assert [(drift.kind, drift.name, drift.found, drift.wanted) for drift in plan.drift] == [
         ("live", "hashsize", 8192, 262144),
+        ("live", EXPECT_MAX, 128, 4096),
         ("live", "net.netfilter.nf_conntrack_generic_timeout", 600, 300),
         ("live", "net.netfilter.nf_conntrack_icmp_timeout", 30, 10),
         ("live", "net.netfilter.nf_conntrack_icmpv6_timeout", 30, 10),
@@ -210,18 +214,3 @@ def test_services_that_unload_the_module(service, found, wanted, firewall):
 def test_services_of_a_container_are_those_of_the_image(apply, kinds):
     changes = dict(CONTAINER, **{"services.iptables": {"modules_unload": "yes"}})
     assert [drift.kind for drift in planned(changes, apply=apply).drift] == kinds
-
-
-@pytest.mark.parametrize(
-    ("count", "text"),
-    [
-        (0, "0 B"),
-        (1023, "1023 B"),
-        (1024, "1.0 KiB"),
-        (25690112, "24.5 MiB"),
-        (2**30, "1.0 GiB"),
-        (2**41, "2048.0 GiB"),
-    ],
-)
-def test_bytes_for_people(count, text):
-    assert size(count) == text

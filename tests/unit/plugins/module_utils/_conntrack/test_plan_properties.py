@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from ansible_collections.headroom.netfilter.plugins.module_utils._conntrack import plan, policy
 from ansible_collections.headroom.netfilter.plugins.module_utils._conntrack.profiles import PROFILES
 from ansible_collections.headroom.netfilter.plugins.module_utils._conntrack.values import as_dict
-from ansible_collections.headroom.netfilter.tests.unit.examples import CONTAINER, NOT_ROOT, TIMEOUTS, facts
+from ansible_collections.headroom.netfilter.tests.unit.examples import CONTAINER, NOT_LOADED, NOT_ROOT, TIMEOUTS, facts
 
 MODPROBE = "/etc/modprobe.d/nf_conntrack.conf"
 PLACES = [
@@ -54,6 +54,7 @@ def hosts(draw):
             "table.entry_bytes": draw(st.sampled_from([320, 384, 448])),
             "table.count": draw(st.one_of(st.just(0), st.integers(0, 3000000))),
             "table.max": draw(st.one_of(st.just(0), ENTRIES)),
+            "table.expect_max": draw(st.one_of(st.none(), st.integers(0, 70000))),
             "table.buckets": draw(st.integers(1, 4000000 * pointer // page)) * (page // pointer),
             "timeouts": {
                 name: draw(st.integers(1, 500000)) for name in draw(st.sets(st.sampled_from(sorted(TIMEOUTS))))
@@ -61,7 +62,7 @@ def hosts(draw):
         }
     )
     if changes["state"] == "loadable":
-        changes.update({"table.count": None, "table.max": None, "table.buckets": None, "timeouts": {}})
+        changes.update(NOT_LOADED)
     return facts(changes)
 
 
@@ -112,7 +113,7 @@ def converged(host, made):
             name = "firewalld" if "firewalld" in drift.name else "iptables"
             after["services"][name] = {"cleanup_modules_on_exit": "no", "modules_unload": "no"}
         else:
-            after["table"]["max"], after["table"]["buckets"] = made.max, made.buckets
+            after["table"].update(max=made.max, buckets=made.buckets, expect_max=made.expect_max)
             after["timeouts"].update(made.timeouts)
     return after
 
@@ -129,7 +130,7 @@ def test_a_plan_is_plain_data_and_leaves_the_facts_alone(host, wanted):
     assert host == before
     assert json.loads(json.dumps(as_dict(made))) == as_dict(made)
     assert made.converged == (not made.drift and not made.refusals)
-    assert set(made.reasons) == {"max", "buckets"} | set(made.timeouts)
+    assert set(made.reasons) == {"max", "buckets", "expect_max"} | set(made.timeouts)
     assert all(made.reasons.values())
 
 
@@ -179,15 +180,18 @@ def test_only_what_the_host_has_is_written(host, wanted):
     made = plan.make(host, wanted)
     if host["state"] != "loadable":
         assert set(made.timeouts) <= set(host["timeouts"])
+        assert (made.expect_max is None) == (host["table"]["expect_max"] is None)
     if made.files and not made.refusals:
-        assert len(made.sysctl) == 1 + (host["state"] == "builtin") + len(made.timeouts)
+        assert len(made.sysctl) == 1 + (host["state"] == "builtin") + (made.expect_max is not None) + len(made.timeouts)
 
 
 @given(hosts(), policies())
 def test_what_is_tied_does_not_differ(host, wanted):
     made = plan.make(host, wanted)
     live = {drift.name for drift in made.drift if drift.kind == "live"}
-    assert not (is_tied(host, "max") and "net.netfilter.nf_conntrack_max" in live)
+    assert not (
+        is_tied(host, "max") and live & {"net.netfilter.nf_conntrack_max", "net.netfilter.nf_conntrack_expect_max"}
+    )
     assert not (is_tied(host, "buckets") and "hashsize" in live)
     assert not (is_tied(host, "timeouts") and any("timeout" in name for name in live))
 
@@ -198,7 +202,19 @@ def test_the_plan_of_a_host_that_was_converged_is_empty(host, wanted):
     if not made.refusals:
         again = full_plan(converged(host, made), wanted)
         assert (again.drift, again.refusals) == ([], [])
-        assert (again.max, again.buckets, again.timeouts) == (made.max, made.buckets, made.timeouts)
+        assert again._replace(drift=[], converged=True, reasons={}) == made._replace(
+            drift=[], converged=True, reasons={}
+        )
+
+
+@given(hosts(), policies(), st.integers(1, 9000000))
+def test_an_earlier_plan_is_proved_by_what_was_done_and_by_nothing_else(host, wanted, count):
+    made = full_plan(host, wanted)
+    assert plan.recheck(made, host, wanted, rendered(made)).drift == made.drift
+    after = converged(host, made)
+    # Flows come and go meanwhile, and a plan made now might be another one.
+    after["table"]["count"] = count
+    assert plan.recheck(made, after, wanted, rendered(made)).drift == []
 
 
 @given(hosts(), policies())

@@ -45,7 +45,7 @@ def test_only_those_that_the_host_has():
         "net.netfilter.nf_conntrack_tcp_timeout_established",
         "net.netfilter.nf_conntrack_udp_timeout",
     ]
-    assert set(plan.reasons) == {"max", "buckets", "tcp_established", "udp"}
+    assert set(plan.reasons) == {"max", "buckets", "expect_max", "tcp_established", "udp"}
 
 
 def test_all_of_them_where_the_module_is_not_loaded():
@@ -55,7 +55,13 @@ def test_all_of_them_where_the_module_is_not_loaded():
 
 
 def test_ip_conntrack_names():
-    plan = planned({"flavour": "ip_conntrack", "timeouts": {"tcp_established": 432000, "udp_stream": 180}})
+    plan = planned(
+        {
+            "flavour": "ip_conntrack",
+            "table.expect_max": None,
+            "timeouts": {"tcp_established": 432000, "udp_stream": 180},
+        }
+    )
     assert list(plan.sysctl) == [
         "net.ipv4.netfilter.ip_conntrack_max",
         "net.ipv4.netfilter.ip_conntrack_tcp_timeout_established",

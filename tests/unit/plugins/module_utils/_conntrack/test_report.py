@@ -13,10 +13,15 @@ from ansible_collections.headroom.netfilter.plugins.module_utils._conntrack.repo
 )
 from ansible_collections.headroom.netfilter.tests.unit.examples import NOT_LOADED, TIMEOUTS, facts, planned
 
-SMALL = Values(8192, 8192, 3211264, {"tcp_established": 432000, "udp": 30, "gre": 30, "sctp_closed": 10})
-LARGE = Values(1048576, 1048576, 411041792, {"tcp_established": 7440, "udp": 30, "gre": 20, "sctp_closed": 10})
-NONE = Values(None, None, None, {})
-REASONS = {"max": "conntrack_max", "buckets": "1048576 entries at 1 a bucket", "tcp_established": "RFC 5382"}
+SMALL = Values(8192, 8192, 3211264, 128, {"tcp_established": 432000, "udp": 30, "gre": 30, "sctp_closed": 10})
+LARGE = Values(1048576, 1048576, 411041792, 16384, {"tcp_established": 7440, "udp": 30, "gre": 20, "sctp_closed": 10})
+NONE = Values(None, None, None, None, {})
+REASONS = {
+    "max": "conntrack_max",
+    "buckets": "1048576 entries at 1 a bucket",
+    "expect_max": "kernel",
+    "tcp_established": "RFC 5382",
+}
 
 
 def test_one_host_that_changed():
@@ -26,6 +31,7 @@ def test_one_host_that_changed():
         "limit (entries)         8192    1048576  <- conntrack_max",
         "buckets                 8192    1048576  <- 1048576 entries at 1 a bucket",
         "memory at full       3.1 MiB  392.0 MiB  <-",
+        "expectations             128      16384  <- kernel",
         "tcp_established (s)   432000       7440  <-",
         "udp (s)                   30         30",
         "gre (s)                   30         20  <-",
@@ -68,7 +74,12 @@ def test_hosts_with_the_same_table_share_it():
 
 @pytest.mark.parametrize(
     "change",
-    [{"notes": ("x",)}, {"after": SMALL._replace(max=1)}, {"after": SMALL._replace(timeouts={"udp": 31})}],
+    [
+        {"notes": ("x",)},
+        {"after": SMALL._replace(max=1)},
+        {"after": SMALL._replace(expect_max=1)},
+        {"after": SMALL._replace(timeouts={"udp": 31})},
+    ],
     ids=repr,
 )
 def test_hosts_that_differ_do_not(change):
@@ -77,11 +88,11 @@ def test_hosts_that_differ_do_not(change):
 
 
 def test_of_facts():
-    assert of_facts(facts()) == Values(8192, 8192, 3211264, TIMEOUTS)
-    assert of_facts(facts(NOT_LOADED)) == Values(None, None, 3211264, {})
+    assert of_facts(facts()) == Values(8192, 8192, 3211264, 128, TIMEOUTS)
+    assert of_facts(facts(NOT_LOADED)) == Values(None, None, 3211264, None, {})
     assert of_facts({"state": "absent"}) == NONE
 
 
 def test_of_a_plan():
     plan = planned(max=100000)
-    assert of_plan(plan._asdict()) == Values(100000, 100352, 39202816, plan.timeouts)
+    assert of_plan(plan._asdict()) == Values(100000, 100352, 39202816, 1568, plan.timeouts)

@@ -14,6 +14,8 @@ from ansible_collections.headroom.netfilter.tests.unit.fakes import (
     BUCKETS,
     ESTABLISHED,
     ESTABLISHED_KEY,
+    EXPECT_MAX,
+    EXPECT_MAX_KEY,
     HASHSIZE,
     MAX,
     MAX_KEY,
@@ -65,6 +67,27 @@ ORDER = [
         {"max": 65536, "buckets": 131072, "timeouts": {"udp": 30}},
         [(HASHSIZE, 131072)],
     ),
+    (
+        "expectations with the limit, growing",
+        {},
+        {"expect_max": 2048, "max": 131072, "buckets": 131072, "timeouts": {"udp": 20}},
+        [(HASHSIZE, 131072), (MAX, 131072), (EXPECT_MAX, 2048), (UDP, 20)],
+    ),
+    (
+        "expectations with the limit, shrinking",
+        {},
+        {"expect_max": 512, "max": 32768, "buckets": 32768, "timeouts": {"udp": 20}, "shrink": True},
+        [(UDP, 20), (EXPECT_MAX, 512), (MAX, 32768), (HASHSIZE, 32768)],
+    ),
+    ("only the expectations", {}, {"expect_max": 1025}, [(EXPECT_MAX, 1025)]),
+    (
+        "the first expectations are more, where a limit of 0 is none",
+        {"expect_max": 0},
+        {"expect_max": 1, "timeouts": {"udp": 20}},
+        [(EXPECT_MAX, 1), (UDP, 20)],
+    ),
+    ("no expectations", {}, {"expect_max": 0, "shrink": True}, [(EXPECT_MAX, 0)]),
+    ("expectations that are so already", {}, {"expect_max": 1024}, []),
     ("only the limit", {}, {"max": 131072}, [(MAX, 131072)]),
     ("only a timeout", {}, {"timeouts": {"udp": 31}}, [(UDP, 31)]),
     ("nothing", {}, {}, []),
@@ -97,10 +120,13 @@ def test_the_second_time_changes_nothing(kernel, asked, written):
     assert second.before == second.after == first.after
 
 
+ASKED = {"max": 131072, "buckets": 65536, "expect_max": 2048, "timeouts": {"tcp_established": 7440}}
+
+
 def test_before_and_after_tell_what_was_asked_for():
-    outcome = apply(FakeKernel(), read({"max": 131072, "buckets": 65536, "timeouts": {"tcp_established": 7440}}))
-    assert outcome.before == {"hashsize": 65536, MAX_KEY: 65536, ESTABLISHED_KEY: 432000}
-    assert outcome.after == {"hashsize": 65536, MAX_KEY: 131072, ESTABLISHED_KEY: 7440}
+    outcome = apply(FakeKernel(), read(ASKED))
+    assert outcome.before == {"hashsize": 65536, MAX_KEY: 65536, EXPECT_MAX_KEY: 1024, ESTABLISHED_KEY: 432000}
+    assert outcome.after == {"hashsize": 65536, MAX_KEY: 131072, EXPECT_MAX_KEY: 2048, ESTABLISHED_KEY: 7440}
 
 
 @pytest.mark.parametrize(
@@ -139,6 +165,12 @@ REFUSED = [
     ),
     ("buckets", {}, {"buckets": 32768}, "hashsize: 32768 asked for, but 65536 is in force"),
     (
+        "expectations",
+        {},
+        {"expect_max": 1023},
+        EXPECT_MAX_KEY + ": 1023 asked for, but 1024 is in force; name at least that, or set shrink=true",
+    ),
+    (
         "below the flows in use",
         {"count": 40000},
         {"max": 39999, "shrink": True},
@@ -162,6 +194,18 @@ REFUSED = [
         {},
         {"timeouts": {"dccp_open": 60}},
         "dccp_timeout_open (None found, 60 asked for): this kernel has no such setting",
+    ),
+    (
+        "no such key",
+        {"expect_max": None},
+        {"expect_max": 2048},
+        EXPECT_MAX_KEY + " (None found, 2048 asked for): this kernel has no such setting",
+    ),
+    (
+        "another network namespace, expectations",
+        {"first_netns": False},
+        {"expect_max": 2048},
+        EXPECT_MAX_KEY + " (1024 found, 2048 asked for): this is not the first network namespace",
     ),
     (
         "not root",
@@ -200,7 +244,7 @@ def test_refused_before_anything_is_written(kernel, asked, said, check):
     ("kernel", "asked"),
     [
         ({"root": False}, {"max": 65536, "buckets": 65536, "timeouts": {"udp": 30}}),
-        ({"first_netns": False}, {"max": 65536, "buckets": 65500}),
+        ({"first_netns": False}, {"max": 65536, "buckets": 65500, "expect_max": 1024}),
         ({"first_netns": False}, {"max": 65536, "timeouts": {"udp": 20}}),
         ({"count": 40000}, {"max": 40000, "shrink": True}),
         ({"limit": 0}, {"max": 65536}),
@@ -249,6 +293,7 @@ def test_a_module_that_is_not_loaded_is_said():
     ("options", "said"),
     [
         ({"max": 0}, "max: 0 will not do: expected a whole number of entries from 1 to 2147483647"),
+        ({"expect_max": -1}, "expect_max: -1 will not do: expected a whole number of expectations from 0 to"),
         ({"buckets": 2**28}, "buckets: 268435456 will not do: expected a whole number of buckets from 1 to 268435455"),
         (
             {"timeouts": {"udp": 0}},
@@ -256,7 +301,7 @@ def test_a_module_that_is_not_loaded_is_said():
         ),
         ({"timeouts": {"upd": 30}}, "did you mean udp?"),
     ],
-    ids=["limit", "buckets", "timeout", "name"],
+    ids=["limit", "expectations", "buckets", "timeout", "name"],
 )
 def test_options_that_will_not_do(options, said):
     with pytest.raises(SettingsError) as caught:
@@ -264,9 +309,7 @@ def test_options_that_will_not_do(options, said):
     assert said in str(caught.value)
 
 
-@pytest.mark.parametrize(
-    "unset", [{}, {"max": None, "buckets": None, "timeouts": None, "shrink": None}], ids=["missing", "null"]
-)
+@pytest.mark.parametrize("unset", [{}, dict.fromkeys(Wanted._fields)], ids=["missing", "null"])
 def test_what_is_not_given_is_left_alone(unset):
     outcome = apply(FakeKernel(), read(unset))
     assert (outcome.changed, outcome.before, outcome.after) == (False, {}, {})

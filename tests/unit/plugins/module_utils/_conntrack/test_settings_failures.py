@@ -7,10 +7,18 @@ import errno
 import pytest
 
 from ansible_collections.headroom.netfilter.plugins.module_utils._conntrack.settings import SettingsError, Wanted, apply
-from ansible_collections.headroom.netfilter.tests.unit.fakes import ESTABLISHED, HASHSIZE, MAX, MAX_KEY, UDP, FakeKernel
+from ansible_collections.headroom.netfilter.tests.unit.fakes import (
+    ESTABLISHED,
+    EXPECT_MAX,
+    HASHSIZE,
+    MAX,
+    MAX_KEY,
+    UDP,
+    FakeKernel,
+)
 
-GROW = Wanted(max=262144, buckets=131072, timeouts={"tcp_established": 7440, "udp": 20})
-SHRINK = Wanted(max=32768, buckets=32768, timeouts={"tcp_established": 7440, "udp": 20}, shrink=True)
+GROW = Wanted(max=262144, buckets=131072, expect_max=2048, timeouts={"tcp_established": 7440, "udp": 20})
+SHRINK = Wanted(max=32768, buckets=32768, expect_max=512, timeouts={"tcp_established": 7440, "udp": 20}, shrink=True)
 PUT_BACK = "every value is again what it was"
 
 
@@ -21,7 +29,7 @@ def fails(host, wanted):
 
 
 @pytest.mark.parametrize("wanted", [GROW, SHRINK], ids=["growing", "shrinking"])
-@pytest.mark.parametrize("nth", [1, 2, 3, 4])
+@pytest.mark.parametrize("nth", [1, 2, 3, 4, 5])
 def test_whichever_write_fails_all_is_put_back(wanted, nth):
     host = FakeKernel()
     before = dict(host.values)
@@ -35,7 +43,7 @@ def test_whichever_write_fails_all_is_put_back(wanted, nth):
 
 
 @pytest.mark.parametrize("wanted", [GROW, SHRINK], ids=["growing", "shrinking"])
-@pytest.mark.parametrize("path", [HASHSIZE, MAX, ESTABLISHED, UDP])
+@pytest.mark.parametrize("path", [HASHSIZE, MAX, EXPECT_MAX, ESTABLISHED, UDP])
 @pytest.mark.parametrize("number", [errno.EINVAL, errno.EROFS, errno.EPERM, errno.ENOMEM], ids=errno.errorcode.get)
 def test_a_value_that_can_never_be_written(wanted, path, number):
     host = FakeKernel()
@@ -52,9 +60,10 @@ def test_a_value_that_can_never_be_written(wanted, path, number):
     [
         (MAX, 200000, MAX_KEY + ": 262144 asked for, " + MAX + " reads '200000' after it was written; "),
         (HASHSIZE, 100000, "hashsize: 131072 asked for, " + HASHSIZE + " reads '100352' after it was written; "),
+        (EXPECT_MAX, 7, "expect_max: 2048 asked for, " + EXPECT_MAX + " reads '7' after it was written; "),
         (UDP, 10, "udp_timeout: 20 asked for, " + UDP + " reads '10' after it was written; "),
     ],
-    ids=["limit", "buckets", "timeout"],
+    ids=["limit", "buckets", "expectations", "timeout"],
 )
 def test_a_value_that_the_kernel_clamps(path, clamped, said):
     host = FakeKernel()
@@ -63,7 +72,7 @@ def test_a_value_that_the_kernel_clamps(path, clamped, said):
     assert said in found
     # It cannot be put back either, and that is told; all the others are.
     name, value = found.rpartition("not all could be put back: ")[2].split(" is ")
-    assert path.endswith(name) or name == MAX_KEY or name.endswith("udp_timeout")
+    assert path.endswith(name.rpartition(".")[2])
     assert int(value) == host.values[path]
     others = dict(FakeKernel().values)
     assert {file: host.values[file] for file in others if file != path and "buckets" not in file} == {

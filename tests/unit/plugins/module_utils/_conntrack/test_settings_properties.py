@@ -17,7 +17,14 @@ from ansible_collections.headroom.netfilter.plugins.module_utils._conntrack.sett
     apply,
     read,
 )
-from ansible_collections.headroom.netfilter.tests.unit.fakes import ESTABLISHED, HASHSIZE, MAX, UDP, FakeKernel
+from ansible_collections.headroom.netfilter.tests.unit.fakes import (
+    ESTABLISHED,
+    EXPECT_MAX,
+    HASHSIZE,
+    MAX,
+    UDP,
+    FakeKernel,
+)
 
 ENTRIES = st.integers(1, 500000)
 KERNELS = st.fixed_dictionaries(
@@ -25,6 +32,7 @@ KERNELS = st.fixed_dictionaries(
         "limit": st.one_of(st.just(0), ENTRIES),
         "buckets": st.integers(1, 1000).map(lambda pages: pages * 512),
         "count": st.integers(0, 500000),
+        "expect_max": st.one_of(st.none(), st.integers(0, 9000)),
         "module": st.booleans(),
         "first_netns": st.sampled_from([True, True, True, False]),
     }
@@ -33,6 +41,7 @@ ASKED = st.fixed_dictionaries(
     {
         "max": st.one_of(st.none(), ENTRIES),
         "buckets": st.one_of(st.none(), ENTRIES),
+        "expect_max": st.one_of(st.none(), st.integers(0, 9000)),
         "timeouts": st.fixed_dictionaries({"tcp_established": st.integers(1, 9), "udp": st.integers(29, 31)}),
         "shrink": st.booleans(),
     }
@@ -59,12 +68,15 @@ def test_all_or_nothing(kernel, asked):
     assert host.values[ESTABLISHED] == asked["timeouts"]["tcp_established"]
     assert host.values[UDP] == asked["timeouts"]["udp"]
     assert host.values[MAX] == (asked["max"] or before[MAX])
+    assert host.values.get(EXPECT_MAX) == (
+        before.get(EXPECT_MAX) if asked["expect_max"] is None else asked["expect_max"]
+    )
     assert 0 <= host.values[HASHSIZE] - (asked["buckets"] or before[HASHSIZE]) < 512
     assert host.chains_stayed_short() or before[MAX] == 0
     assert not attempt(host, asked).changed
 
 
-@given(KERNELS, ASKED, st.integers(1, 5))
+@given(KERNELS, ASKED, st.integers(1, 6))
 def test_whichever_write_fails(kernel, asked, nth):
     host = FakeKernel(**kernel)
     before = dict(host.values)

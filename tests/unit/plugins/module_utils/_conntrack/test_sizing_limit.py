@@ -4,6 +4,7 @@
 
 import pytest
 
+from ansible_collections.headroom.netfilter.plugins.module_utils._conntrack.sizing import size
 from ansible_collections.headroom.netfilter.tests.unit.examples import (
     CONTAINER,
     GIB,
@@ -281,3 +282,18 @@ def test_nothing_is_planned_where_there_is_no_conntrack():
     assert (plan.max, plan.buckets, plan.files, plan.sysctl, plan.drift, plan.refusals) == (None, None, [], {}, [], [])
     assert plan.converged
     assert "no connection tracking" in plan.reasons["max"]
+
+
+@pytest.mark.parametrize(
+    ("count", "text"),
+    [
+        (0, "0 B"),
+        (1023, "1023 B"),
+        (1024, "1.0 KiB"),
+        (25690112, "24.5 MiB"),
+        (2**30, "1.0 GiB"),
+        (2**41, "2048.0 GiB"),
+    ],
+)
+def test_bytes_for_people(count, text):
+    assert size(count) == text
