@@ -105,7 +105,6 @@ EVENTS = (
         "two restarts of firewalld within a second",
         UNLOADED,
         f"systemctl restart firewalld & sleep 0.7; systemctl restart firewalld; wait; {FIREWALLD_RUNS}",
-        reloads=True,
     ),
 )
 SETUPS = (UNLOADED, MANAGED, PLAIN)
