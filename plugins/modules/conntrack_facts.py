@@ -206,7 +206,7 @@ ansible_facts:
               returned: on kernels 5.15 and later
         services:
           description:
-            - Firewall services by name (firewalld, iptables, nftables, ufw), V(none) where one is not installed.
+            - Firewall services by name (firewalld, iptables, nftables, netfilter_persistent, ufw), V(none) where one is not installed.
             - C(systemd_sysctl) is the path of systemd's helper that applies sysctl.d, V(none) without systemd.
           type: dict
           returned: with subset C(persistence)
@@ -214,6 +214,7 @@ ansible_facts:
             firewalld: {version: 1.3.3, active: true, cleanup_modules_on_exit: "no"}
             iptables: null
             nftables: {active: false}
+            netfilter_persistent: null
             ufw: null
             systemd_sysctl: /usr/lib/systemd/systemd-sysctl
         files:

@@ -74,6 +74,7 @@ def facts(changes=()):
             "firewalld": None,
             "iptables": None,
             "nftables": {"active": True},
+            "netfilter_persistent": None,
             "ufw": None,
             "systemd_sysctl": "/usr/lib/systemd/systemd-sysctl",
         },

@@ -68,7 +68,7 @@ def read(variables: Mapping[str, Any]) -> Policy:
         try:
             found[field] = reader(value)
         except Wrong as wrong:
-            problems.append(_problem("conntrack_" + field, value, str(wrong)))
+            problems.append(problem("conntrack_" + field, value, str(wrong)))
             unread.add("conntrack_" + field)
     problems += _contradictions(Policy(**found), unread)
     if problems:
@@ -76,7 +76,7 @@ def read(variables: Mapping[str, Any]) -> Policy:
     return Policy(**found)
 
 
-def _problem(variable: str, value: Any, wanted: str) -> str:
+def problem(variable: str, value: Any, wanted: str) -> str:
     return "{0}: {1!r} will not do: {2}".format(variable, _plain(value), wanted)
 
 
@@ -132,7 +132,7 @@ def _one_of(names: Iterable[str]) -> Reader:
     return reader
 
 
-def _truth(value: Any) -> bool:
+def truth(value: Any) -> bool:
     # Extra variables arrive as text; these four are what Ansible's users write.
     words = {"true": True, "yes": True, "false": False, "no": False}
     if isinstance(value, bool):
@@ -187,9 +187,9 @@ _READERS: Dict[str, Reader] = {
     "timeout_profile": _one_of(PROFILES),
     "timeouts": timeouts,
     "rfc_floors": _one_of(RFC_CHOICES),
-    "shrink": _truth,
-    "apply": _truth,
-    "firewall": _truth,
+    "shrink": truth,
+    "apply": truth,
+    "firewall": truth,
 }
 
 
@@ -211,7 +211,7 @@ class _Pair(NamedTuple):
 def _contradictions(policy: Policy, unread: Set[str]) -> List[str]:
     """A pair counts only where both its values were understood."""
     return [
-        _problem(pair.variables[0], pair.value, pair.wanted)
+        problem(pair.variables[0], pair.value, pair.wanted)
         for pair in _pairs(policy)
         if not unread & set(pair.variables)
     ]

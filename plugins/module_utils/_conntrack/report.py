@@ -3,7 +3,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Tables for people: what was, what is, what is planned. Lines of plain text, in columns. Pure."""
 
-from typing import Any, Dict, List, Mapping, NamedTuple, Optional, Tuple
+from typing import Any, Dict, Iterable, List, Mapping, NamedTuple, Optional, Sequence, Tuple
 
 from .profiles import PROFILES
 from .sizing import size
@@ -44,11 +44,11 @@ def of_plan(plan: Mapping[str, Any]) -> Values:
     return Values(plan["max"], plan["buckets"], plan["full_bytes"], plan["expect_max"], plan["timeouts"])
 
 
-def fleet(hosts: List[Host], columns: Tuple[str, str] = ("before", "after")) -> List[str]:
+def fleet(hosts: List[Host], heads: Tuple[str, str] = ("before", "after")) -> List[str]:
     """A table per host; hosts whose tables say the same share one, so that a fleet fits on a screen."""
     tables: Dict[Tuple[str, ...], List[str]] = {}
     for host in hosts:
-        tables.setdefault(tuple(_body(host, columns)), []).append(host.name)
+        tables.setdefault(tuple(_body(host, heads)), []).append(host.name)
     lines: List[str] = []
     for body, names in tables.items():
         several = "" if len(names) == 1 else " ({0} hosts)".format(len(names))
@@ -56,8 +56,8 @@ def fleet(hosts: List[Host], columns: Tuple[str, str] = ("before", "after")) -> 
     return lines[:-1]
 
 
-def _body(host: Host, columns: Tuple[str, str]) -> List[str]:
-    rows = [("setting", columns[0], columns[1], "")]
+def _body(host: Host, heads: Tuple[str, str]) -> List[str]:
+    rows = [("setting", heads[0], heads[1], "")]
     rows.append(_row("limit (entries)", host.before.max, host.after.max, host.reasons.get("max")))
     rows.append(_row("buckets", host.before.buckets, host.after.buckets, host.reasons.get("buckets")))
     rows.append(_row("memory at full", _size(host.before.full_bytes), _size(host.after.full_bytes), None))
@@ -68,14 +68,23 @@ def _body(host: Host, columns: Tuple[str, str]) -> List[str]:
     for name in _TIMEOUTS + _others_that_move(host):
         if name in host.before.timeouts or name in host.after.timeouts:
             rows.append(_row(name + " (s)", host.before.timeouts.get(name), host.after.timeouts.get(name), None))
-    first = max(len(row[0]) for row in rows)
-    second, third = (max(len(row[column]) for row in rows) for column in (1, 2))
-    lines = [
-        "{0:{3}}  {1:>{4}}  {2:>{5}}".format(row[0], row[1], row[2], first, second, third)
-        + ("  " + row[3] if row[3] else "")
-        for row in rows
-    ]
-    return [line.rstrip() for line in lines] + list(host.notes)
+    return columns(rows) + list(host.notes)
+
+
+def columns(rows: Sequence[Tuple[str, ...]]) -> List[str]:
+    """Rows as lines: labels to the left, values to the right, and the last of each row a note."""
+    first, *widths = (max(map(len, column)) for column in list(zip(*rows))[:-1])
+    lines = []
+    for label, *values, note in rows:
+        cells = [label.ljust(first)] + [value.rjust(width) for value, width in zip(values, widths)] + [note]
+        lines.append("  ".join(cells).rstrip())
+    return lines
+
+
+def in_order(timeouts: Iterable[str]) -> List[str]:
+    """Names of timeouts: those of the profiles as they are there, then the others."""
+    names = set(timeouts)
+    return [name for name in _TIMEOUTS if name in names] + sorted(names - set(_TIMEOUTS))
 
 
 def _others_that_move(host: Host) -> Tuple[str, ...]:
@@ -87,10 +96,10 @@ def _row(label: str, before: Any, after: Any, reason: Optional[str]) -> Tuple[st
     """A value that stays is shown once more, and one that moves with an arrow, which the eye finds."""
     moved = before != after
     note = ("<- " + (reason or "")).rstrip() if moved else ""
-    return label, _said(before), _said(after), note
+    return label, said(before), said(after), note
 
 
-def _said(value: Any) -> str:
+def said(value: Any) -> str:
     return "-" if value is None else str(value)
 
 

@@ -23,6 +23,7 @@ def services(host: Host) -> Dict[str, Any]:
         "firewalld": _firewalld(host),
         "iptables": _iptables(host),
         "nftables": _unit(host, "nftables", "/etc/nftables.conf", "/etc/sysconfig/nftables.conf"),
+        "netfilter_persistent": _unit(host, "netfilter-persistent", "/etc/default/netfilter-persistent"),
         "ufw": _ufw(host),
         "systemd_sysctl": next((path for path in _SYSTEMD_SYSCTL if host.exists(path)), None),
     }

@@ -8,6 +8,7 @@ from ansible_collections.headroom.netfilter.plugins.module_utils._conntrack.repo
     Host,
     Values,
     fleet,
+    in_order,
     of_facts,
     of_plan,
 )
@@ -96,3 +97,12 @@ def test_of_facts():
 def test_of_a_plan():
     plan = planned(max=100000)
     assert of_plan(plan._asdict()) == Values(100000, 100352, 39202816, 1568, plan.timeouts)
+
+
+def test_timeouts_are_shown_as_the_profiles_name_them_and_others_after_them():
+    assert in_order({"gre": 30, "udp": 30, "dccp_open": 9, "tcp_established": 7}) == [
+        "tcp_established",
+        "udp",
+        "dccp_open",
+        "gre",
+    ]

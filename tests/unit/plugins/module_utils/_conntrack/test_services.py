@@ -29,6 +29,7 @@ def test_none():
         "firewalld": None,
         "iptables": None,
         "nftables": None,
+        "netfilter_persistent": None,
         "ufw": None,
         "systemd_sysctl": None,
     }
@@ -97,11 +98,13 @@ def test_iptables(text, unloads, listed):
         ("iptables", IPTABLES, ""),
         ("nftables", "/etc/nftables.conf", ""),
         ("nftables", "/etc/sysconfig/nftables.conf", ""),
+        ("netfilter-persistent", "/etc/default/netfilter-persistent", ""),
         ("ufw", UFW, "ENABLED=yes\n"),
     ],
 )
 def test_active(name, path, text, mark, active):
     host = Files({path: text, mark.format(name): ""})
+    name = name.replace("-", "_")
     assert services(host)[name]["active"] is active
     assert services(Files({path: text}))[name]["active"] is False
 

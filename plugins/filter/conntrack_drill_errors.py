@@ -1,0 +1,67 @@
+# Copyright: headroom.netfilter maintainers
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Filter conntrack_drill_errors: what is wrong in a host's variables for a drill, before the host is touched."""
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+name: conntrack_drill_errors
+short_description: Find what is wrong in a host's variables for the playbook drill
+version_added: 0.1.0
+author: headroom.netfilter maintainers (@headroom)
+description:
+  - Reads C(drill_firewall), C(drill_reload), C(drill_reboot) and C(drill_out_of_band) strictly, without any facts.
+  - A host that is reached over the network alone is refused unless C(drill_out_of_band) says that there is another way back;
+    the reboot of a host on whose own connection the run stands is refused, too.
+positional: connection
+options:
+  _input:
+    description: The variables of the host, those of the playbook among them.
+    type: dict
+    required: true
+  connection:
+    description: The plugin by which the host is reached, C(ansible_connection).
+    type: str
+    required: true
+seealso:
+  - plugin: headroom.netfilter.conntrack_drill_plan
+    plugin_type: filter
+"""
+
+EXAMPLES = r"""
+- name: Stop before the host is touched
+  ansible.builtin.assert:
+    that: wrong | length == 0
+    fail_msg: "{{ wrong }}"
+  vars:
+    wrong: "{{ asked | headroom.netfilter.conntrack_drill_errors(ansible_connection) }}"
+    asked: {drill_firewall: true, drill_out_of_band: true}
+"""
+
+RETURN = r"""
+_value:
+  description: A sentence for each finding, with the variable, its value and what would do.
+  type: list
+  elements: str
+  sample: ["drill_reload: 'maybe' will not do: expected true or false"]
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+from ansible_collections.headroom.netfilter.plugins.module_utils._conntrack import drill
+from ansible_collections.headroom.netfilter.plugins.module_utils._conntrack.policy import PolicyError
+
+
+def conntrack_drill_errors(variables: Mapping[str, Any], connection: str) -> list[str]:
+    try:
+        drill.read(variables, connection)
+    except PolicyError as error:
+        return list(error.problems)
+    return []
+
+
+class FilterModule:
+    def filters(self) -> dict[str, Any]:
+        return {"conntrack_drill_errors": conntrack_drill_errors}
