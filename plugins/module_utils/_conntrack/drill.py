@@ -26,7 +26,7 @@ WITHOUT_NETWORK = {
 # In the order in which they are run.
 EVENTS = ("firewall", "reload", "reboot")
 _AFTER = {"before": "before", "firewall": "firewall restart", "reload": "module reload", "reboot": "reboot"}
-_LIMITS = {"max": "limit (entries)", "buckets": "buckets", "expect_max": "limit of expectations"}
+_LIMITS = {"max": "limit (entries)", "buckets": "buckets", "expect_max": "expectations"}
 _SECONDS = " (s)"
 
 

@@ -162,7 +162,7 @@ def test_two_firewalls():
 
 def test_the_words_of_all_events():
     found, _rows = judged(*(reading(event) for event in ("before", *EVENTS)))
-    assert found.said == ["kept: after firewall restart, module reload and reboot, all 19 values are what they were."]
+    assert found.said == ["kept: after firewall restart, module reload and reboot, all 20 values are what they were."]
 
 
 def reading(event="before", changes=(), end="done"):
@@ -177,7 +177,7 @@ def judged(*readings):
 def test_kept():
     found, rows = judged(reading(), reading("firewall", {"table.count": 7}), reading("reboot"))
     assert found.kept
-    assert found.said == ["kept: after firewall restart and reboot, all 19 values are what they were."]
+    assert found.said == ["kept: after firewall restart and reboot, all 20 values are what they were."]
     assert found.table[0] == "web01"
     assert rows["value"] == "value before firewall restart reboot"
     assert rows["limit (entries)"] == "limit (entries) 8192 8192 8192"
