@@ -217,8 +217,8 @@ def test_a_file_is_its_content_its_mode_and_its_owners(change):
 
 def test_the_limit_of_expectations_where_the_facts_have_it():
     found, rows = judged(reading(changes={"table.expect_max": 32}), reading("firewall", {"table.expect_max": 128}))
-    assert rows["limit of expectations"] == "limit of expectations 32 128 <-"
-    assert found.said[0] == "MOVED by the firewall restart: limit of expectations"
+    assert rows["expectations"] == "expectations 32 128 <-"
+    assert found.said[0] == "MOVED by the firewall restart: expectations"
 
 
 def test_a_value_is_moved_by_the_first_event_that_moves_it():
