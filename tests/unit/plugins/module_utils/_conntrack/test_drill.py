@@ -181,7 +181,7 @@ def test_kept():
     assert found.table[0] == "web01"
     assert rows["value"] == "value before firewall restart reboot"
     assert rows["limit (entries)"] == "limit (entries) 8192 8192 8192"
-    assert len(found.table) == 2 + 2 + len(TIMEOUTS)
+    assert len(found.table) == 2 + 3 + len(TIMEOUTS)
 
 
 @pytest.mark.parametrize(
