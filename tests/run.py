@@ -34,6 +34,7 @@ WORK = REPO / ".cache/test"
 LOGS = WORK / "log"
 TREE = WORK / "tree" / artifact.PLACE
 INSTALLED = WORK / "installed" / artifact.PLACE
+KERNEL = frozenset({"the kernel of this machine"})
 PYTHON = sys.executable
 
 BUILD = Step("build", ((PYTHON, TESTS / "artifact.py", WORK),), REPO)
@@ -131,7 +132,7 @@ def units(version: str) -> Step:
 def integration() -> Iterator[Step]:
     """The kernel of this machine, with the modules on the system's Python; then other cores, with other Pythons."""
     command = (PYTHON, "-m", "pytest", "-q", "-p", "no:cacheprovider", "tests/integration")
-    yield Step("integration", (command,), TREE, lack_for_integration, alone=True)
+    yield Step("integration", (command,), TREE, lack_for_integration, needs=KERNEL)
     for core, controller, target in (("2.16", "3.10", "3.6"), ("2.21", "3.13", "3.13")):
         playbook = unit_python(controller).with_name("ansible-playbook")
         options = (f"--ansible-playbook={playbook}", f"--target-python={pythons.find().get(target)}")
@@ -140,7 +141,7 @@ def integration() -> Iterator[Step]:
             (unit_environment(controller), (*command, *options)),
             TREE,
             partial(lack_for_integration, controller, target),
-            alone=True,
+            needs=KERNEL,
         )
 
 
