@@ -26,6 +26,7 @@ from pathlib import Path
 
 import artifact
 import pythons
+import yaml
 from runner import FAILED, OK, Runner, Step, Words, summary
 
 REPO = artifact.REPO
@@ -34,13 +35,17 @@ WORK = REPO / ".cache/test"
 LOGS = WORK / "log"
 TREE = WORK / "tree" / artifact.PLACE
 INSTALLED = WORK / "installed" / artifact.PLACE
+LAB = WORK / "lab"
+KERNEL = frozenset({"the kernel of this machine"})
 PYTHON = sys.executable
+LAB_COMMAND = (PYTHON, TESTS / "lab/lab.py", "--at", LAB)
 
 BUILD = Step("build", ((PYTHON, TESTS / "artifact.py", WORK),), REPO)
 
 
 def steps() -> Iterator[Step]:
     """All that follow BUILD. What reads sources reads them in TREE; what runs the collection runs INSTALLED."""
+    yield Step("lab", ((*LAB_COMMAND, "--owner", str(os.getpid()), "up"),), REPO, lack_of_lab)
     yield Step("sanity", (sanity(PYTHON, "2.19"),), TREE)
     yield from sanity_on_other_cores()
     yield Step("ansible-lint", (("ansible-lint", "--offline", "--strict", "--profile", "production"),), TREE)
@@ -60,6 +65,7 @@ def steps() -> Iterator[Step]:
             (*mypy, WORK / "mypy", TREE / "plugins/module_utils/_conntrack", TREE / "plugins/filter"),
             # Scripts that import each other by their bare names.
             (*mypy, WORK / "mypy-tests", "--no-explicit-package-bases", *sorted(TREE.glob("tests/*.py"))),
+            (*mypy, WORK / "mypy-molecule", "--no-explicit-package-bases", *sorted(TREE.glob("extensions/**/*.py"))),
         ),
         where=WORK / "tree",
     )
@@ -70,6 +76,7 @@ def steps() -> Iterator[Step]:
     shellcheck: Words = ("shellcheck", *shell_scripts())
     yield Step("shellcheck", (shellcheck,), TREE, lambda: lack_of("shellcheck", package="shellcheck"))
     yield from map(units, pythons.VERSIONS)
+    yield from scenarios()
     if list(TESTS.glob("integration/test_*.py")):
         yield from integration()
 
@@ -128,10 +135,31 @@ def units(version: str) -> Step:
     )
 
 
+def scenarios() -> Iterator[Step]:
+    """Molecule, on the machines of the lab; on others than usual with SCENARIO_HOSTS=lab, or the name of one."""
+    groups = yaml.safe_load((REPO / "extensions/molecule/inventory.yml").read_text(encoding="utf-8"))["all"]["children"]
+    for scenario in sorted(set(groups) - {"lab"}):
+        state = WORK / "molecule" / scenario
+        yield Step(
+            f"molecule-{scenario.removeprefix('conntrack_')}",
+            (("rm", "-rf", state), ("molecule", "test", "--destroy=never", "--scenario-name", scenario)),
+            where=TREE,
+            environment=(("LAB", str(LAB)), ("MOLECULE_EPHEMERAL_DIRECTORY", str(state))),
+            needs=hosts_of(os.environ.get("SCENARIO_HOSTS") or scenario, groups),
+            after="lab",
+        )
+
+
+def hosts_of(name: str, groups: dict[str, dict[str, dict[str, None]]]) -> frozenset[str]:
+    """Of a group of an inventory, with those of its children; what is no group is a host."""
+    group = groups.get(name, {"hosts": {name: None}})
+    return frozenset(group.get("hosts", ())).union(*(hosts_of(child, groups) for child in group.get("children", ())))
+
+
 def integration() -> Iterator[Step]:
     """The kernel of this machine, with the modules on the system's Python; then other cores, with other Pythons."""
     command = (PYTHON, "-m", "pytest", "-q", "-p", "no:cacheprovider", "tests/integration")
-    yield Step("integration", (command,), TREE, lack_for_integration, alone=True)
+    yield Step("integration", (command,), TREE, lack_for_integration, needs=KERNEL)
     for core, controller, target in (("2.16", "3.10", "3.6"), ("2.21", "3.13", "3.13")):
         playbook = unit_python(controller).with_name("ansible-playbook")
         options = (f"--ansible-playbook={playbook}", f"--target-python={pythons.find().get(target)}")
@@ -140,7 +168,7 @@ def integration() -> Iterator[Step]:
             (unit_environment(controller), (*command, *options)),
             TREE,
             partial(lack_for_integration, controller, target),
-            alone=True,
+            needs=KERNEL,
         )
 
 
@@ -166,6 +194,12 @@ def lack_of(command: str, package: str) -> str | None:
 def lack_of_python(*versions: str) -> str | None:
     lacking = [version for version in versions if version not in pythons.find()]
     return f"no Python {' and '.join(lacking)} with venv here" if lacking else None
+
+
+def lack_of_lab() -> str | None:
+    """Why there can be no virtual machines here; as root on Debian and its kin, what they run on is installed."""
+    checked = subprocess.run([*LAB_COMMAND, "check"], capture_output=True, text=True, check=False)
+    return checked.stderr.strip() or "there can be no lab here" if checked.returncode else None
 
 
 def lack_for_integration(*versions: str) -> str | None:
@@ -209,7 +243,9 @@ def main(arguments: argparse.Namespace) -> int:
     if unknown:
         print(f"no such step: {', '.join(sorted(unknown))}; there are {', '.join(names)}", file=sys.stderr)
         return 2
-    chosen = {BUILD.name, *(arguments.step or names)}  # the others need what the first makes
+    wanted = set(arguments.step or names)
+    # What the others need: something built, and machines.
+    chosen = wanted | {BUILD.name} | {step.after for step in steps() if step.after and step.name in wanted}
     runner = Runner(len(chosen), LOGS, environment())
     with one_at_a_time():
         runner.run([BUILD])

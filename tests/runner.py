@@ -10,8 +10,8 @@ import re
 import signal
 import subprocess
 import time
-from collections.abc import Callable, Iterable
-from concurrent.futures import ThreadPoolExecutor, as_completed
+from collections.abc import Callable, Collection, Iterable
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from pathlib import Path
 from typing import IO, NamedTuple
 
@@ -34,8 +34,10 @@ class Step(NamedTuple):
     environment: tuple[tuple[str, str], ...] = ()
     forbidden: str = ""
     """What no line of output may begin with, for tools that complain and then exit with 0."""
-    alone: bool = False
-    """Run when nothing else does, because it changes the kernel that all share."""
+    needs: frozenset[str] = frozenset()
+    """What it has to itself while it runs, by name: no other step that needs the same runs beside it."""
+    after: str = ""
+    """The step that has to be done before; unless that was ok, this one is not run."""
 
 
 class Result(NamedTuple):
@@ -55,12 +57,27 @@ class Runner:
         self._running: set[subprocess.Popen[bytes]] = set()
 
     def run(self, steps: Iterable[Step]) -> None:
-        """First say which cannot run; then run the others, and at last those that must be alone."""
-        able = [step for step in steps if self._is_able(step)]
-        self._run_together([step for step in able if not step.alone])
-        for step in able:
-            if step.alone:
-                self._run_together([step])
+        """First say which cannot run; then run the others in their order, as far as what they need is free."""
+        waiting = [step for step in steps if self._is_able(step)]
+        running: dict[Future[Result], Step] = {}
+        with ThreadPoolExecutor(AT_ONCE) as pool:
+            try:
+                while waiting or running:
+                    while len(running) < AT_ONCE and (step := first_free(waiting, running.values())):
+                        waiting.remove(step)
+                        reason = self._reason_of(step.after)
+                        if reason:
+                            self.not_run(step, reason)
+                        else:
+                            running[pool.submit(self._execute, step)] = step
+                    for future in wait(running, return_when=FIRST_COMPLETED).done:
+                        del running[future]
+                        self._tell(future.result())
+            except BaseException:
+                pool.shutdown(wait=False, cancel_futures=True)
+                for process in self._running.copy():
+                    end(process)
+                raise
 
     def not_run(self, step: Step, reason: str) -> None:
         self._tell(Result(step.name, f"{NOT_RUN}: {reason}"))
@@ -71,17 +88,10 @@ class Runner:
             self.not_run(step, reason)
         return reason is None
 
-    def _run_together(self, steps: list[Step]) -> None:
-        with ThreadPoolExecutor(AT_ONCE) as pool:
-            pending = [pool.submit(self._execute, step) for step in steps]
-            try:
-                for future in as_completed(pending):
-                    self._tell(future.result())
-            except BaseException:
-                pool.shutdown(wait=False, cancel_futures=True)
-                for process in self._running.copy():
-                    end(process)
-                raise
+    def _reason_of(self, after: str) -> str | None:
+        """Why what had to be done before was not ok; None if it was."""
+        words = [result.word for result in self.results if result.name == after and result.word != OK]
+        return f"{after} {words[0]}" if words else None
 
     def _tell(self, result: Result) -> None:
         self.results.append(result)
@@ -129,6 +139,13 @@ class Runner:
         finally:
             end(process)
             self._running.discard(process)
+
+
+def first_free(waiting: list[Step], running: Collection[Step]) -> Step | None:
+    """The first step that can run beside those that run."""
+    taken = frozenset[str]().union(*(step.needs for step in running))
+    to_come = {step.name for step in (*waiting, *running)}
+    return next((step for step in waiting if step.after not in to_come and not step.needs & taken), None)
 
 
 def end(process: subprocess.Popen[bytes]) -> None:

@@ -1,0 +1,40 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+# Copyright: headroom.netfilter maintainers
+"""Each variable has been set to something else, and that is what came of it."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+import yaml
+from testinfra.host import Host
+
+ROLE = Path(os.environ["MOLECULE_PROJECT_DIRECTORY"], "roles/conntrack")
+SPECS = yaml.safe_load((ROLE / "meta/argument_specs.yml").read_text(encoding="utf-8"))
+OPTIONS = SPECS["argument_specs"]["main"]["options"]
+
+
+def test_every_variable_is_set(variables: dict[str, Any]) -> None:
+    assert {name for name in variables if not name.startswith("scenario_")} == set(OPTIONS)
+
+
+def test_no_variable_has_its_default(variables: dict[str, Any]) -> None:
+    assert [name for name, option in OPTIONS.items() if variables[name] == option.get("default")] == []
+
+
+def test_the_values_are_those_asked_for(live: dict[str, int]) -> None:
+    asked = {
+        "nf_conntrack_max": 100000,
+        "hashsize": 40448,  # 40000 in whole pages
+        "nf_conntrack_tcp_timeout_established": 9000,
+        "nf_conntrack_udp_timeout_stream": 240,
+        "nf_conntrack_udp_timeout": 120,  # the profile gateway
+    }
+    assert {name: live[name] for name in asked} == asked
+
+
+def test_the_firewall_is_left_alone(host: Host) -> None:
+    said = host.file("/etc/sysconfig/iptables-config").content_string
+    assert said == 'IPTABLES_MODULES_UNLOAD="yes"\n'
