@@ -65,6 +65,7 @@ def steps() -> Iterator[Step]:
             (*mypy, WORK / "mypy", TREE / "plugins/module_utils/_conntrack", TREE / "plugins/filter"),
             # Scripts that import each other by their bare names.
             (*mypy, WORK / "mypy-tests", "--no-explicit-package-bases", *sorted(TREE.glob("tests/*.py"))),
+            (*mypy, WORK / "mypy-lab", "--no-explicit-package-bases", *sorted(TREE.glob("tests/lab/*.py"))),
             (*mypy, WORK / "mypy-molecule", "--no-explicit-package-bases", *sorted(TREE.glob("extensions/**/*.py"))),
         ),
         where=WORK / "tree",
@@ -76,6 +77,8 @@ def steps() -> Iterator[Step]:
     shellcheck: Words = ("shellcheck", *shell_scripts())
     yield Step("shellcheck", (shellcheck,), TREE, lambda: lack_of("shellcheck", package="shellcheck"))
     yield from map(units, pythons.VERSIONS)
+    lab_tests: Words = (PYTHON, "-m", "pytest", "-q", "-p", "no:cacheprovider", "tests/lab")
+    yield Step("lab-tests", (lab_tests,), TREE, after="lab")
     yield from scenarios()
     if list(TESTS.glob("integration/test_*.py")):
         yield from integration()
