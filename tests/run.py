@@ -77,11 +77,11 @@ def steps() -> Iterator[Step]:
     shellcheck: Words = ("shellcheck", *shell_scripts())
     yield Step("shellcheck", (shellcheck,), TREE, lambda: lack_of("shellcheck", package="shellcheck"))
     yield from map(units, pythons.VERSIONS)
+    if list(TESTS.glob("integration/test_*.py")):
+        yield from integration()
     lab_tests: Words = (PYTHON, "-m", "pytest", "-q", "-p", "no:cacheprovider", "tests/lab")
     yield Step("lab-tests", (lab_tests,), TREE, after="lab")
     yield from scenarios()
-    if list(TESTS.glob("integration/test_*.py")):
-        yield from integration()
 
 
 def sanity(python: str | Path, core: str, *options: str) -> Words:
