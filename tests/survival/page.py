@@ -35,7 +35,7 @@ Written by `make survival`, and only by it: run that again rather than edit this
 
 Each recipe is applied to a pristine host whose firewall runs. Then one thing happens to it, and every value is read
 again when udev has settled: the limit, the buckets, the limit of expectations and each timeout. *Kept* means that none
-differs from what it was. Between, a poller reads the limit every few milliseconds: *dipped to* is the lowest that it saw,
+differs from what it was. Between, a poller reads the limit some fifty times a second: *dipped to* is the lowest that it saw,
 where that is less than the recipe's.
 
 {summary}
@@ -127,7 +127,7 @@ def verdict(cell: Cell) -> str:
 
 
 def summary(cells: Iterable[Cell], names: Names) -> str:
-    """Rows events, columns recipes: kept everywhere, or where not."""
+    """Rows events, columns the recipes that have been measured: kept everywhere, or where not."""
     found = list(cells)
 
     def word(event: int, recipe: str) -> str:
@@ -138,7 +138,7 @@ def summary(cells: Iterable[Cell], names: Names) -> str:
             return f"not measured on {', '.join(missing)}" if missing else "kept"
         return "**lost**" if len(lost) == len(RELEASES) else f"**lost** on {', '.join(lost)}"
 
-    return _table(names, list(names.recipes), word)
+    return _table(names, [recipe for recipe in names.recipes if any(cell.recipe == recipe for cell in found)], word)
 
 
 def details(cells: Iterable[Cell], names: Names) -> str:
