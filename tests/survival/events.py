@@ -65,7 +65,7 @@ EVENTS = (
         4,
         "firewalld stopped, then `iptables -t nat -L`",
         UNLOADED,
-        f"systemctl stop firewalld; {FIRST_USE}",
+        f"systemctl stop firewalld; until unload-conntrack; do sleep 1; done; {FIRST_USE}",
         reloads=True,
     ),
     Event(
