@@ -133,10 +133,13 @@ def summary(cells: Iterable[Cell], names: Names) -> str:
     def word(event: int, recipe: str) -> str:
         here = [cell for cell in found if (cell.event, cell.recipe) == (event, recipe)]
         lost = [cell.release for cell in here if not cell.kept]
-        if not lost:
-            missing = [release for release in RELEASES if release not in [cell.release for cell in here]]
-            return f"not measured on {', '.join(missing)}" if missing else "kept"
-        return "**lost**" if len(lost) == len(RELEASES) else f"**lost** on {', '.join(lost)}"
+        missing = [release for release in RELEASES if release not in [cell.release for cell in here]]
+        said = []
+        if lost:
+            said.append("**lost**" if len(lost) == len(RELEASES) else f"**lost** on {', '.join(lost)}")
+        if missing:
+            said.append("not measured" if not here else f"not measured on {', '.join(missing)}")
+        return "; ".join(said) or "kept"
 
     return _table(names, [recipe for recipe in names.recipes if any(cell.recipe == recipe for cell in found)], word)
 

@@ -57,6 +57,7 @@ def test_kept_is_said_only_of_what_was_kept_on_every_release():
     assert said(*kept) == "| restart | kept |"
     assert said(*kept[:2]) == "| restart | not measured on trixie |"
     assert said(*kept[:2], lost[2]) == "| restart | **lost** on trixie |"
+    assert said(kept[0], lost[1]) == "| restart | **lost** on bookworm; not measured on trixie |"
     assert said(*lost) == "| restart | **lost** |"
 
 
