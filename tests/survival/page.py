@@ -141,7 +141,11 @@ def summary(cells: Iterable[Cell], names: Names) -> str:
             said.append("not measured" if not here else f"not measured on {', '.join(missing)}")
         return "; ".join(said) or "kept"
 
-    return _table(names, [recipe for recipe in names.recipes if any(cell.recipe == recipe for cell in found)], word)
+    return _table(names, _measured(found, names), word)
+
+
+def _measured(cells: list[Cell], names: Names) -> list[str]:
+    return [recipe for recipe in names.recipes if any(cell.recipe == recipe for cell in cells)]
 
 
 def details(cells: Iterable[Cell], names: Names) -> str:
@@ -171,7 +175,9 @@ def _table(names: Names, recipes: list[str], word: Callable[[int, str], str]) ->
 def render(cells: list[Cell], hosts: dict[str, dict[str, str]], names: Names) -> str:
     return PAGE.format(
         summary=summary(cells, names),
-        recipes="\n".join(f"| {heading} | {sentence} |" for heading, sentence in names.recipes.values()),
+        recipes="\n".join(
+            f"| {names.recipes[recipe][0]} | {names.recipes[recipe][1]} |" for recipe in _measured(cells, names)
+        ),
         hosts="\n".join(f"| {name} | {host['kernel']} | {host['firewalld']} |" for name, host in hosts.items()),
         details=details(cells, names),
     )
