@@ -39,7 +39,7 @@ test:
 bench:
 	@tools/venv .venv requirements.txt
 	@tools/collection
-	@.venv/bin/python tests/bench/run.py $(EXTRA)
+	@.venv/bin/python -B -m tests.bench.run $(EXTRA)
 
 lab:
 	@$(LAB) up
@@ -54,5 +54,5 @@ survival:
 	@tools/venv .venv requirements.txt
 	@tools/collection
 	@tools/venv .venv-test requirements-test.txt
-	@.venv/bin/python tests/survival/run.py $(EXTRA)
+	@.venv/bin/python -B -m tests.survival.run $(EXTRA)
 	@SCENARIO_HOSTS=lab .venv-test/bin/python tests/run.py $$(.venv-test/bin/python tests/run.py --list | grep ^molecule-)

@@ -16,14 +16,11 @@ import tempfile
 from pathlib import Path
 from typing import NoReturn
 
-REPO = Path(__file__).resolve().parent.parent.parent
-sys.path[0] = str(REPO)
-sys.dont_write_bytecode = True
+from tests import peers
+from tests.bench import hosts, live, page, plays
+from tests.bench.plays import Play
 
-# Below the two lines that let them be found when this file is run as a program: hence E402 each time.
-from tests import peers  # noqa: E402
-from tests.bench import hosts, live, page, plays  # noqa: E402
-from tests.bench.plays import Play  # noqa: E402
+REPO = Path(__file__).resolve().parent.parent.parent
 
 HOSTS, ROUNDS = 20, 5
 TUNE = "headroom.netfilter.tune"

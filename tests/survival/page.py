@@ -35,7 +35,7 @@ Written by `make survival`, and only by it: run that again rather than edit this
 
 Each recipe is applied to a pristine host whose firewall runs. Then one thing happens to it, and every value is read
 again when udev has settled: the limit, the buckets, the limit of expectations and each timeout. *Kept* means that none
-differs from what it was. Between, a poller reads the limit some fifty times a second: *dipped to* is the lowest that it saw,
+differs from what it was. Between, a poller reads the limit, and waits ten milliseconds after each reading: *dipped to* is the lowest seen,
 where that is less than the recipe's.
 
 {summary}

@@ -21,15 +21,11 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+from tests import peers
+from tests.survival import page
+from tests.survival.events import EVENTS, SETUPS, Event, Setup
+
 REPO = Path(__file__).resolve().parent.parent.parent
-sys.path[0] = str(REPO)
-sys.dont_write_bytecode = True
-
-# Below the two lines that let them be found when this file is run as a program: hence E402 each time.
-from tests import peers  # noqa: E402
-from tests.survival import page  # noqa: E402
-from tests.survival.events import EVENTS, SETUPS, Event, Setup  # noqa: E402
-
 OWN = REPO / "tests/survival"
 CACHE = REPO / ".cache/survival"
 LAB = (sys.executable, str(REPO / "tests/lab/lab.py"), "--at", str(CACHE / "lab"))
