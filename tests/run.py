@@ -259,7 +259,7 @@ def main(arguments: argparse.Namespace) -> int:
             for step in rest:
                 runner.not_run(step, "nothing was built")
     results = sorted(runner.results, key=lambda result: names.index(result.name))
-    print(f"\n{summary(results)}")
+    print(f"\n{summary(results, runner.complaints())}")
     words = [result.word for result in results]
     return 1 if FAILED in words or OK not in words else 0
 

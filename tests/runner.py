@@ -18,6 +18,7 @@ from typing import IO, NamedTuple
 AT_ONCE = 2
 LIMIT_SECONDS = 1800
 LINES_SHOWN = 120
+LINES_REPEATED = 8
 
 OK, FAILED, NOT_RUN = "ok", "FAILED", "not run"
 
@@ -104,6 +105,15 @@ class Runner:
             print(*(f"    {line}" for line in shown), sep="\n")
             print(f"    ({len(shown)} of {len(lines)} lines; all: {os.path.relpath(log)})", flush=True)
 
+    def complaints(self) -> list[str]:
+        """Of each step that failed, the last lines of its log that speak of it: who sees only the end sees why."""
+        found = []
+        for name in (result.name for result in self.results if result.word == FAILED):
+            lines = self._log_of(name).read_text(encoding="utf-8", errors="replace").splitlines()
+            telling = [line for line in lines if re.search("error|fail", line, re.IGNORECASE)] or lines
+            found += [f"{name}: {line}" for line in telling[-LINES_REPEATED:]]
+        return found
+
     def _log_of(self, name: str) -> Path:
         return self.logs / f"{name}.log"
 
@@ -158,12 +168,12 @@ def end(process: subprocess.Popen[bytes]) -> None:
             return
 
 
-def summary(results: list[Result]) -> str:
-    """A table of what became of each step, and the count, which stands alone on the last line."""
+def summary(results: list[Result], complaints: Iterable[str] = ()) -> str:
+    """A table of what became of each step, what failed steps said, and the count, which is alone on the last line."""
     name_width = max(len(result.name) for result in results)
     word_width = max(len(result.word) for result in results)
     rows = [f"{result.name:{name_width}}  {result.word:{word_width}}  {result.seconds:7.1f}" for result in results]
     heading = f"{'step':{name_width}}  {'result':{word_width}}  seconds"
     passed, failed = (sum(result.word == word for result in results) for word in (OK, FAILED))
     count = f"{passed} passed, {failed} failed, {len(results) - passed - failed} skipped"
-    return "\n".join([heading, *rows, "", count])
+    return "\n".join([heading, *rows, "", *complaints, count])

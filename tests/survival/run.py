@@ -202,7 +202,7 @@ class Measurement:
 
     def _happen(self, guest: Guest, event: Event, recipe: str) -> page.Cell:
         """A firewall cannot unload the module while the kernel has not let go of its rules: then it is tried again."""
-        for _ in range(TRIES - 1):
+        for _trial in range(TRIES - 1):
             with contextlib.suppress(NoEvent):
                 return happen(guest, event, recipe)
             guest.snapshot("load", "applied")

@@ -65,3 +65,13 @@ def test_what_went_before_need_not_be_among_the_steps(ran):
 def test_the_last_line_is_the_count():
     results = [runner.Result(name, word) for name, word in [("a", "ok"), ("b", "FAILED"), ("c", "not run: why")]]
     assert re.fullmatch("1 passed, 1 failed, 1 skipped", runner.summary(results).splitlines()[-1])
+
+
+def test_the_end_says_what_failed_and_why(tmp_path):
+    steps = (("a", "echo ERROR: here; seq 200; exit 1"), ("b", "echo no such thing; exit 1"), ("c", "echo error"))
+    it = runner.Runner(3, tmp_path, {"PATH": os.environ["PATH"]})
+    it.run([runner.Step(name, (("sh", "-c", command),), tmp_path) for name, command in steps])
+    lines = runner.summary(it.results, it.complaints()).splitlines()
+    assert "a: ERROR: here" in lines
+    assert "b: no such thing" in lines
+    assert not [line for line in lines if line.startswith("c: ")]
