@@ -7,6 +7,7 @@ Reading never raises: what is not there is None, what may not be read is None an
 ``unreadable``. Every read is bounded. Writing raises OSError, because a write that fails matters.
 """
 
+import errno
 import grp
 import hashlib
 import os
@@ -66,6 +67,21 @@ class Host:
         content = self._bytes(path, LONGEST_TEXT)
         return None if content is None else content.decode("utf-8", "replace")
 
+    def tail(self, path: str, limit: int) -> Optional[str]:
+        """The last ``limit`` bytes of a regular file, begun at the start of a line; None where there is none to be had."""
+        content = self._bytes(path, limit, from_end=True)
+        return None if content is None else content.decode("utf-8", "replace")
+
+    def link(self, path: str) -> Optional[str]:
+        """Where a symbolic link points, as it says so; None for what is none. Those of /proc, as net:[4026531840], too."""
+        try:
+            return os.readlink(self.path(path))
+        except OSError as error:
+            # EINVAL is what everything else gives.
+            if error.errno != errno.EINVAL:
+                self._remember(path, error)
+            return None
+
     def list(self, path: str) -> List[str]:
         """The sorted names in a directory; none where it is not there."""
         try:
@@ -102,20 +118,27 @@ class Host:
         with open(self.path(path), "r+b", buffering=0) as target:
             target.write(text.encode("ascii"))
 
-    def _bytes(self, path: str, limit: int) -> Optional[bytes]:
+    def _bytes(self, path: str, limit: int, from_end: bool = False) -> Optional[bytes]:
         real = self.path(path)
         try:
             # A FIFO or a device in place of a file would block or never end.
             if not stat.S_ISREG(os.stat(real).st_mode):
                 return None
             with open(real, "rb") as source:
+                if from_end and source.seek(0, os.SEEK_END) > limit:
+                    source.seek(-limit - 1, os.SEEK_END)
+                    source.readline()
+                elif from_end:
+                    source.seek(0)
                 return source.read(limit)
         except OSError as error:
             self._remember(path, error)
             return None
 
     def _remember(self, path: str, error: OSError) -> None:
-        if not isinstance(error, (FileNotFoundError, NotADirectoryError)) and path not in self.unreadable:
+        # A process that has ended meanwhile was not there either.
+        absent = (FileNotFoundError, NotADirectoryError, ProcessLookupError)
+        if not isinstance(error, absent) and path not in self.unreadable:
             self.unreadable.append(path)
 
 

@@ -57,6 +57,40 @@ def test_bytes_that_are_no_text_are_no_error(host):
 
 
 @pytest.mark.parametrize(
+    ("limit", "text"),
+    [
+        (100, "one\ntwo\nthree\n"),
+        (14, "one\ntwo\nthree\n"),
+        (13, "two\nthree\n"),
+        (10, "two\nthree\n"),
+        (9, "three\n"),
+        (3, ""),
+    ],
+)
+def test_the_tail_begins_with_a_line(host, limit, text):
+    with open(host.path("/log"), "w", encoding="ascii") as target:
+        target.write("one\ntwo\nthree\n")
+    assert host.tail("/log", limit) == text
+    assert host.tail("/none", limit) is None
+    assert host.tail("/fifo", limit) is None
+
+
+@pytest.mark.parametrize(
+    ("path", "target"),
+    [
+        ("/folder/link", "file"),
+        ("/folder/dangling", "nowhere"),
+        ("/folder/file", None),
+        ("/folder", None),
+        ("/none", None),
+    ],
+)
+def test_link(host, path, target):
+    assert host.link(path) == target
+    assert host.unreadable == []
+
+
+@pytest.mark.parametrize(
     ("path", "names"),
     [("/folder", ["another", "dangling", "file", "link"]), ("/none", []), ("/folder/file", [])],
 )
