@@ -87,6 +87,10 @@ options:
         description: Whether firewall services are to be kept from unloading the module.
         type: bool
         default: true
+      conntrack_takeover:
+        description: Whether lines of other files that would win over the plan are to be commented out, rather than refused.
+        type: bool
+        default: false
   contents:
     description:
       - The rendered files by path, at least those of RV(_value.files). With them, RV(_value.drift) tells of files, too.
@@ -180,7 +184,7 @@ _value:
       elements: dict
       contains:
         kind:
-          description: V(live), V(file) or V(service).
+          description: V(live), V(file), V(service), V(line) of another's file, or V(outcome) of a boot or a load.
           type: str
         name:
           description: Dotted sysctl name, V(hashsize), or path.
@@ -193,6 +197,9 @@ _value:
           type: raw
         said:
           description: The same in words.
+          type: str
+        regexp:
+          description: Finds the line that RV(_value.drift[].wanted) replaces, for V(service) and V(line); V(none) for the others.
           type: str
     converged:
       description: Whether there is neither drift nor a refusal.

@@ -88,7 +88,7 @@ def _state_note(facts: Mapping[str, Any]) -> tuple[str, ...]:
 
 
 def _notes(plan: Mapping[str, Any], planned: bool) -> Iterable[str]:
-    written = [item["name"] for item in plan["drift"] if item["kind"] != "live"]
+    written = [item["name"] for item in plan["drift"] if item["kind"] not in ("live", "outcome")]
     if not plan["drift"] and not plan["refusals"]:
         yield "nothing to change"
     if written and not plan["refusals"]:

@@ -8,7 +8,7 @@ nf_conntrack_proto_*.c of net/netfilter, kernels 2.6.18 to 7.2.
 """
 
 import re
-from typing import Dict, NamedTuple, Optional
+from typing import Dict, NamedTuple, Optional, Tuple
 
 # The limit after a load with hashsize=H is 8 x H, in every version (nf_conntrack_init_start).
 ENTRIES_PER_BUCKET_AT_LOAD = 8
@@ -42,8 +42,6 @@ FLAVOURS: Dict[str, Flavour] = {
 }
 
 # Seconds, as compiled in, by the name this collection uses: the sysctl's without prefix and "_timeout".
-# udp_stream and udplite_stream were 180 before 5.0; sctp_established 432000 before 6.2, and
-# sctp_shutdown_sent and _recd 0.3 (shown as 0) before 6.2.
 TIMEOUTS: Dict[str, int] = {
     "tcp_syn_sent": 120,
     "tcp_syn_recv": 60,
@@ -82,6 +80,18 @@ TIMEOUTS: Dict[str, int] = {
     "dccp_timewait": 240,
 }
 
+# Seconds, by name: what was compiled in before a release; 0.3 is shown as 0.
+_EARLIER_TIMEOUTS: Dict[str, Tuple[Tuple[int, int], int]] = {
+    "udp_stream": ((5, 0), 180),
+    "udplite_stream": ((5, 0), 180),
+    "sctp_established": ((6, 2), 432000),
+    "sctp_shutdown_sent": ((6, 2), 0),
+    "sctp_shutdown_recd": ((6, 2), 0),
+}
+
+_GIB = 1024**3
+_RELEASE = re.compile(r"(\d+)\.(\d+)")
+
 _TIMEOUT_KEY = re.compile(r"(tcp|udp|udplite|icmp|icmpv6|generic|gre|sctp|dccp)_timeout(_[a-z_]+)?")
 
 
@@ -112,6 +122,34 @@ def rounded_buckets(buckets: int, page_size: int, pointer: int) -> int:
     """What a table asked for with so many buckets has: whole pages of pointers (nf_ct_alloc_hashtable)."""
     per_page = page_size // pointer
     return -(-buckets // per_page) * per_page
+
+
+def version(release: str) -> Tuple[int, int]:
+    """The first two numbers of a release; of one that has none, the newest there can be."""
+    found = _RELEASE.match(release)
+    return (int(found.group(1)), int(found.group(2))) if found else (999, 0)
+
+
+def default_table(release: str, memory: int, page_size: int, pointer: int) -> Tuple[int, int]:
+    """Buckets and limit after a load without hashsize (nf_conntrack_init_start): memory in bytes decides.
+
+    Since 5.15 as many entries as buckets, before that four times as many; distributions may have backported it.
+    """
+    recent = version(release) >= (5, 15)
+    buckets = max(memory // 16384 // pointer, 1024 if recent else 32)
+    # The larger step is as old as 3.19.
+    if memory > 4 * _GIB and pointer == 8 and version(release) >= (3, 19):
+        buckets = 262144 if recent else 65536
+    elif memory > _GIB:
+        buckets = 65536 if recent else 16384
+    buckets = rounded_buckets(buckets, page_size, pointer)
+    return buckets, buckets * (1 if recent else 4)
+
+
+def default_timeout(name: str, release: str) -> Optional[int]:
+    """Seconds as compiled in; None for a name that is not known."""
+    until, seconds = _EARLIER_TIMEOUTS.get(name, ((0, 0), 0))
+    return seconds if version(release) < until else TIMEOUTS.get(name)
 
 
 def expect_max(buckets: int) -> int:

@@ -9,22 +9,23 @@ Refusals are for what would be unsafe on this host, warnings for what its owner 
 import hashlib
 from typing import Any, Dict, List, Mapping, NamedTuple, Optional, Tuple
 
-from . import kernel, modprobe
+from . import conflicts, kernel, modprobe
 from .files import FIREWALLD, GROUP, IPTABLES, MODE, MODPROBE, MODULES_LOAD, OWNER, SYSCTL, UDEV
 from .policy import Policy, floor_conflict, timeouts_of
 from .profiles import PROFILES, RFC_FLOORS, below_floors
-from .sizing import Host, buckets_of, expectations_of, limit_of, tied_buckets
+from .sizing import Host, Sized, buckets_of, expectations_of, limit_of, tied_buckets
 from .values import Facts
 
 
 class Drift(NamedTuple):
     """One thing that is not as planned."""
 
-    kind: str  # live, file or service
+    kind: str  # live, file, service, line (of another's file) or outcome (of a boot or a load)
     name: str  # dotted sysctl name, hashsize, or path
     found: Any
     wanted: Any
     said: str  # in words
+    regexp: Optional[str] = None  # what finds the line of a service's file, or of another's, that ``wanted`` replaces
 
 
 class Plan(NamedTuple):
@@ -51,13 +52,14 @@ def make(facts: Facts, policy: Policy, contents: Optional[Mapping[str, str]] = N
     if facts["state"] == "absent":
         return _nothing()
     host = Host(facts, policy)
-    limit = limit_of(host)
+    held = conflicts.held(facts) if policy.apply else {}
+    limit = _aside(limit_of(host), host.max, held.get(host.names.prefix + "max"))
     buckets = buckets_of(host, limit.value)
     persisted = buckets.value
     expectations = expectations_of(host, persisted)
     if host.is_tied("buckets") and policy.apply:
         buckets = tied_buckets(host, limit.value)
-    timeouts, reasons, warnings, refusals = _timeouts(host)
+    timeouts, reasons, warnings, refusals = _timeouts(host, held)
     warnings = list(limit.warnings) + list(buckets.warnings) + warnings
     refusals = list(limit.refusals) + list(buckets.refusals) + refusals
     reasons = dict({"max": limit.reason, "buckets": buckets.reason, "expect_max": expectations.reason}, **reasons)
@@ -102,10 +104,26 @@ def _nothing() -> Plan:
     return Plan(None, None, None, None, {}, None, {}, [], [], None, {}, {"max": reason}, [], [], [], True)
 
 
+def _aside(sized: Sized, in_force: Optional[int], held: Optional[conflicts.Held]) -> Sized:
+    """A limit that a program sets at each of its starts is the program's, and only not lowered meanwhile."""
+    if not held or not sized.value:
+        return sized
+    value = max(held.value, in_force or 0)
+    reason = "{0} sets {1} at each of its starts".format(held.owner, held.value)
+    if value != held.value:
+        reason += "; already in force is more"
+    warnings = sized.warnings
+    if sized.value > held.value:
+        warnings += ("limit: {0} would be planned, but {1}; {2}".format(sized.value, reason, held.remedy),)
+    return Sized(value, reason, warnings, sized.refusals)
+
+
 # The timeouts.
 
 
-def _timeouts(host: Host) -> Tuple[Dict[str, int], Dict[str, str], List[str], List[str]]:
+def _timeouts(
+    host: Host, held: Mapping[str, conflicts.Held]
+) -> Tuple[Dict[str, int], Dict[str, str], List[str], List[str]]:
     policy = host.policy
     wanted = timeouts_of(policy)
     choices = PROFILES[policy.timeout_profile].choices
@@ -119,6 +137,13 @@ def _timeouts(host: Host) -> Tuple[Dict[str, int], Dict[str, str], List[str], Li
     reasons = {}
     for name in wanted:
         reasons[name] = "conntrack_timeouts" if name in policy.timeouts else choices[name].reason
+        owner = held.get(host.names.prefix + kernel.timeout_key(name))
+        if owner and owner.value != wanted[name]:
+            reasons[name] = "{0} sets it at each of its starts".format(owner.owner)
+            warnings.append(
+                "{0}: {1} would be planned, but {2}; {3}".format(name, wanted[name], reasons[name], owner.remedy)
+            )
+            wanted[name] = owner.value
     if host.facts["kernel"]["nat"] or policy.timeout_profile == "gateway":
         _apply_floors(policy, wanted, reasons, warnings, refusals)
     if host.is_tied("timeouts") and policy.apply:
@@ -191,13 +216,43 @@ def _with_drift(plan: Plan, host: Host, contents: Optional[Mapping[str, str]]) -
     refusals = list(plan.refusals)
     if contents is not None:
         needed = {path: contents[path] for path in plan.files}
-        drift += _file_drift(host, needed)
+        files = _file_drift(host, needed)
+        lines = conflicts.lines(host.facts, _persisted(plan))
+        refused = [conflicts.refusal(line, host.policy.takeover) for line in lines]
+        drift += files + [_line(line) for line, refusal in zip(lines, refused) if not refusal]
+        refusals += [refusal for refusal in refused if refusal]
         refusals += modprobe.problems(MODPROBE, needed.get(MODPROBE, ""))
+        # Before the files are right, what will be is not yet what they make it.
+        if not (files or lines or refusals):
+            drift += _outcome_drift(plan, host)
     if host.policy.firewall and not (host.is_tied("max") and host.policy.apply):
         drift += _service_drift(host)
     if drift and not host.facts["kernel"]["root"]:
         refusals.append("root is needed to change this host; run with --become")
     return plan._replace(drift=drift, refusals=refusals, converged=not (drift or refusals))
+
+
+def _persisted(plan: Plan) -> Dict[str, int]:
+    """By key, what has to come back."""
+    wanted = dict(plan.sysctl) if SYSCTL in plan.files else {}
+    if MODPROBE in plan.files and plan.hashsize:
+        wanted["hashsize"] = plan.hashsize
+    return wanted
+
+
+def _line(line: conflicts.Line) -> Drift:
+    regexp, wanted = conflicts.commented_out(line)
+    return Drift("line", line.path, line.text, wanted, line.said, regexp)
+
+
+def _outcome_drift(plan: Plan, host: Host) -> List[Drift]:
+    """Only where systemd-sysctl applies the files: how other systems boot is not known well enough to fail for it."""
+    if not host.systemd_sysctl:
+        return []
+    wanted = _persisted(plan)
+    return [
+        Drift("outcome", key, found, wanted[key], said) for key, found, said in conflicts.differing(host.facts, wanted)
+    ]
 
 
 def _live_drift(plan: Plan, host: Host) -> List[Drift]:
@@ -239,9 +294,14 @@ def _service_drift(host: Host) -> List[Drift]:
     firewalld = host.services.get("firewalld") or {}
     cleans = firewalld.get("cleanup_modules_on_exit")
     if cleans is not None and cleans.lower() not in ("no", "false"):
-        drift.append(_drift("service", FIREWALLD, "CleanupModulesOnExit=" + cleans, "CleanupModulesOnExit=no"))
+        drift.append(_service(FIREWALLD, "CleanupModulesOnExit", cleans, "no"))
     iptables = host.services.get("iptables") or {}
     unloads = iptables.get("modules_unload")
     if unloads is not None and unloads.lower() != "no":
-        drift.append(_drift("service", IPTABLES, "IPTABLES_MODULES_UNLOAD=" + unloads, 'IPTABLES_MODULES_UNLOAD="no"'))
+        drift.append(_service(IPTABLES, "IPTABLES_MODULES_UNLOAD", unloads, '"no"'))
     return drift
+
+
+def _service(path: str, name: str, found: str, wanted: str) -> Drift:
+    drift = _drift("service", path, name + "=" + found, name + "=" + wanted)
+    return drift._replace(regexp=r"^\s*" + name + r"\s*=")

@@ -32,6 +32,7 @@ class Policy(NamedTuple):
     shrink: bool = False
     apply: bool = True
     firewall: bool = True
+    takeover: bool = False
 
 
 class PolicyError(Exception):
@@ -190,6 +191,7 @@ _READERS: Dict[str, Reader] = {
     "shrink": truth,
     "apply": truth,
     "firewall": truth,
+    "takeover": truth,
 }
 
 

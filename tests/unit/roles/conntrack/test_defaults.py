@@ -35,6 +35,7 @@ DESIGN = {
     "conntrack_shrink": False,
     "conntrack_apply": True,
     "conntrack_firewall": True,
+    "conntrack_takeover": False,
 }
 
 

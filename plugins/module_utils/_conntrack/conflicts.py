@@ -1,0 +1,84 @@
+# Copyright: headroom.netfilter maintainers
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Who else writes what the plan writes: step aside for programs, take lines over or refuse, never fight. Pure."""
+
+import re
+from typing import Any, Dict, Iterator, List, Mapping, NamedTuple, Tuple
+
+from .files import SYSCTL
+from .values import Facts
+
+# Where lines may be commented out; files elsewhere belong to packages, which would bring them back.
+_EDITABLE = "/etc/"
+_EVENTS = (("boot", "the next boot"), ("reload", "the next load of the module"))
+
+
+class Held(NamedTuple):
+    """A value that a program sets at each of its starts, from arguments or a configuration of its own."""
+
+    value: int
+    owner: str
+    remedy: str
+
+
+class Line(NamedTuple):
+    """A line of somebody else's file that would win over the plan."""
+
+    path: str
+    text: str
+    said: str
+    is_editable: bool
+
+
+def held(facts: Facts) -> Dict[str, Held]:
+    """By key. What a line of a file sets is no such value: the line can go."""
+    found = {}
+    for owner in facts.get("owners") or ():
+        for key, value in owner["keys"].items():
+            if owner["at_boot"] and not owner["path"] and value is not None:
+                found[key] = Held(value, owner["evidence"], owner["remedy"])
+    return found
+
+
+def lines(facts: Facts, wanted: Mapping[str, int]) -> List[Line]:
+    """Those that say something else than ``wanted``, values by key."""
+    found = []
+    for one in (facts.get("outcome") or {}).get("overriding", ()):
+        key = one["key"]
+        if key in wanted and one["value"] != wanted[key]:
+            said = "{0}: {1}:{2} sets {3}, and is applied after {4}, which would say {5}".format(
+                key, one["path"], one["line"], one["value"], SYSCTL, wanted[key]
+            )
+            found.append(Line(one["path"], one["text"], said, one["path"].startswith(_EDITABLE)))
+    return found
+
+
+def refusal(line: Line, takeover: bool) -> str:
+    if not line.is_editable:
+        name = line.path.rpartition("/")[2]
+        return (
+            line.said
+            + "; that file is a package's: put a file or a link of the name {0} in its place below /etc".format(name)
+        )
+    return "" if takeover else line.said + "; remove that line, ask for its value, or set conntrack_takeover=true"
+
+
+def commented_out(line: Line) -> Tuple[str, str]:
+    """What finds the line, and what takes its place."""
+    return "^" + re.escape(line.text.rstrip()) + r"\s*$", "# " + line.text.strip()
+
+
+def differing(facts: Facts, wanted: Mapping[str, int]) -> Iterator[Tuple[str, Any, str]]:
+    """Key, value and a sentence for each value that will not be as ``wanted`` after a boot or a load."""
+    outcome: Dict[str, Any] = facts.get("outcome") or {}
+    programs = held(facts)
+    for event, said in _EVENTS:
+        for key, value in wanted.items():
+            will = outcome.get(event, {}).get(key)
+            if will and will["value"] not in (None, value) and key not in programs:
+                yield (
+                    key,
+                    will["value"],
+                    "{0}: {1} after {2} ({3}), {4} planned".format(key, will["value"], said, will["source"], value),
+                )

@@ -1,0 +1,206 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+# Copyright: headroom.netfilter maintainers
+"""Others who write what the plan writes: stepped aside for, taken over or refused."""
+
+import hashlib
+import re
+
+import pytest
+
+from ansible_collections.headroom.netfilter.plugins.module_utils._conntrack import files, plan
+from ansible_collections.headroom.netfilter.tests.unit import examples
+
+MAX = "net.netfilter.nf_conntrack_max"
+ESTABLISHED = "net.netfilter.nf_conntrack_tcp_timeout_established"
+PLANNED = 131072
+CONTENTS = dict.fromkeys(files.MANAGED, "# text")
+
+
+def overriding(value, key=MAX, path="/etc/sysctl.conf", line=12):
+    text = "{0} = {1}".format(key, value)
+    return {"path": path, "line": line, "text": text, "key": key, "value": value, "owner": "sysctl.d"}
+
+
+def outcome(*lines, **events):
+    return {
+        "boot": events.get("boot", {}),
+        "reload": events.get("reload", {}),
+        "overriding": list(lines),
+        "problems": [],
+    }
+
+
+def kube_proxy(keys, at_boot=True, path=None):
+    return {
+        "name": "kube-proxy",
+        "keys": keys,
+        "evidence": "process 4711: kube-proxy",
+        "remedy": "set conntrack.maxPerCore",
+        "path": path,
+        "line": None,
+        "text": None,
+        "at_boot": at_boot,
+    }
+
+
+def made(outcome=None, owners=(), changes=(), contents=None, **fields):
+    facts = dict(changes)
+    facts.update({"outcome": outcome, "owners": list(owners)})
+    return examples.planned(facts, CONTENTS if contents is None else contents, **fields)
+
+
+def lines(found):
+    return [drift for drift in found.drift if drift.kind == "line"]
+
+
+def test_the_example_plans_what_these_tests_count_on():
+    assert made().max == PLANNED
+
+
+def test_a_line_that_would_win_is_refused_by_its_place():
+    found = made(outcome(overriding(1000)))
+    assert not found.converged
+    assert len(found.refusals) == 1
+    for part in (MAX, "/etc/sysctl.conf:12", "1000", str(PLANNED), "conntrack_takeover=true"):
+        assert part in found.refusals[0]
+    assert lines(found) == []
+
+
+@pytest.mark.parametrize(
+    "line",
+    [overriding(PLANNED), overriding(5, "net.netfilter.nf_conntrack_frag6_timeout")],
+    ids=["says the same", "no key of the plan"],
+)
+def test_a_line_that_takes_nothing_away_is_left_alone(line):
+    found = made(outcome(line), takeover=True)
+    assert found.refusals == []
+    assert lines(found) == []
+
+
+@pytest.mark.parametrize(
+    "text", [MAX + " = 1000", "  -" + MAX.replace(".", "/") + "=1000   ", "\t" + MAX + " = 1000\r"]
+)
+def test_a_line_is_taken_over(text):
+    found = made(outcome(dict(overriding(1000), text=text)), takeover=True)
+    assert found.refusals == []
+    (line,) = lines(found)
+    assert (line.kind, line.name) == ("line", "/etc/sysctl.conf")
+    assert re.search(line.regexp, text + "\n")
+    assert not re.search(line.regexp, "#" + text + "\n")
+    assert line.wanted == "# " + text.strip()
+
+
+def test_a_package_s_file_is_not_edited():
+    found = made(outcome(overriding(1000, path="/usr/lib/sysctl.d/99-vendor.conf")), takeover=True)
+    assert lines(found) == []
+    assert "99-vendor.conf" in found.refusals[0].rpartition(";")[2]
+
+
+def test_without_files_of_its_own_the_plan_minds_no_line():
+    found = made(outcome(overriding(1000)), changes=examples.CONTAINER)
+    assert found.refusals == []
+
+
+# What will be.
+
+
+def as_planned(found):
+    """The facts of a host after ``found`` was applied to it."""
+    there = {
+        path: {
+            "sha256": hashlib.sha256(CONTENTS[path].encode()).hexdigest(),
+            "mode": "0644",
+            "owner": "root",
+            "group": "root",
+            "ours": True,
+        }
+        for path in found.files
+    }
+    return {
+        "files": there,
+        "table.max": found.max,
+        "table.buckets": found.buckets,
+        "table.expect_max": found.expect_max,
+        "timeouts": dict(examples.TIMEOUTS, **found.timeouts),
+    }
+
+
+def test_what_a_boot_would_lose_is_drift_though_every_file_is_right():
+    changes = as_planned(made())
+    assert made(changes=changes).converged
+    will = {
+        MAX: {"value": 8192, "source": "/run/sysctl.d/zz.conf:1"},
+        ESTABLISHED: {"value": None, "source": "a script"},
+    }
+    found = made(outcome(boot=will, reload={"hashsize": {"value": 512, "source": "kernel command line"}}), (), changes)
+    assert [(drift.kind, drift.name, drift.found) for drift in found.drift] == [
+        ("outcome", MAX, 8192),
+        ("outcome", "hashsize", 512),
+    ]
+    assert "after the next boot (/run/sysctl.d/zz.conf:1)" in found.drift[0].said
+    assert "after the next load of the module (kernel command line)" in found.drift[1].said
+
+
+def test_what_files_will_mend_is_no_drift_of_the_outcome():
+    will = {MAX: {"value": 8192, "source": "kernel default"}}
+    assert {drift.kind for drift in made(outcome(boot=will, reload=will)).drift} == {"live", "file"}
+
+
+# Programs.
+
+
+@pytest.mark.parametrize(
+    ("theirs", "in_force", "planned", "warned"),
+    [
+        (262144, 8192, 262144, False),
+        (100000, 8192, 100000, True),
+        (100000, 120000, 120000, True),
+    ],
+    ids=["more", "less", "less than is in force"],
+)
+def test_a_limit_that_a_program_sets_is_left_to_it(theirs, in_force, planned, warned):
+    owner = kube_proxy({MAX: theirs})
+    found = made(owners=[owner], changes={"table.max": in_force}, memory_percent=10, max_ceiling=PLANNED)
+    assert found.max == found.sysctl[MAX] == found.live["max"] == planned
+    assert "kube-proxy sets {0}".format(theirs) in found.reasons["max"]
+    assert any("set conntrack.maxPerCore" in warning for warning in found.warnings) is warned
+    # The next run finds what the program has set, and leaves it so.
+    again = made(owners=[owner], changes={"table.max": theirs}, memory_percent=10, max_ceiling=PLANNED)
+    assert again.max == theirs
+
+
+def test_a_timeout_that_a_program_sets_is_left_to_it():
+    found = made(owners=[kube_proxy({ESTABLISHED: 86400})])
+    assert found.timeouts["tcp_established"] == 86400
+    assert "kube-proxy" in found.reasons["tcp_established"]
+    assert any("tcp_established" in warning for warning in found.warnings)
+
+
+@pytest.mark.parametrize(
+    "owner",
+    [
+        kube_proxy({MAX: 1000}, at_boot=False),
+        kube_proxy({MAX: None}),
+        kube_proxy({MAX: 1000}, path="/etc/ufw/sysctl.conf"),
+    ],
+    ids=["only once", "nobody knows what", "a line, which can go"],
+)
+def test_owners_that_are_not_stepped_aside_for(owner):
+    assert made(owners=[owner]).max == PLANNED
+
+
+def test_an_image_has_none_of_the_programs_of_the_host_that_builds_it():
+    assert made(owners=[kube_proxy({MAX: 1000})], apply=False).max == PLANNED
+
+
+def test_what_a_program_will_set_is_no_drift_of_the_outcome():
+    owner = kube_proxy({MAX: 100000})
+    changes = as_planned(made(owners=[owner], changes={"table.max": 120000}))
+    will = outcome(boot={MAX: {"value": 100000, "source": "kube-proxy"}})
+    assert made(will, [owner], changes).converged
+
+
+def test_a_plan_that_stands_is_checked_against_new_lines():
+    first = made()
+    facts = examples.facts(dict(as_planned(first), outcome=outcome(overriding(1000))))
+    assert plan.recheck(first, facts, examples.policy_of(), CONTENTS).refusals
