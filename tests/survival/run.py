@@ -22,21 +22,20 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from tests import peers
+from tests.guests import FILES, REPO, SETTLED, Failure, Guest, Lab
 from tests.survival import page
 from tests.survival.events import EVENTS, SETUPS, Event, Setup
 
-REPO = Path(__file__).resolve().parent.parent.parent
 OWN = REPO / "tests/survival"
 CACHE = REPO / ".cache/survival"
-LAB = (sys.executable, str(REPO / "tests/lab/lab.py"), "--at", str(CACHE / "lab"))
+LAB = Lab(CACHE / "lab")
 EQUIPMENT = {
     "/usr/local/sbin/poller": OWN / "poller",
     "/etc/systemd/system/poller.service": OWN / "poller.service",
-    "/usr/local/sbin/iptables-service": REPO / "tests/lab/files/iptables-service",
-    "/usr/local/sbin/unload-conntrack": REPO / "tests/lab/files/unload-conntrack",
-    "/etc/systemd/system/iptables.service": REPO / "tests/lab/files/iptables.service",
+    "/usr/local/sbin/iptables-service": FILES / "iptables-service",
+    "/usr/local/sbin/unload-conntrack": FILES / "unload-conntrack",
+    "/etc/systemd/system/iptables.service": FILES / "iptables.service",
 }
-SETTLED = "udevadm settle; sleep 0.5; udevadm settle"
 READ = """
 cd /proc/sys/net/netfilter 2>/dev/null || cd /
 for key in nf_conntrack_max nf_conntrack_buckets nf_conntrack_expect_max nf_conntrack_*_timeout*; do
@@ -46,86 +45,19 @@ done
 echo "module $(stat -c %i /sys/module/nf_conntrack 2>/dev/null || true)"
 echo "lowest $(cat /run/lowest 2>/dev/null || true)"
 """
-COMMAND_SECONDS, BOOT_SECONDS = 300, 600
 TRIES = 4
-
-
-class Failure(Exception):
-    """What did not go as a measurement needs it to."""
 
 
 class NoEvent(Failure):
     """The event has not done what it is about."""
 
 
-class Guest:
-    """A host of the lab, with the few things that are done to it."""
-
-    def __init__(self, release: str) -> None:
-        self.release = release
-        inventory = json.loads((CACHE / "lab/inventory.yml").read_text())["all"]["children"]["lab"]
-        port, key = inventory["hosts"][release]["ansible_port"], inventory["vars"]["ansible_ssh_private_key_file"]
-        options = [
-            *inventory["vars"]["ansible_ssh_common_args"].split(),
-            "-o",
-            "BatchMode=yes",
-            "-o",
-            "ConnectTimeout=30",
-        ]
-        self._ssh = ["ssh", "-i", key, "-p", str(port), *options, "root@127.0.0.1"]
-
-    def run(self, script: str) -> str:
-        """What a script of Bash printed."""
-        done = self._try("set -euo pipefail\n" + script)
-        if done.returncode:
-            raise Failure(f"{self.release}: exit code {done.returncode} of\n{script}\n{done.stdout}{done.stderr}")
-        return done.stdout
-
-    def equip(self) -> None:
-        for target, source in EQUIPMENT.items():
-            self.run(f"cat > {target} <<'END OF FILE'\n{source.read_text()}\nEND OF FILE\nchmod 755 {target}")
-        self.run("chmod 644 /etc/systemd/system/*.service; systemctl daemon-reload")
-
-    def read(self) -> tuple[dict[str, int], str, int | None]:
-        """The values, what tells one load of the module from another, and the lowest limit seen (entries)."""
-        words = [line.split() for line in self.run(READ).splitlines()]
-        values = {line[1]: int(line[2]) for line in words if line[0] == "value"}
-        rest = {line[0]: (line + [""])[1] for line in words if line[0] != "value"}
-        return values, rest["module"], int(rest["lowest"]) if rest["lowest"] else None
-
-    def reboot(self, commands: str) -> None:
-        """Ends when it has come back, and all that starts has started."""
-        boot = self.run("cat /proc/sys/kernel/random/boot_id")
-        self._try(commands)
-        deadline = time.monotonic() + BOOT_SECONDS
-        back = "cat /proc/sys/kernel/random/boot_id"
-        while (answer := self._try(back)).returncode or answer.stdout == boot:
-            if time.monotonic() > deadline:
-                raise Failure(f"{self.release} did not come back within {BOOT_SECONDS} seconds")
-            time.sleep(1)
-        self.run("systemctl is-system-running --wait || true")
-
-    def snapshot(self, verb: str, name: str) -> None:
-        lab(verb, name, self.release)
-
-    def _try(self, script: str) -> subprocess.CompletedProcess[str]:
-        try:
-            return subprocess.run(
-                [*self._ssh, "bash -s"],
-                input=script,
-                capture_output=True,
-                text=True,
-                timeout=COMMAND_SECONDS,
-                check=False,
-            )
-        except subprocess.TimeoutExpired as late:
-            raise Failure(f"{self.release}: not done within {COMMAND_SECONDS} seconds:\n{script}") from late
-
-
-def lab(*words: str) -> None:
-    done = subprocess.run([*LAB, *words], stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False)
-    if done.returncode:
-        raise Failure(done.stdout + done.stderr)
+def read(guest: Guest) -> tuple[dict[str, int], str, int | None]:
+    """The values, what tells one load of the module from another, and the lowest limit seen (entries)."""
+    words = [line.split() for line in guest.run(READ).splitlines()]
+    values = {line[1]: int(line[2]) for line in words if line[0] == "value"}
+    rest = {line[0]: (line + [""])[1] for line in words if line[0] != "value"}
+    return values, rest["module"], int(rest["lowest"]) if rest["lowest"] else None
 
 
 def apply(recipe: str, setup: Setup, release: str, collections: Path) -> None:
@@ -146,14 +78,14 @@ def apply(recipe: str, setup: Setup, release: str, collections: Path) -> None:
 
 def happen(guest: Guest, event: Event, recipe: str) -> page.Cell:
     """One event, to a host on which the recipe has just been applied."""
-    before, loaded, _unseen = guest.read()
+    before, loaded, _unseen = read(guest)
     guest.run(f"{event.before}; {SETTLED}; systemctl {'enable' if event.reboots else 'start'} poller; sleep 1")
     if event.reboots:
         guest.reboot(event.commands)
         guest.run(f"{event.after}; {SETTLED}")
     else:
         guest.run(f"{event.commands}; {SETTLED}")
-    after, now, lowest = guest.read()
+    after, now, lowest = read(guest)
     reloaded = event.reboots or now != loaded
     if event.reloads and not reloaded:
         raise NoEvent(f"{guest.release}: the module was not unloaded by: {event.title}")
@@ -173,9 +105,10 @@ class Measurement:
         self._writing = threading.Lock()
 
     def of(self, release: str) -> None:
-        guest = Guest(release)
+        guest = Guest(LAB, release)
         with self._noted():
-            guest.equip()
+            guest.place(EQUIPMENT)
+            guest.run("chmod 644 /etc/systemd/system/*.service; systemctl daemon-reload")
             guest.snapshot("save", "equipped")
             for recipe in self.recipes:
                 for setup in SETUPS:
@@ -218,7 +151,7 @@ class Measurement:
 
 
 def versions(release: str) -> dict[str, str]:
-    said = Guest(release).run("uname -r; dpkg-query --show --showformat '${Version}' firewalld").split()
+    said = Guest(LAB, release).run("uname -r; dpkg-query --show --showformat '${Version}' firewalld").split()
     return {"kernel": said[0], "firewalld": re.split("[-~+]", said[1])[0]}
 
 
@@ -234,16 +167,14 @@ def main() -> int:
     arguments = parse()
     try:
         measurement = Measurement(arguments.recipe, arguments.event, peers.collections(CACHE))
-        lab("--owner", str(os.getpid()), "up", *arguments.release)
-        for release in arguments.release:
-            measurement.hosts[release] = host = versions(release)
-            print(f"{release}: kernel {host['kernel']}, firewalld {host['firewalld']}", flush=True)
-        with ThreadPoolExecutor(len(arguments.release)) as pool:
-            list(pool.map(measurement.of, arguments.release))
+        with LAB.up(arguments.release):
+            for release in arguments.release:
+                measurement.hosts[release] = host = versions(release)
+                print(f"{release}: kernel {host['kernel']}, firewalld {host['firewalld']}", flush=True)
+            with ThreadPoolExecutor(len(arguments.release)) as pool:
+                list(pool.map(measurement.of, arguments.release))
     except (Failure, peers.Failure) as failure:
         sys.exit(str(failure))
-    finally:
-        lab("down")
     print("written: docs/survival.md, README.md, tests/survival/measured.json")
     moved = [cell for cell in measurement.cells if cell.recipe == "role" and not cell.kept]
     for cell in moved:
