@@ -10,16 +10,25 @@ Reading never raises: what is not there is None, what may not be read is None an
 import errno
 import grp
 import hashlib
+import json
 import os
 import platform
 import pwd
+import select
+import signal
 import stat
-from typing import Any, List, NamedTuple, Optional
+import time
+from typing import Any, Callable, Dict, Iterable, List, NamedTuple, Optional
 
 # Bytes. The longest file read as text, /proc/slabinfo or a firewall's configuration, is some 30 KiB.
 LONGEST_TEXT = 256 * 1024
 # Bytes. A file of ours is 2 KiB; one of another's in its place is compared up to here.
 LONGEST_FILE = 1024 * 1024
+# Seconds. What a look into all other network namespaces may take; 500 take 0.1, or 0.4 on a busy machine.
+LONGEST_LOOK = 5.0
+
+_CLONE_NEWNET = 0x40000000  # linux/sched.h
+_READ_ALL = 3  # SYSLOG_ACTION_READ_ALL of syslog(2); takes nothing away
 
 
 class File(NamedTuple):
@@ -82,6 +91,64 @@ class Host:
                 self._remember(path, error)
             return None
 
+    def kernel_log(self, limit: int) -> Optional[str]:
+        """The last ``limit`` bytes of the kernel's ring buffer, as syslog(2) gives them: a line "<level>[seconds] text"
+        for each message. A tree has such lines in a file /proc/kmsg, which is never read on a machine: that takes away.
+        """
+        if self.root != "/":
+            return self.tail("/proc/kmsg", limit)
+        try:
+            # Seldom needed, and slower to import than all of this collection.
+            import ctypes
+
+            room = ctypes.create_string_buffer(limit)
+            size = ctypes.CDLL(None, use_errno=True).klogctl(_READ_ALL, room, limit)
+        except (ImportError, AttributeError):
+            return None
+        if size < 0:
+            self._remember("/dev/kmsg", OSError(ctypes.get_errno(), "klogctl"))
+            return None
+        return room.raw[:size].decode("utf-8", "replace")
+
+    def namespace(self, path: str) -> Optional[int]:
+        """The inode of the namespace that is mounted on a file, as ip netns does it; None for any other file."""
+        try:
+            found, own = os.stat(self.path(path)), os.stat(self.path("/proc/self/ns/net"))
+        except OSError as error:
+            self._remember(path, error)
+            return None
+        return found.st_ino if found.st_dev == own.st_dev else None
+
+    def inside(self, files: Iterable[str], look: Callable[[], Any], longest: float = LONGEST_LOOK) -> Dict[str, Any]:
+        """What ``look`` gives, as JSON has it, inside each of the network namespaces that have these files.
+
+        A child enters them one after the other, so that this process stays where it is. Left out is
+        what cannot be entered, which takes CAP_SYS_ADMIN, or was not done in ``longest`` seconds.
+        """
+        reading, writing = os.pipe()
+        try:
+            child = os.fork()
+        except OSError:
+            os.close(reading)
+            os.close(writing)
+            return {}
+        if child == 0:
+            try:
+                os.close(reading)
+                for file in files:
+                    if _enter(self.path(file)):
+                        os.write(writing, json.dumps([file, look()]).encode("ascii") + b"\n")
+            finally:
+                os._exit(0)
+        os.close(writing)
+        try:
+            lines = _until(reading, time.monotonic() + longest).split(b"\n")[:-1]
+        finally:
+            os.close(reading)
+            os.kill(child, signal.SIGKILL)
+            os.waitpid(child, 0)
+        return dict(json.loads(line.decode("ascii")) for line in lines)
+
     def list(self, path: str) -> List[str]:
         """The sorted names in a directory; none where it is not there."""
         try:
@@ -89,6 +156,10 @@ class Host:
         except OSError as error:
             self._remember(path, error)
             return []
+
+    def processes(self) -> List[int]:
+        """The numbers of all processes, in ascending order."""
+        return sorted(int(name) for name in self.list("/proc") if name.isdigit())
 
     def file(self, path: str) -> Optional[File]:
         """Hash, mode and owners of a regular file; None where it is not there."""
@@ -140,6 +211,34 @@ class Host:
         absent = (FileNotFoundError, NotADirectoryError, ProcessLookupError)
         if not isinstance(error, absent) and path not in self.unreadable:
             self.unreadable.append(path)
+
+
+def _enter(path: str) -> bool:
+    """Move this process into a network namespace."""
+    try:
+        # os.setns came with Python 3.12.
+        import ctypes
+
+        opened = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
+        try:
+            return bool(ctypes.CDLL(None).setns(opened, _CLONE_NEWNET) == 0)
+        finally:
+            os.close(opened)
+    except (OSError, ImportError, AttributeError):
+        return False
+
+
+def _until(reading: int, deadline: float) -> bytes:
+    """All that comes through a pipe until its end, or the deadline."""
+    found = b""
+    waiting = select.poll()
+    waiting.register(reading, select.POLLIN)
+    while waiting.poll(max(0, deadline - time.monotonic()) * 1000):
+        more = os.read(reading, 65536)
+        if not more:
+            break
+        found += more
+    return found
 
 
 def _name(lookup: Any, number: int) -> str:

@@ -5,7 +5,7 @@
 
 from typing import Dict, List, Optional, Set
 
-# The first column repeats the size of the whole table in each cpu's row: not to be added up.
+# The first column repeats the entries of the network namespace in each cpu's row: not to be added up.
 _NOT_A_COUNTER = "entries"
 
 
@@ -37,6 +37,15 @@ def counters(text: Optional[str]) -> Dict[str, int]:
             except ValueError:
                 continue
     return sums
+
+
+def entries(text: Optional[str]) -> Optional[int]:
+    """The first column of /proc/net/stat/nf_conntrack: how many entries the network namespace has."""
+    names, row = ([line.split() for line in (text or "").splitlines()] + [[], []])[:2]
+    try:
+        return int(row[0], 16) if names[0] == _NOT_A_COUNTER else None
+    except (IndexError, ValueError):
+        return None
 
 
 def slab_object_bytes(text: Optional[str], module: str) -> Optional[int]:

@@ -45,6 +45,23 @@ def test_delete_list_is_not_taken_for_refusals():
     assert "chain_too_long" not in table.counters(OLD)
 
 
+@pytest.mark.parametrize(
+    ("text", "count"),
+    [
+        (OLD, 0x19C),
+        (NEW, 0x39),
+        ("entries found\n", None),
+        ("found entries\n1 2\n", None),
+        ("entries\nzz\n", None),
+        ("", None),
+        (None, None),
+    ],
+    ids=repr,
+)
+def test_entries(text, count):
+    assert table.entries(text) == count
+
+
 SLABINFO = """\
 slabinfo - version: 2.1
 # name            <active_objs> <num_objs> <objsize> <objperslab> <pagesperslab>
