@@ -1,12 +1,22 @@
 # Copyright: headroom.netfilter maintainers
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Lines of modprobe.d: what kmod takes, and what would make a load of the module fail. Pure and total."""
+"""modprobe.d as kmod reads it: files, lines, and what a load of a module is given. Total.
 
+Sources: libkmod-config.c, libkmod-module.c and shared/util.c of kmod 28 (Debian 11), 30 and 34.
+"""
+
+import bisect
+import fnmatch
 import re
-from typing import Iterator, List, Tuple
+from typing import Dict, Iterator, List, NamedTuple, Optional, Sequence, Tuple
 
+from .host import Host
 from .kernel import LARGEST_HASHSIZE
+
+# Where kmod looks, the first that has a name first; /usr/local/lib since kmod 30.
+_FOLDERS = ("/etc/modprobe.d", "/run/modprobe.d", "/usr/local/lib/modprobe.d")
+KERNEL_COMMAND_LINE = "kernel command line"
 
 # What modprobe.d(5) lets a line begin with, and how many words at least must follow.
 _COMMANDS = {
@@ -21,9 +31,184 @@ _COMMANDS = {
 }
 _MODULE = re.compile(r"[A-Za-z0-9_-]+")
 _PARAMETER = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]*(=\S+)?")
-_ESCAPED = re.compile(r"\\(.)")
+_ESCAPED = re.compile(r"\\(.|$)")
+_BLANKS = re.compile(r"[ \t]+")
+_LINE = re.compile(r"([^ \t]+)(?:[ \t]+([^ \t]+)(?:[ \t](.*))?)?", re.S)
+# A range of a pattern keeps its dash; elsewhere a dash is _.
+_NAME_PARTS = re.compile(r"\[[^\]]{0,99}\]|[^\[\]]+|.", re.S)
 # Decimal; to the kernel a leading 0 is octal.
 _BUCKETS = re.compile(r"[1-9][0-9]{0,9}")
+# isspace() of C, which is fewer than those of Unicode.
+_SPACE = r" \t\n\v\f\r"
+# One more blank than the usual one before the first word hides that word from kmod, two more do not.
+_DEPENDS = re.compile(
+    r"(?:^|^[{0}]{{2,}}|[^{0}][{0}]+)(?:pre|post):[{0}]+(?!(?:pre|post):(?:[{0}]|\Z))[^{0}]".format(_SPACE)
+)
+_WORD = re.compile(r'(?:"[^"]*(?:"|\Z)|[^"{0}])+'.format(_SPACE))
+# module.parameter or module.parameter=value; a boot loader may have put the quotes around all of it.
+_BOOT_OPTION = re.compile(r'("?)([^".={0}]*)\.([^".={0}]*)(?:=(.*))?'.format(_SPACE), re.S)
+
+
+class Line(NamedTuple):
+    """A line that kmod takes."""
+
+    path: str
+    line: int
+    command: str
+    name: str  # of a module, _ for each dash; with alias, install and softdep it may be a pattern
+    rest: str
+
+
+class Option(NamedTuple):
+    """A parameter that a load hands to the kernel."""
+
+    name: str
+    value: Optional[str]  # None where there is no =
+    path: str  # or KERNEL_COMMAND_LINE, its line 0
+    line: int
+    text: str
+
+
+def place(path: str, line: int) -> str:
+    return "{0}:{1}".format(path, line) if line else path
+
+
+def files(host: Host, folders: Sequence[str], suffix: str) -> List[str]:
+    """The files of folders that are read as one, by name; of one name only that in the first folder.
+
+    What is empty or a link to /dev/null hides the later ones as well, a directory does not. So does a link that leads
+    nowhere, but no longer to kmod 34.
+    """
+    found: Dict[str, str] = {}
+    for folder in folders:
+        for name in host.list(folder):
+            path = folder + "/" + name
+            if name.endswith(suffix) and name[0] != "." and name not in found and not host.exists(path + "/."):
+                found[name] = path
+    return [found[name] for name in sorted(found)]
+
+
+def configuration(host: Host) -> Tuple[List[Line], List[Tuple[str, int, str]]]:
+    """What kmod takes of all files, in its order, and the lines (path, number, text) that it leaves out."""
+    taken, left = [], []
+    # Before kmod 31 /usr/lib counts only where /lib is a link to it.
+    split = host.exists("/lib/modprobe.d") and host.link("/lib") is None
+    for path in files(host, _FOLDERS + ("/lib/modprobe.d" if split else "/usr/lib/modprobe.d",), ".conf"):
+        for number, whole in lines(host.read(path) or ""):
+            command, name, rest = _LINE.fullmatch(whole).groups("")  # type: ignore[union-attr]
+            plain = _plain(name)
+            if command == "alias":
+                rest = _plain(_BLANKS.split(rest.strip(" \t"))[0]) or ""
+            enough = bool(name) + bool(rest.strip(" \t")) >= _COMMANDS.get(command, 3)
+            if plain is not None and enough:
+                taken.append(Line(path, number, command, plain, rest))
+            else:
+                left.append((path, number, whole))
+    return taken, left
+
+
+def boot_options(command_line: str) -> Iterator[Tuple[str, str]]:
+    """(module, parameter) of the kernel's command line, in kmod 30's reading of it."""
+    for word in _WORD.findall(command_line.split("\0")[0]):
+        found = _BOOT_OPTION.fullmatch(word)
+        if found and word.count('"') % 2 == 0:
+            quote, module, name, value = found.groups()
+            plain = _plain(module)
+            if plain is not None and not (quote and value is None):
+                yield plain, name if value is None else name + "=" + quote + value
+
+
+def given(taken: Sequence[Line], command_line: str, module: str, alias: Optional[str] = None) -> List[Line]:
+    """The options that a load of ``module`` gets, in their order: of the files, then of the kernel's command line.
+
+    Those under an alias, as its line writes it, count if the module is asked for by that.
+    """
+    found = [line for line in taken if line.command == "options" and line.name in (module, alias)]
+    for name, text in boot_options(command_line):
+        if name in (module, alias):
+            found.append(Line(KERNEL_COMMAND_LINE, 0, "options", name, text))
+    return found
+
+
+def parameters(passed: Sequence[Line]) -> List[Option]:
+    """What the kernel makes of them: kmod joins them with a blank each, and quotes may reach from one to the next."""
+    found, start, starts, texts = [], 0, [], []
+    for line in passed:
+        starts.append(start)
+        start += len(line.rest) + 1
+        boot = line.path == KERNEL_COMMAND_LINE
+        texts.append(line.rest if boot else " ".join((line.command, line.name, line.rest)))
+    for at, name, value in arguments(" ".join(line.rest for line in passed)):
+        index = bisect.bisect_right(starts, at) - 1
+        found.append(Option(name, value, passed[index].path, passed[index].line, texts[index]))
+    return found
+
+
+def arguments(text: str) -> Iterator[Tuple[int, str, Optional[str]]]:
+    """Offset, name and value of each argument as the kernel splits them (next_arg of lib/cmdline.c), up to one that is --."""
+    for found in _WORD.finditer(text):
+        word = found.group()
+        if word[0] == '"':
+            word = word[1:-1] if word[1:].endswith('"') else word[1:]
+        equals = word.find("=", 1)
+        if word == "--":
+            return
+        if equals < 0:
+            yield found.start(), word.replace("-", "_"), None
+            continue
+        name, value = word[:equals].replace("-", "_"), word[equals + 1 :]
+        if value.startswith('"'):
+            value = value[1:-1] if value[1:].endswith('"') else value[1:]
+        yield found.start(), name, value
+
+
+def install(taken: Sequence[Line], module: str) -> Tuple[Optional[Line], Optional[Line]]:
+    """The line whose command replaces a load, and the softdep line that keeps it from that.
+
+    The first of each kind counts. A softdep wins with one module that there is; that there is one is not looked up.
+    """
+    found = [next(_matching(taken, command, module), None) for command in ("install", "softdep")]
+    if found[1] is not None and not _DEPENDS.search(found[1].rest):
+        found[1] = None
+    return found[0], found[1]
+
+
+def aliases(taken: Sequence[Line], name: str) -> List[Line]:
+    """The lines that make modprobe load what they say for a name; dependencies come by their own name."""
+    return list(_matching(taken, "alias", name))
+
+
+def _matching(taken: Sequence[Line], command: str, name: str) -> Iterator[Line]:
+    return (line for line in taken if line.command == command and matches(line.name, name))
+
+
+def blacklisted(taken: Sequence[Line], command_line: str, module: str) -> Optional[str]:
+    """Where a module is blacklisted. It stops loads by an alias and those of systemd-modules-load, not modprobe by name."""
+    for line in taken:
+        if line.command == "blacklist" and line.name == module:
+            return place(line.path, line.line)
+    for name, text in boot_options(command_line):
+        parameter, _sep, value = text.partition("=")
+        # Here a dash stays one.
+        if (name, parameter) == ("modprobe", "blacklist") and module in value.split(","):
+            return KERNEL_COMMAND_LINE
+    return None
+
+
+def _plain(name: str) -> Optional[str]:
+    """As kmod compares it; None for brackets without their other."""
+    parts = _NAME_PARTS.findall(name)
+    if "[" in parts or "]" in parts:
+        return None
+    return "".join(part if part[0] == "[" else part.replace("-", "_") for part in parts)
+
+
+def matches(pattern: str, name: str) -> bool:
+    """As fnmatch(3). Stars side by side would take Python before 3.9 for ever."""
+    try:
+        return len(pattern) < 256 and fnmatch.fnmatchcase(name, re.sub(r"\*+", "*", pattern).replace("[^", "[!"))
+    except re.error:
+        return False
 
 
 def lines(text: str) -> Iterator[Tuple[int, str]]:
@@ -32,13 +217,14 @@ def lines(text: str) -> Iterator[Tuple[int, str]]:
     To kmod a backslash makes the character after it plain, and joins two lines where that is the end of one.
     """
     begun, start = "", 0
-    for number, line in enumerate(text.splitlines() + [""], 1):
+    for number, line in enumerate(text.split("\n") + [""], 1):
         start = start or number
         backslashes = len(line) - len(line.rstrip("\\"))
         if backslashes % 2:
             begun += line[:-1]
             continue
-        whole, first = _ESCAPED.sub(r"\1", begun + line).strip(), start
+        # What stands behind a NUL is not there to C.
+        whole, first = _ESCAPED.sub(r"\1", begun + line).split("\0")[0].strip(" \t"), start
         begun, start = "", 0
         if whole and not whole.startswith("#"):
             yield first, whole
