@@ -9,15 +9,17 @@ short_description: Facts about a host's connection tracking
 version_added: 0.1.0
 author: headroom.netfilter maintainers (@headroom)
 description:
-  - Reads what the kernel's connection tracking table is and does on a host, and what is persisted for it.
-  - Reads files of C(/proc), C(/sys), C(/etc), C(/run) and C(/usr/lib) only; runs no command, loads no module and changes nothing.
+  - Reads what the kernel's connection tracking table is and does on a host, what is persisted for it, what it will be after the
+    next boot and the next load of the module, and who else writes it.
+  - Reads files only, of logs their ends, and the kernel's ring buffer; runs no command, loads no module and changes nothing.
   - Works with nf_conntrack and the older ip_conntrack, loaded, built in, loadable or absent, on hosts and in containers.
   - Without root it returns what it can read and lists the rest in RV(ansible_facts.conntrack.unreadable).
 options:
   gather_subset:
     description:
       - What to read besides state, flavour, kernel, memory and cpus, which are always returned.
-      - V(table) adds the table with its timeouts and counters. V(persistence) adds services and files.
+      - V(table) adds the table with its timeouts and counters. V(persistence) adds services, files and outcome.
+      - V(owners) adds who else writes the same keys, V(namespaces) the network namespaces, V(log) messages of a full table.
       - V(all) is everything, V(min) nothing more. A V(!) before a name leaves it out.
     type: list
     elements: str
@@ -230,6 +232,100 @@ ansible_facts:
               owner: root
               group: root
               ours: true
+        outcome:
+          description: What will be, and the line that decides it.
+          type: dict
+          returned: with subset C(persistence)
+          contains:
+            boot:
+              description:
+                - Value and source after the next boot, by dotted sysctl name or C(hashsize) (buckets, as the kernel rounds them).
+                - A value of V(none) cannot be told, or there will be none; the source says why.
+              type: dict
+              returned: always
+              sample:
+                hashsize: {value: 65536, source: "/etc/modprobe.d/nf_conntrack.conf:4"}
+                net.netfilter.nf_conntrack_max: {value: 65536, source: "/etc/sysctl.d/99-conntrack.conf:6"}
+            reload:
+              description: The same after the next load of the module; empty where conntrack is built in.
+              type: dict
+              returned: always
+              sample:
+                hashsize: {value: 8192, source: kernel default}
+                net.netfilter.nf_conntrack_max: {value: 8192, source: kernel default}
+            overriding:
+              description:
+                - Lines of other files that are applied after the role's own files and win over them.
+                - Each has C(path), C(line), C(text), C(key), C(value) and C(owner).
+              type: list
+              elements: dict
+              returned: always
+              sample:
+                - path: /etc/sysctl.conf
+                  line: 68
+                  text: net.netfilter.nf_conntrack_max = 131072
+                  key: net.netfilter.nf_conntrack_max
+                  value: 131072
+                  owner: sysctl.d
+            problems:
+              description: What keeps files from doing what they say, in sentences with path and line.
+              type: list
+              elements: str
+              returned: always
+        owners:
+          description:
+            - Who else sets keys of connection tracking here, a finding for each line of a file or process.
+            - C(keys) is what they are set to, V(none) where that cannot be told. C(at_boot) is whether that is after systemd-sysctl.
+            - C(path), C(line) and C(text) are those of the line, V(none) where it is none of a file. docs/owners.md has the list.
+          type: list
+          elements: dict
+          returned: with subset C(owners)
+          sample:
+            - name: ufw
+              keys: {net.netfilter.nf_conntrack_max: 77000}
+              evidence: "/etc/ufw/sysctl.conf:71: net/netfilter/nf_conntrack_max=77000"
+              path: /etc/ufw/sysctl.conf
+              line: 71
+              text: net/netfilter/nf_conntrack_max=77000
+              at_boot: true
+              remedy: change or remove the line in /etc/ufw/sysctl.conf
+        namespaces:
+          description:
+            - The own network namespace, and up to 32 of the others that have entries or have dropped some, worst first.
+            - C(max) is the host's. C(timeouts) are those that are not as in the own namespace, seconds by name.
+          type: list
+          elements: dict
+          returned: with subset C(namespaces)
+          sample:
+            - inode: 4026532280
+              name: docker 0123456789ab
+              own: false
+              count: 65536
+              max: 65536
+              usage: 1.0
+              drop: 3909
+              early_drop: 0
+              timeouts: {tcp_established: 432000}
+        netns_total:
+          description: How many network namespaces there are, as far as can be seen.
+          type: int
+          returned: with subset C(namespaces)
+          sample: 12
+        log:
+          description:
+            - Messages of a full table in the kernel's ring buffer, and in the last MiB of kern.log, messages and syslog in C(/var/log).
+            - A message may stand in several sources; C(table_full) and C(suppressed) are those of the one that has most. C(source) is
+              what could be read, that one first.
+            - The journal is not read.
+          type: dict
+          returned: with subset C(log)
+          sample:
+            table_full: 41
+            suppressed: 3868
+            first_seen: "2026-11-22T08:13:01Z"
+            last_seen: "2026-11-22T08:13:20Z"
+            netns: []
+            source: [kernel ring buffer]
         unreadable:
           description: Paths that are there and could not be read.
           type: list

@@ -16,6 +16,7 @@ import tempfile
 
 from ansible_collections.headroom.netfilter.plugins.module_utils._conntrack.facts import gather
 from ansible_collections.headroom.netfilter.plugins.module_utils._conntrack.host import Host
+from ansible_collections.headroom.netfilter.plugins.module_utils._conntrack.kernel import FLAVOURS, timeout_key
 
 HOSTS = os.path.join(os.path.dirname(os.path.abspath(__file__)), "hosts")
 NAMES = sorted(name for name in os.listdir(HOSTS) if os.path.isfile(os.path.join(HOSTS, name, "host.json")))
@@ -83,8 +84,17 @@ class GoldenHost(Host):
     def read(self, path):
         return super().read(path) if self._may_read(path) else None
 
+    def tail(self, path, limit):
+        return super().tail(path, limit) if self._may_read(path) else None
+
+    def link(self, path):
+        return super().link(path) if self._may_read(path) else None
+
     def list(self, path):
         return super().list(path) if self._may_read(path) else []
+
+    def inside(self, files, look):
+        return {}
 
     def file(self, path):
         found = super().file(path) if self._may_read(path) else None
@@ -120,6 +130,21 @@ class GoldenHost(Host):
         return any(path == folder or path.startswith(folder + "/") for folder in folders)
 
 
+def gathered(host):
+    return shortened(gather(host, ["all"]))
+
+
+def shortened(facts, timeouts=None):
+    """Facts as facts.json has them: of timeouts, the outcome only where they will not be what they are."""
+    for event in ("boot", "reload"):
+        values = facts.get("outcome", {}).get(event, {})
+        for name, seconds in (timeouts or facts.get("timeouts", {})).items():
+            key = FLAVOURS[facts["flavour"]].prefix + timeout_key(name)
+            if values.get(key) == {"value": seconds, "source": "kernel default"}:
+                del values[key]
+    return facts
+
+
 def overlaid(base, changes):
     """``base`` with the values of ``changes`` in place of its own, mappings gone into."""
     if not (isinstance(base, dict) and isinstance(changes, dict)):
@@ -141,8 +166,8 @@ def draft(name):
     """The facts as root, and what another user finds instead."""
     with tempfile.TemporaryDirectory() as folder:
         tree = lay_out(name, os.path.join(folder, name))
-        as_root = gather(GoldenHost(name, tree), ["all"])
-        as_user = gather(GoldenHost(name, tree, as_root=False), ["all"])
+        as_root = gathered(GoldenHost(name, tree))
+        as_user = gathered(GoldenHost(name, tree, as_root=False))
     return {"root": as_root, "user": differing(as_root, as_user)}
 
 

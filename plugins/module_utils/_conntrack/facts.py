@@ -3,11 +3,15 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """What is: the facts of a host's connection tracking, read through its door. Changes nothing, runs nothing."""
 
-from typing import Any, Callable, Dict, FrozenSet, Iterable, Optional, Tuple
+from typing import Any, Callable, Dict, FrozenSet, Iterable, List, Optional, Tuple
 
 from . import kernel, table
 from .files import MANAGED, MARK
 from .host import Host
+from .log import log
+from .namespaces import namespaces, timeouts
+from .outcome import outcome
+from .owners import Owner, owners
 from .services import services
 from .values import Facts, as_dict
 
@@ -34,6 +38,8 @@ def gather(host: Host, subsets: Iterable[str]) -> Facts:
     for name in SUBSETS:
         if name in chosen:
             found.update(SUBSETS[name](host, names))
+    if chosen & {"persistence", "owners"}:
+        found.update(_others(host, names, found, chosen))
     found["unreadable"] = sorted(host.unreadable)
     return found
 
@@ -42,18 +48,18 @@ def chosen_subsets(subsets: Iterable[str]) -> FrozenSet[str]:
     """The names after all, min, and ! are applied, as ansible.builtin.setup has them."""
     asked = list(subsets)
     for subset in asked:
-        if (subset[1:] if subset.startswith("!") else subset) not in set(SUBSETS) | {"all", "min"}:
+        if (subset[1:] if subset.startswith("!") else subset) not in NAMES + ("all", "min"):
             raise SubsetError(
                 "gather_subset: {0} is not known; use all, min, {1}, or one of them after !".format(
-                    subset, ", ".join(sorted(SUBSETS))
+                    subset, ", ".join(sorted(NAMES))
                 )
             )
     wanted = {subset for subset in asked if not subset.startswith("!")}
     barred = {subset[1:] for subset in asked if subset.startswith("!")}
-    chosen = set(SUBSETS) if "all" in wanted or not wanted else set()
-    chosen -= set(SUBSETS) if "all" in barred else barred
+    chosen = set(NAMES) if "all" in wanted or not wanted else set()
+    chosen -= set(NAMES) if "all" in barred else barred
     # What is named outright wins over what is left out.
-    return frozenset(chosen | (wanted & set(SUBSETS)))
+    return frozenset(chosen | (wanted & set(NAMES)))
 
 
 def _state_and_flavour(host: Host) -> Tuple[str, str]:
@@ -165,7 +171,7 @@ def _table(host: Host, names: kernel.Flavour) -> Facts:
             "entry_bytes": entry,
             "full_bytes": kernel.full_bytes(limit, buckets, entry, pointer) if limit and buckets else None,
         },
-        "timeouts": _timeouts(host, names),
+        "timeouts": timeouts(host, names),
         "counters": table.counters(host.read("/proc/net/stat/" + names.module)),
     }
 
@@ -179,17 +185,6 @@ def _buckets(host: Host, names: kernel.Flavour) -> Optional[int]:
 def _object_bytes(host: Host, names: kernel.Flavour) -> Optional[int]:
     one = table.integer(host.read("/sys/kernel/slab/{0}/slab_size".format(names.module)))
     return one or table.slab_object_bytes(host.read("/proc/slabinfo"), names.module)
-
-
-def _timeouts(host: Host, names: kernel.Flavour) -> Dict[str, int]:
-    folder, _slash, start = kernel.sysctl_path(names.prefix).rpartition("/")
-    found = {}
-    for key in host.list(folder):
-        name = kernel.timeout_name(key[len(start) :]) if key.startswith(start) else None
-        seconds = table.integer(host.read(folder + "/" + key)) if name else None
-        if name and seconds is not None:
-            found[name] = seconds
-    return found
 
 
 def _sysctl(names: kernel.Flavour, key: str) -> str:
@@ -210,7 +205,32 @@ def _files(host: Host) -> Dict[str, Any]:
     return found
 
 
+def _namespaces(host: Host, names: kernel.Flavour) -> Facts:
+    return dict(as_dict(namespaces(host, names, table.integer(host.read(_sysctl(names, "max"))))))
+
+
+def _log(host: Host, names: kernel.Flavour) -> Facts:
+    return {"log": as_dict(log(host))}
+
+
+def _others(host: Host, names: kernel.Flavour, found: Facts, chosen: FrozenSet[str]) -> Facts:
+    """Who else writes, and with them what will be: of which the one cannot be told without the other."""
+    owned: List[Owner] = owners(host, names, found["cpus"], host.processes())
+    facts = dict(found)
+    facts.setdefault("timeouts", timeouts(host, names))
+    added: Facts = {}
+    if "owners" in chosen:
+        added["owners"] = as_dict(owned)
+    if "persistence" in chosen:
+        added["outcome"] = as_dict(outcome(host, facts, owned))
+    return added
+
+
 SUBSETS: Dict[str, Callable[[Host, kernel.Flavour], Facts]] = {
     "table": _table,
     "persistence": _persistence,
+    "namespaces": _namespaces,
+    "log": _log,
 }
+# Owners are told of with what will be, after all the others.
+NAMES = tuple(SUBSETS) + ("owners",)

@@ -81,7 +81,7 @@ TIMEOUTS: Dict[str, int] = {
 }
 
 # Seconds, by name: what was compiled in before a release; 0.3 is shown as 0.
-_EARLIER_TIMEOUTS: Dict[str, Tuple[Tuple[int, int], int]] = {
+_EARLIER_TIMEOUTS: Dict[str, Tuple[Tuple[int, int], Optional[int]]] = {
     "udp_stream": ((5, 0), 180),
     "udplite_stream": ((5, 0), 180),
     "sctp_established": ((6, 2), 432000),
@@ -130,26 +130,47 @@ def version(release: str) -> Tuple[int, int]:
     return (int(found.group(1)), int(found.group(2))) if found else (999, 0)
 
 
-def default_table(release: str, memory: int, page_size: int, pointer: int) -> Tuple[int, int]:
+def default_table(
+    release: str, memory: int, page_size: int, pointer: int, live: Tuple[Optional[int], Optional[int]] = (None, None)
+) -> Tuple[int, int]:
     """Buckets and limit after a load without hashsize (nf_conntrack_init_start): memory in bytes decides.
 
-    Since 5.15 as many entries as buckets, before that four times as many; distributions may have backported it.
+    Since 5.15 as many entries as buckets, before that four times as many. As distributions may have brought that to
+    earlier kernels, live values that are either are believed more than the release.
     """
-    recent = version(release) >= (5, 15)
-    buckets = max(memory // 16384 // pointer, 1024 if recent else 32)
-    # The larger step is as old as 3.19.
-    if memory > 4 * _GIB and pointer == 8 and version(release) >= (3, 19):
-        buckets = 262144 if recent else 65536
+    recent, earlier = _recent_table(memory, page_size, pointer), _earlier_table(release, memory, page_size, pointer)
+    if live in (recent, earlier):
+        return recent if live == recent else earlier
+    return recent if version(release) >= (5, 15) else earlier
+
+
+def _recent_table(memory: int, page_size: int, pointer: int) -> Tuple[int, int]:
+    buckets = max(memory // 16384 // pointer, 1024)
+    if memory > 4 * _GIB and pointer == 8:
+        buckets = 262144
     elif memory > _GIB:
-        buckets = 65536 if recent else 16384
+        buckets = 65536
     buckets = rounded_buckets(buckets, page_size, pointer)
-    return buckets, buckets * (1 if recent else 4)
+    return buckets, buckets
 
 
-def default_timeout(name: str, release: str) -> Optional[int]:
-    """Seconds as compiled in; None for a name that is not known."""
-    until, seconds = _EARLIER_TIMEOUTS.get(name, ((0, 0), 0))
-    return seconds if version(release) < until else TIMEOUTS.get(name)
+def _earlier_table(release: str, memory: int, page_size: int, pointer: int) -> Tuple[int, int]:
+    buckets = max(memory // 16384 // pointer, 32)
+    if memory > 4 * _GIB and pointer == 8 and version(release) >= (3, 19):
+        buckets = 65536
+    elif memory > _GIB:
+        buckets = 16384
+    buckets = rounded_buckets(buckets, page_size, pointer)
+    return buckets, 4 * buckets
+
+
+def default_timeout(name: str, release: str, live: Optional[int] = None) -> Optional[int]:
+    """Seconds as compiled in; None for a name that is not known. A live value that is one of an earlier or a later
+    kernel is believed more than the release: both have been changed in stable kernels, too."""
+    until, earlier = _EARLIER_TIMEOUTS.get(name, ((0, 0), TIMEOUTS.get(name)))
+    if live in (earlier, TIMEOUTS.get(name)):
+        return live
+    return earlier if version(release) < until else TIMEOUTS.get(name)
 
 
 def expect_max(buckets: int) -> int:

@@ -13,23 +13,25 @@ from ansible_collections.headroom.netfilter.tests.unit.fakes import BUCKETS, COU
 
 ALWAYS = {"state", "flavour", "kernel", "memory", "cpus", "unreadable"}
 TABLE = {"table", "timeouts", "counters"}
-PERSISTENCE = {"services", "files"}
+PERSISTENCE = {"services", "files", "outcome"}
+NAMESPACES = {"namespaces", "netns_total"}
+EVERYTHING = {"table", "persistence", "owners", "namespaces", "log"}
 
 SUBSETS = [
-    ([], {"table", "persistence"}),
-    (["all"], {"table", "persistence"}),
+    ([], EVERYTHING),
+    (["all"], EVERYTHING),
     (["min"], set()),
-    (["all", "min"], {"table", "persistence"}),
+    (["all", "min"], EVERYTHING),
     (["table"], {"table"}),
     (["min", "table"], {"table"}),
     (["table", "persistence"], {"table", "persistence"}),
-    (["!table"], {"persistence"}),
-    (["all", "!table"], {"persistence"}),
-    (["!table", "!persistence"], set()),
+    (["!table"], EVERYTHING - {"table"}),
+    (["all", "!table"], EVERYTHING - {"table"}),
+    (["!table", "!persistence"], {"owners", "namespaces", "log"}),
     (["!all"], set()),
     (["!all", "table"], {"table"}),
     (["all", "!all"], set()),
-    (["!min"], {"table", "persistence"}),
+    (["!min"], EVERYTHING),
     (["table", "!table"], {"table"}),
     (["table", "!persistence"], {"table"}),
     (["min", "!table"], set()),
@@ -42,13 +44,13 @@ def test_subsets(asked, chosen):
 
 
 # A lone ! is all but that, as setup's documentation has it; its code gives the least.
-LONE = (["!table"], ["!min"])
+LONE = (["!table"], ["!min"], ["!table", "!persistence"])
 
 
 @pytest.mark.parametrize("asked", [case[0] for case in SUBSETS if case[0] not in LONE], ids=repr)
 def test_subsets_are_chosen_as_by_setup(asked):
     collector = pytest.importorskip("ansible.module_utils.facts.collector", reason="ansible-core is not installed")
-    valid = frozenset(["table", "persistence", "state"])
+    valid = frozenset(EVERYTHING | {"state"})
     by_setup = collector.get_collector_names(
         valid_subsets=valid, minimal_gather_subset=frozenset(["state"]), gather_subset=list(asked)
     )
@@ -59,13 +61,23 @@ def test_subsets_are_chosen_as_by_setup(asked):
 def test_a_subset_that_is_none_is_refused(asked):
     with pytest.raises(SubsetError) as caught:
         chosen_subsets(["min", asked])
-    assert f"gather_subset: {asked} is not known; use all, min, persistence, table" in str(caught.value)
+    assert f"gather_subset: {asked} is not known; use all, min, log, namespaces, owners, persistence, table" in str(
+        caught.value
+    )
 
 
 @pytest.mark.parametrize(
     ("asked", "keys"),
-    [(["min"], set()), (["table"], TABLE), (["persistence"], PERSISTENCE), (["all"], TABLE | PERSISTENCE)],
-    ids=repr,
+    [
+        (["min"], set()),
+        (["table"], TABLE),
+        (["persistence"], PERSISTENCE),
+        (["owners"], {"owners"}),
+        (["namespaces"], NAMESPACES),
+        (["log"], {"log"}),
+        (["all"], TABLE | PERSISTENCE | NAMESPACES | {"owners", "log"}),
+    ],
+    ids=["min", "table", "persistence", "owners", "namespaces", "log", "all"],
 )
 def test_what_a_subset_gives(asked, keys):
     assert set(gather(FakeKernel(), asked)) == ALWAYS | keys

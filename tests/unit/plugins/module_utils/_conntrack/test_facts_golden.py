@@ -40,11 +40,11 @@ def expected(name):
 
 
 def test_as_root(tree, name, expected):
-    assert gather(golden.GoldenHost(name, tree(name)), ["all"]) == expected["root"]
+    assert golden.gathered(golden.GoldenHost(name, tree(name))) == expected["root"]
 
 
 def test_as_another_user(tree, name, expected):
-    found = gather(golden.GoldenHost(name, tree(name), as_root=False), ["all"])
+    found = golden.gathered(golden.GoldenHost(name, tree(name), as_root=False))
     assert found == golden.overlaid(expected["root"], expected["user"])
 
 
@@ -84,6 +84,18 @@ def test_nobody_has_set_the_expectations_of_these_hosts(expected):
         assert found == kernel.expect_max(buckets)
 
 
+def test_nobody_has_persisted_anything_on_these_hosts(expected):
+    """So that the kernels' own numbers, most of them captured, tell whether the ones that we foresee are theirs."""
+    facts = expected["root"]
+    prefix = kernel.FLAVOURS[facts["flavour"]].prefix
+    live = {"hashsize": "buckets", prefix + "max": "max", prefix + "expect_max": "expect_max"}
+    if facts["state"] in ("loaded", "builtin") and facts["flavour"] == "nf_conntrack":
+        assert {key: facts["outcome"]["boot"][key]["value"] for key in live} == {
+            key: facts["table"][name] for key, name in live.items()
+        }
+        assert set(facts["outcome"]["boot"]) == set(live)
+
+
 def test_every_timeout_has_a_name_that_can_be_asked_for(expected):
     assert set(expected["root"]["timeouts"]) <= set(kernel.TIMEOUTS)
 
@@ -115,4 +127,8 @@ def test_denied_paths_are_listed_and_nothing_is_raised(tree):
         "/proc/sys/net/netfilter/nf_conntrack_expect_max",
         "/proc/sys/net/netfilter/nf_conntrack_max",
         "/usr/lib",
+        "/usr/lib/modprobe.d",
+        "/usr/lib/modules-load.d",
+        "/usr/lib/sysctl.d",
+        "/usr/lib/udev/rules.d",
     }

@@ -121,3 +121,36 @@ def test_bytes_of_a_full_table():
 def test_bounds():
     assert kernel.LARGEST_HASHSIZE * 8 <= kernel.LARGEST_LIMIT == 2**31 - 1
     assert kernel.LONGEST_TIMEOUT * 1000 <= 2**31 - 1 < (kernel.LONGEST_TIMEOUT + 1) * 1000
+
+
+@pytest.mark.parametrize(
+    ("live", "expected"),
+    [
+        ((None, None), (65536, 262144)),
+        ((262144, 262144), (262144, 262144)),
+        ((65536, 262144), (65536, 262144)),
+        ((262144, 1048576), (65536, 262144)),
+    ],
+    ids=["by the release", "backported", "not backported", "somebody's own"],
+)
+def test_a_default_that_is_live_is_believed(live, expected):
+    assert kernel.default_table("5.14.0-503.el9.x86_64", 8 * 2**30, 4096, 8, live) == expected
+
+
+@pytest.mark.parametrize(
+    ("name", "release", "live", "seconds"),
+    [
+        ("udp_stream", "4.18.0-553.el8", None, 180),
+        ("udp_stream", "4.18.0-553.el8", 120, 120),
+        ("udp_stream", "4.18.0-553.el8", 60, 180),
+        ("udp_stream", "6.12.0", None, 120),
+        ("sctp_established", "5.10.0-32-amd64", 210, 210),
+        ("sctp_established", "3.10.0-1160.el7", 432000, 432000),
+        ("udp", "3.10.0-1160.el7", 45, 30),
+        ("unheard_of", "6.12.0", None, None),
+        ("unheard_of", "6.12.0", 5, None),
+        ("udp", "not a number", None, 30),
+    ],
+)
+def test_timeouts_as_compiled_in(name, release, live, seconds):
+    assert kernel.default_timeout(name, release, live) == seconds

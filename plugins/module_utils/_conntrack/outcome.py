@@ -1,0 +1,238 @@
+# Copyright: headroom.netfilter maintainers
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What will be: each value after the next boot and after the next load of the module, and the line that decides it."""
+
+import re
+from typing import Dict, Iterable, List, NamedTuple, Optional, Sequence
+
+from . import kernel, loading, sysctl
+from .files import MODPROBE, SYSCTL
+from .host import Host
+from .modprobe import KERNEL_COMMAND_LINE
+from .owners import Owner
+from .values import Facts
+
+HASHSIZE = "hashsize"
+DEFAULT = "kernel default"
+
+# The first release whose buckets can be written as a sysctl, and the first that takes sysctl.* from its command line.
+_BUCKETS_WRITABLE = (4, 8)
+_COMMAND_LINE_READ = (5, 8)
+
+
+class Value(NamedTuple):
+    value: Optional[int]  # None where it cannot be told, or there will be none
+    source: str
+
+
+Values = Dict[str, Value]
+
+
+class Overriding(NamedTuple):
+    """A line of somebody else's that is applied after the role's own, and wins."""
+
+    path: str
+    line: int
+    text: str
+    key: str
+    value: Optional[int]  # None: the kernel refuses it, and with it the role's own of the same key
+    owner: str
+
+
+class Outcome(NamedTuple):
+    boot: Values
+    reload: Values  # empty where the kernel has conntrack built in: it is never loaded again
+    overriding: List[Overriding]
+    problems: List[str]
+
+
+def outcome(host: Host, facts: Facts, owned: Sequence[Owner]) -> Outcome:
+    """``facts`` are those of this host that are always gathered, with table, timeouts and services."""
+    if facts["state"] == "absent":
+        return Outcome({}, {}, [], [])
+    return _Resolver(host, facts).outcome(owned)
+
+
+class _Resolver:
+    def __init__(self, host: Host, facts: Facts) -> None:
+        self.host = host
+        self.facts = facts
+        self.table: Dict[str, Optional[int]] = facts.get("table") or {}
+        self.names = kernel.FLAVOURS[facts["flavour"]]
+        self.is_builtin = facts["state"] == "builtin"
+        self.version = kernel.version(facts["kernel"]["release"])
+        # Without systemd it is procps that applies sysctl.d.
+        self.procps = facts["services"]["systemd_sysctl"] is None
+        self.settings = sysctl.assignments(host, self.procps)
+        self.loaded = loading.loading(host, self.names.module, self.is_builtin)
+        self.keys = self._keys()
+
+    def outcome(self, owned: Sequence[Owner]) -> Outcome:
+        rules = [] if self.is_builtin else loading.udev_rules(self.host, self.names.module)
+        later = self._after_load(rules)
+        is_early = self.is_builtin or loading.loads_at_boot(self.host, self.names.module) is not None
+        boot = self._at_boot() if is_early else later
+        return Outcome(
+            boot=self._by_owners(boot, owned),
+            reload={} if self.is_builtin else later,
+            overriding=self._overriding(owned),
+            problems=list(self.loaded.problems) + [rule.problem for rule in rules if rule.problem],
+        )
+
+    def _keys(self) -> List[str]:
+        """Those that the kernel has; of a module that is not loaded, those it will have and the timeouts that files name."""
+        prefix = self.names.prefix
+        keys = [prefix + "max"] + [prefix + "expect_max"] * self.names.bounds_expectations
+        if self.facts["state"] == "loadable":
+            named = {line.key for line in self.settings if line.key.startswith(prefix)}
+            return keys + sorted(key for key in named if kernel.timeout_name(key[len(prefix) :]))
+        return keys + [prefix + kernel.timeout_key(name) for name in sorted(self.facts["timeouts"])]
+
+    def _at_load(self) -> Values:
+        """What the kernel itself makes of the parameters that it is loaded with."""
+        release, page, pointer = (self.facts["kernel"][name] for name in ("release", "page_size", "pointer_bytes"))
+        memory = self.facts["memory"]["total_bytes"]
+        buckets: Optional[int] = None
+        limit: Optional[int] = None
+        source = limit_source = DEFAULT
+        if self.loaded.hashsize:
+            source = str(self.loaded.source)
+            buckets = kernel.rounded_buckets(self.loaded.hashsize, page, pointer)
+            limit = kernel.ENTRIES_PER_BUCKET_AT_LOAD * buckets
+            limit_source = "{0} x hashsize from {1}".format(kernel.ENTRIES_PER_BUCKET_AT_LOAD, source)
+        elif memory and self.names.module == "nf_conntrack":
+            live = (self.table.get("buckets"), self.table.get("max"))
+            buckets, limit = kernel.default_table(release, memory, page, pointer, live)
+        values = {HASHSIZE: Value(buckets, source)}
+        for key in self.keys:
+            name = kernel.timeout_name(key[len(self.names.prefix) :])
+            if name:
+                live_seconds = self.facts["timeouts"].get(name)
+                values[key] = Value(kernel.default_timeout(name, release, live_seconds), DEFAULT)
+            elif key == self.names.prefix + "expect_max":
+                values[key] = Value(kernel.expect_max(buckets) if buckets else None, DEFAULT)
+            else:
+                values[key] = Value(limit, limit_source)
+        return values
+
+    def _after_load(self, rules: Iterable[loading.UdevRule]) -> Values:
+        """Of a load by whoever comes first, a firewall or iptables -t nat -L."""
+        install = self.loaded.install
+        if self.loaded.refused:
+            return self._untold("the load fails: " + self.loaded.refused)
+        if install and not install.told:
+            return self._untold("install command of {0}:{1}".format(install.path, install.line))
+        calls = [install.sysctl] if install and install.sysctl else []
+        calls += [rule.sysctl for rule in rules if rule.runs]
+        values = self._at_load()
+        for call in calls:
+            values = self._called(values, call)
+        return values
+
+    def _at_boot(self) -> Values:
+        """Of a module that is there before systemd-sysctl runs."""
+        install = self.loaded.install
+        if self.loaded.refused:
+            return self._untold("the load fails: " + self.loaded.refused)
+        if install and not install.told:
+            # What it is loaded with is not known; what is set afterwards is.
+            return self._applied(
+                self._untold("install command of {0}:{1}".format(install.path, install.line)),
+                self.settings,
+                self.procps,
+            )
+        values = self._at_load()
+        if self.is_builtin and self.version >= _COMMAND_LINE_READ:
+            values = self._applied(values, sysctl.command_line(self.host.read(sysctl.COMMAND_LINE) or ""), True)
+        return self._applied(values, self.settings, self.procps)
+
+    def _untold(self, why: str) -> Values:
+        return {key: Value(None, why) for key in [HASHSIZE] + self.keys}
+
+    def _called(self, values: Values, call: loading.Sysctl) -> Values:
+        """What a call of systemd-sysctl, or of procps' sysctl, makes of values."""
+        procps = not call.command.endswith("systemd-sysctl")
+        if call.files:
+            settings = [line for path in call.files for line in sysctl.parse(path, self.host.read(path) or "")]
+        elif procps == self.procps:
+            settings = self.settings
+        else:
+            settings = sysctl.assignments(self.host, procps)
+        if call.pattern is not None:
+            settings = [line for line in settings if _finds(call.pattern, line.key)]
+        return self._applied(values, settings, procps, call.prefixes)
+
+    def _applied(
+        self, values: Values, settings: Sequence[sysctl.Assignment], procps: bool, prefixes: Sequence[str] = ()
+    ) -> Values:
+        found = dict(values)
+        buckets = self.names.prefix + "buckets"
+        keys = self.keys + self._aliases() + ([buckets] if self.version >= _BUCKETS_WRITABLE else [])
+        for key, line in sysctl.effective(settings, keys, prefixes, procps).items():
+            value = sysctl.number(key, line.value)
+            source = "{0}:{1}".format(line.file, line.line)
+            if line.file == sysctl.COMMAND_LINE:
+                source = KERNEL_COMMAND_LINE
+            if key == buckets:
+                found[HASHSIZE] = Value(self._rounded(value), source)
+            elif key in found:
+                found[key] = Value(value, source)
+        return found
+
+    def _aliases(self) -> List[str]:
+        """Other names of these keys, as far as this kernel has them."""
+        is_new = self.facts["state"] == "loadable"
+        return [
+            alias
+            for alias, key in sorted(sysctl.ALIASES.items())
+            if key in self.keys and (is_new or self.host.exists(kernel.sysctl_path(alias)))
+        ]
+
+    def _rounded(self, buckets: Optional[int]) -> Optional[int]:
+        page, pointer = (self.facts["kernel"][name] for name in ("page_size", "pointer_bytes"))
+        return kernel.rounded_buckets(buckets, page, pointer) if buckets else None
+
+    def _by_owners(self, values: Values, owned: Iterable[Owner]) -> Values:
+        """Those who write at boot come after systemd-sysctl."""
+        found = dict(values)
+        for owner in owned:
+            for key, value in owner.keys.items() if owner.at_boot else ():
+                if key in found:
+                    value = self._rounded(value) if key == HASHSIZE else value
+                    found[key] = Value(value, "{0}: {1}".format(owner.name, owner.evidence))
+        return found
+
+    def _overriding(self, owned: Iterable[Owner]) -> List[Overriding]:
+        found = []
+        for line in sysctl.overriding(self.settings, SYSCTL, self.keys, self._aliases(), self.procps):
+            # A glob wins through an alias alone, of which the limit is the only variable.
+            key = self.names.prefix + "max" if line.glob else sysctl.ALIASES.get(line.key, line.key)
+            value = sysctl.number(key, line.value)
+            found.append(Overriding(line.file, line.line, line.text, key, value, "sysctl.d"))
+        for owner in owned:
+            if owner.at_boot and owner.path and owner.line:
+                text = owner.text or ""
+                found += [
+                    Overriding(owner.path, owner.line, text, key, value, owner.name)
+                    for key, value in owner.keys.items()
+                    if value is not None
+                ]
+        return found + self._options()
+
+    def _options(self) -> List[Overriding]:
+        """The line of modprobe.d that has the last word on hashsize, if it stands behind the role's own."""
+        path, _colon, number = (self.loaded.source or "").rpartition(":")
+        if not path or path.rpartition("/")[2] <= MODPROBE.rpartition("/")[2] or not number.isdigit():
+            return []
+        lines = (self.host.read(path) or "").splitlines()
+        text = lines[int(number) - 1] if int(number) <= len(lines) else ""
+        return [Overriding(path, int(number), text, HASHSIZE, self._rounded(self.loaded.hashsize), "modprobe.d")]
+
+
+def _finds(pattern: str, key: str) -> bool:
+    """As sysctl --pattern; one that Python does not understand finds everything."""
+    try:
+        return re.search(pattern, key) is not None
+    except re.error:
+        return True
