@@ -6,11 +6,14 @@
 import re
 from typing import Any, Dict, Iterator, List, Mapping, NamedTuple, Tuple
 
-from .files import SYSCTL
+from .files import MODPROBE, SYSCTL
 from .values import Facts
 
-# Where lines may be commented out; files elsewhere belong to packages, which would bring them back.
-_EDITABLE = "/etc/"
+# Files elsewhere belong to packages, which would bring a line back.
+_OWN = "/etc/"
+# A line that says this one thing and can go as a whole, which a line of a script cannot.
+_SINGLE = re.compile(r"\s*(-?\s*[\w./]+\s*=\s*\S+|options\s+[\w-]+\s+hashsize=\S+)\s*")
+HASHSIZE = "hashsize"
 _EVENTS = (("boot", "the next boot"), ("reload", "the next load of the module"))
 
 
@@ -28,7 +31,7 @@ class Line(NamedTuple):
     path: str
     text: str
     said: str
-    is_editable: bool
+    remedy: str  # where it cannot be commented out; empty where it can
 
 
 def held(facts: Facts) -> Dict[str, Held]:
@@ -45,23 +48,29 @@ def lines(facts: Facts, wanted: Mapping[str, int]) -> List[Line]:
     """Those that say something else than ``wanted``, values by key."""
     found = []
     for one in (facts.get("outcome") or {}).get("overriding", ()):
-        key = one["key"]
+        key, path = one["key"], one["path"]
         if key in wanted and one["value"] != wanted[key]:
-            said = "{0}: {1}:{2} sets {3}, and is applied after {4}, which would say {5}".format(
-                key, one["path"], one["line"], one["value"], SYSCTL, wanted[key]
+            said = "{0}: {1}:{2} says {3!r} and is applied after {4}, which says {5}".format(
+                key, path, one["line"], one["text"].strip(), MODPROBE if key == HASHSIZE else SYSCTL, wanted[key]
             )
-            found.append(Line(one["path"], one["text"], said, one["path"].startswith(_EDITABLE)))
+            found.append(Line(path, one["text"], said, _remedy(path, one["text"])))
     return found
 
 
-def refusal(line: Line, takeover: bool) -> str:
-    if not line.is_editable:
-        name = line.path.rpartition("/")[2]
-        return (
-            line.said
-            + "; that file is a package's: put a file or a link of the name {0} in its place below /etc".format(name)
+def _remedy(path: str, text: str) -> str:
+    if not path.startswith(_OWN):
+        return "that file is a package's: put a file or a link of the name {0} in its place below /etc".format(
+            path.rpartition("/")[2]
         )
-    return "" if takeover else line.said + "; remove that line, ask for its value, or set conntrack_takeover=true"
+    return "" if _SINGLE.fullmatch(text) else "take it out there"
+
+
+def refusal(line: Line, takeover: bool) -> str:
+    """Why the line keeps the host from being changed; empty where it can be taken over, and may be."""
+    if takeover and not line.remedy:
+        return ""
+    remedy = line.remedy or "remove that line, ask for its value, or set conntrack_takeover=true"
+    return "{0}; {1}".format(line.said, remedy)
 
 
 def commented_out(line: Line) -> Tuple[str, str]:

@@ -96,6 +96,26 @@ def test_a_package_s_file_is_not_edited():
     assert "99-vendor.conf" in found.refusals[0].rpartition(";")[2]
 
 
+@pytest.mark.parametrize(
+    ("path", "text"),
+    [
+        ("/etc/rc.local", "sysctl -w net.netfilter.nf_conntrack_max=1000 && start-it"),
+        ("/etc/modprobe.d/z.conf", "options nf_conntrack acct=1 hashsize=512"),
+    ],
+)
+def test_a_line_that_says_more_is_not_edited(path, text):
+    line = dict(overriding(1000, path=path), text=text)
+    found = made(outcome(line), takeover=True)
+    assert lines(found) == []
+    assert path + ":12" in found.refusals[0]
+
+
+def test_a_line_of_modprobe_d_is_taken_over():
+    line = dict(overriding(512, "hashsize", "/etc/modprobe.d/z.conf"), text="options nf_conntrack hashsize=512")
+    (taken,) = lines(made(outcome(line), takeover=True))
+    assert taken.wanted == "# options nf_conntrack hashsize=512"
+
+
 def test_without_files_of_its_own_the_plan_minds_no_line():
     found = made(outcome(overriding(1000)), changes=examples.CONTAINER)
     assert found.refusals == []
