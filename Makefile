@@ -8,7 +8,7 @@
 ## make lab      start three virtual machines to try things on: Debian 11, 12 and 13, listed in .cache/lab/inventory.yml
 ## make lab-ssh HOST=bookworm     a shell on one of them
 ## make lab-down                  end them
-## make survival what survives restarts, reloads and reboots: every recipe, release and scenario on virtual machines; takes hours
+## make survival what survives restarts, reloads and reboots, and whether that was predicted: on virtual machines; takes hours
 ##
 ## INVENTORY=hosts.ini      the hosts: an inventory file, or localhost (the default: this machine, no SSH)
 ## EXTRA='-e conntrack_max=300000 --check --diff'      more options for ansible-playbook
@@ -55,4 +55,5 @@ survival:
 	@tools/collection
 	@tools/venv .venv-test requirements-test.txt
 	@.venv/bin/python -B -m tests.survival.run $(EXTRA)
+	@.venv/bin/python -B -m tests.outcome.run
 	@SCENARIO_HOSTS=lab .venv-test/bin/python tests/run.py $$(.venv-test/bin/python tests/run.py --list | grep ^molecule-)

@@ -25,7 +25,7 @@ import machine
 RELEASES = ("bullseye", "bookworm", "trixie")
 PACKAGES = (
     *("systemd", "systemd-sysv", "udev", "dbus", "kmod", "procps", "iproute2", "openssh-server", "python3", "cron"),
-    *("initramfs-tools", "linux-image-cloud-amd64", "firewalld", "nftables", "iptables", "ufw", "conntrack"),
+    *("initramfs-tools", "linux-image-cloud-amd64", "firewalld", "nftables", "iptables", "ufw", "tuned", "conntrack"),
 )
 FILES = {
     "etc/hosts": "127.0.0.1 localhost\n",
@@ -43,7 +43,16 @@ INITRD = {
     "usr/share/initramfs-tools/modules.d/lab": "virtio_pci\nvirtio_blk\next4\n",
 }
 ENABLED = ("systemd-networkd",)
-DISABLED = ("firewalld", "nftables", "ufw", "cron", "apt-daily.timer", "apt-daily-upgrade.timer", "e2scrub_all.timer")
+DISABLED = (
+    "firewalld",
+    "nftables",
+    "ufw",
+    "tuned",
+    "cron",
+    "apt-daily.timer",
+    "apt-daily-upgrade.timer",
+    "e2scrub_all.timer",
+)
 SIZE = "3G"
 BOOT_SECONDS = 900
 BOOTED = "booted"

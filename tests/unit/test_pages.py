@@ -79,3 +79,39 @@ def survival_page():
 @on_controllers
 def test_the_tables_of_what_survives_say_what_was_measured():
     assert subprocess.check_output([sys.executable, "-m", "tests.survival.page"], cwd=HOME) == b""
+
+
+def outcome_page():
+    if HOME not in sys.path:
+        sys.path.insert(0, HOME)
+    from tests.outcome import page
+
+    return page
+
+
+@on_controllers
+@pytest.mark.parametrize(
+    ("predicted", "found", "differing"),
+    [
+        (1000, {"max": 1000}, 0),
+        (1000, {"max": 999}, 1),
+        (1000, {}, 1),
+        (1000, {"max": 1000, "udp_timeout": 30}, 1),
+        (None, {}, 0),
+        (None, {"max": 1000}, 1),
+    ],
+    ids=["as predicted", "another", "not loaded", "one more", "cannot be loaded", "loaded all the same"],
+)
+def test_a_prediction_is_of_every_value(predicted, found, differing):
+    page = outcome_page()
+    key = "net.netfilter.nf_conntrack_"
+    told = {page.LIMIT: {"value": predicted, "source": "somewhere:1"}}
+    case = page.case("trixie", "host", "boot", told, {key + name: value for name, value in found.items()})
+    assert len(case.differing) == differing
+    row = page.summary([case._replace(host=page.HOSTS[0].name)]).splitlines()[2]
+    assert ("as predicted" in row) is (differing == 0)
+
+
+@on_controllers
+def test_the_page_of_outcomes_says_what_was_measured():
+    assert subprocess.check_output([sys.executable, "-m", "tests.outcome.page"], cwd=HOME) == b""
