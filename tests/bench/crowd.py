@@ -123,7 +123,7 @@ def measure(rounds: int) -> None:
     print(f"{found.netns_total} network namespaces, {len(found.namespaces)} told")
     print(f"first: {found.namespaces[0]}")
     for name, part in parts.items():
-        wall, cpu = zip(*(clocked(part, Host()) for _ in range(rounds)))
+        wall, cpu = zip(*(clocked(part, Host()) for _round in range(rounds)))
         print(f"{name}: median of {rounds} rounds {median(wall):.3f} s, of the processor {median(cpu):.3f} s")
     host = Timed()
     parts["namespaces"](host)

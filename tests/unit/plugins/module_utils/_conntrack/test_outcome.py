@@ -65,12 +65,18 @@ def merged(*trees):
             DEFAULT,
         ),
         (
-            merged({"/etc/sysctl.conf": "#\n" + MAX + "=5000\n", "/etc/sysctl.d/99-sysctl.conf": "-> ../sysctl.conf"}, EARLY),
+            merged(
+                {"/etc/sysctl.conf": "#\n" + MAX + "=5000\n", "/etc/sysctl.d/99-sysctl.conf": "-> ../sysctl.conf"},
+                EARLY,
+            ),
             Value(5000, "/etc/sysctl.conf:2"),
             DEFAULT,
         ),
-        (merged(LIMIT, {"/etc/sysctl.d/60-alias.conf": "net.nf_conntrack_max=7000\n"}, ALIAS, EARLY, BROUGHT_BACK),
-         Value(7000, "/etc/sysctl.d/60-alias.conf:1"), SET),
+        (
+            merged(LIMIT, {"/etc/sysctl.d/60-alias.conf": "net.nf_conntrack_max=7000\n"}, ALIAS, EARLY, BROUGHT_BACK),
+            Value(7000, "/etc/sysctl.d/60-alias.conf:1"),
+            SET,
+        ),
         (
             merged(LIMIT, EARLY, {"/etc/modprobe.d/bad.conf": "options nf_conntrack hashsize = 5\n"}),
             Value(None, "the load fails: /etc/modprobe.d/bad.conf:1"),
@@ -82,9 +88,13 @@ def merged(*trees):
             None,
         ),
         (
-            merged(LIMIT, {"/etc/modprobe.d/firewalld-sysctls.conf":
-                    "install nf_conntrack /usr/sbin/modprobe --ignore-install nf_conntrack $CMDLINE_OPTS && "
-                    "/usr/sbin/sysctl --quiet --pattern 'net[.]netfilter[.]nf_conntrack.*' --system\n"}),
+            merged(
+                LIMIT,
+                {
+                    "/etc/modprobe.d/firewalld-sysctls.conf": "install nf_conntrack /usr/sbin/modprobe --ignore-install nf_conntrack $CMDLINE_OPTS && "
+                    "/usr/sbin/sysctl --quiet --pattern 'net[.]netfilter[.]nf_conntrack.*' --system\n"
+                },
+            ),
             SET,
             None,
         ),
@@ -105,7 +115,7 @@ def merged(*trees):
         "an install command nobody knows",
         "firewalld's install command",
     ],
-)  # fmt: skip
+)
 def test_the_limit(resolve, tree, boot, reload):
     found = resolve(tree)
     assert found.boot[MAX] == boot
