@@ -19,6 +19,9 @@ HERE = "'$(ls /usr/lib/systemd/systemd-sysctl /lib/systemd/systemd-sysctl 2>/dev
 class Host(NamedTuple):
     name: str
     commands: str
+    let_go: str = "true"
+    """What makes a firewall let go of the module, so that it can be unloaded."""
+    hold_again: str = "true"
 
 
 HOSTS = (
@@ -71,6 +74,8 @@ HOSTS = (
         f"{LOADED}; echo 'net.netfilter.nf_conntrack_max = 100000' > /etc/sysctl.d/90-local.conf;"
         "echo 'net/netfilter/nf_conntrack_max=77000' >> /etc/ufw/sysctl.conf;"
         "ufw allow 22/tcp; ufw --force enable; systemctl enable ufw",
+        "ufw --force disable",
+        "ufw --force enable",
     ),
     Host(
         "tuned with a profile of its own",

@@ -46,8 +46,9 @@ def equip(guest: Guest) -> None:
 def measure(guest: Guest, host: Host) -> list[page.Case]:
     guest.run(f"{host.commands}\nmodprobe nf_conntrack || true; {SETTLED}")
     predicted = facts(guest)["outcome"]
-    guest.run(f"{LOAD}; {SETTLED}")
+    guest.run(f"{host.let_go}; {LOAD}; {SETTLED}")
     reloaded = values(facts(guest))
+    guest.run(host.hold_again)
     guest.reboot("reboot")
     guest.run(f"{USE}; {SETTLED}")
     booted = values(facts(guest))
