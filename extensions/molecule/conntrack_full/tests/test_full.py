@@ -38,3 +38,9 @@ def test_the_values_are_those_asked_for(live: dict[str, int]) -> None:
 def test_the_firewall_is_left_alone(host: Host) -> None:
     said = host.file("/etc/sysconfig/iptables-config").content_string
     assert said == 'IPTABLES_MODULES_UNLOAD="yes"\n'
+
+
+def test_the_line_that_would_win_is_taken_over(host: Host) -> None:
+    assert host.file("/etc/sysctl.d/99-later.conf").content_string == "# net.netfilter.nf_conntrack_max = 4711\n"
+    (copy,) = (name for name in host.file("/etc/sysctl.d").listdir() if name.startswith("99-later.conf."))
+    assert host.file(f"/etc/sysctl.d/{copy}").content_string == "net.netfilter.nf_conntrack_max = 4711\n"
