@@ -18,7 +18,7 @@ from typing import IO, NamedTuple
 AT_ONCE = 2
 LIMIT_SECONDS = 1800
 LINES_SHOWN = 120
-LINES_REPEATED = 8
+LINES_REPEATED, COLUMNS_REPEATED = 8, 200
 
 OK, FAILED, NOT_RUN = "ok", "FAILED", "not run"
 
@@ -111,7 +111,7 @@ class Runner:
         for name in (result.name for result in self.results if result.word == FAILED):
             lines = self._log_of(name).read_text(encoding="utf-8", errors="replace").splitlines()
             telling = [line for line in lines if re.search("error|fail", line, re.IGNORECASE)] or lines
-            found += [f"{name}: {line}" for line in telling[-LINES_REPEATED:]]
+            found += [f"{name}: {line}"[:COLUMNS_REPEATED] for line in telling[-LINES_REPEATED:]]
         return found
 
     def _log_of(self, name: str) -> Path:
