@@ -34,10 +34,6 @@ def failing(findings: Sequence[Finding], threshold: str) -> List[Finding]:
     return [finding for finding in findings if finding.severity in bad]
 
 
-def fails(findings: Sequence[Finding], threshold: str) -> bool:
-    return bool(failing(findings, threshold))
-
-
 def lines(hosts: Sequence[Host]) -> List[str]:
     """A line for each host, and below it what was found there; hosts with the same findings share them."""
     if not hosts:

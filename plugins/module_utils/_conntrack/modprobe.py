@@ -234,7 +234,7 @@ def problems(path: str, text: str) -> List[str]:
     """What is wrong in a modprobe.d file, each finding with path:line.
 
     ``options`` matters most: kmod passes what stands behind the module's name to the kernel as it is, so that
-    blanks around = become parameters the module does not know, the load fails, and each firewall rule with it.
+    with blanks around = a name stands without its value: for hashsize the load fails, and each firewall rule with it.
     """
     found = []
     for number, line in lines(text):

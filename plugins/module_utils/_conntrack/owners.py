@@ -13,7 +13,7 @@ from typing import Callable, Dict, Iterable, Iterator, List, NamedTuple, Optiona
 from . import kernel
 from .files import IPTABLES, SYSCTL
 from .host import Host
-from .services import _is_active as is_active
+from .services import is_active
 from .table import integer, shell_value
 
 # Processes asked for their name, files read as scripts, profiles of tuned; and characters of a line.

@@ -34,7 +34,7 @@ def _firewalld(host: Host) -> Optional[Dict[str, Any]]:
         return None
     return {
         "version": _firewalld_version(host),
-        "active": _is_active(host, "firewalld"),
+        "active": is_active(host, "firewalld"),
         "cleanup_modules_on_exit": shell_value(host.read(FIREWALLD), "CleanupModulesOnExit"),
     }
 
@@ -58,7 +58,7 @@ def _iptables(host: Host) -> Optional[Dict[str, Any]]:
     if text is None:
         return None
     return {
-        "active": _is_active(host, "iptables"),
+        "active": is_active(host, "iptables"),
         "modules_unload": shell_value(text, "IPTABLES_MODULES_UNLOAD"),
         "sysctl_load_list": _words(shell_value(text, "IPTABLES_SYSCTL_LOAD_LIST")),
     }
@@ -67,7 +67,7 @@ def _iptables(host: Host) -> Optional[Dict[str, Any]]:
 def _unit(host: Host, name: str, *configurations: str) -> Optional[Dict[str, Any]]:
     if not any(host.exists(path) for path in configurations):
         return None
-    return {"active": _is_active(host, name)}
+    return {"active": is_active(host, name)}
 
 
 def _ufw(host: Host) -> Optional[Dict[str, Any]]:
@@ -75,10 +75,10 @@ def _ufw(host: Host) -> Optional[Dict[str, Any]]:
     text = host.read("/etc/ufw/ufw.conf")
     if text is None:
         return None
-    return {"active": _is_active(host, "ufw") and (shell_value(text, "ENABLED") or "").lower() == "yes"}
+    return {"active": is_active(host, "ufw") and (shell_value(text, "ENABLED") or "").lower() == "yes"}
 
 
-def _is_active(host: Host, name: str) -> bool:
+def is_active(host: Host, name: str) -> bool:
     """systemd keeps a link per active unit since 236; before, a service has a cgroup while it has processes;
     iptables-services, which has none, leaves a lock file as the init scripts did."""
     return any(

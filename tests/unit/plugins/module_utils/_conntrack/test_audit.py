@@ -4,7 +4,7 @@
 
 import pytest
 
-from ansible_collections.headroom.netfilter.plugins.module_utils._conntrack.audit import failing, fails, lines, worst
+from ansible_collections.headroom.netfilter.plugins.module_utils._conntrack.audit import failing, lines, worst
 from ansible_collections.headroom.netfilter.plugins.module_utils._conntrack.policy import PolicyError
 from ansible_collections.headroom.netfilter.plugins.module_utils._conntrack.risks import Finding, findings
 from ansible_collections.headroom.netfilter.tests.unit.examples import NOT_LOADED, facts
@@ -92,14 +92,14 @@ def test_the_worst(found, severity):
 def test_what_fails(threshold, found):
     everything = [BAD, POOR, FAIR]
     assert failing(everything, threshold) == found
-    assert [one for one in everything if fails([one], threshold)] == found
-    assert fails([], threshold) is False
+    assert [one for one in everything if failing([one], threshold)] == found
+    assert failing([], threshold) == []
 
 
 @pytest.mark.parametrize("word", ["Critical", "error", "", None, True, ["critical"]], ids=repr)
 def test_another_word_is_refused(word):
     with pytest.raises(PolicyError) as refused:
-        fails([], word)
+        failing([], word)
     assert refused.value.problems == [
         "audit_fail_on: {0!r} will not do: expected one of critical, warning, info, never".format(word)
     ]
