@@ -26,7 +26,7 @@ class SubsetError(Exception):
 def gather(host: Host, subsets: Iterable[str]) -> Facts:
     """The facts of ``host``: always state, flavour, kernel, memory and cpus, and what the subsets add."""
     chosen = chosen_subsets(subsets)
-    state, flavour = _state_and_flavour(host)
+    state, flavour = state_and_flavour(host)
     names = kernel.FLAVOURS[flavour]
     found: Facts = {
         "state": state,
@@ -62,7 +62,7 @@ def chosen_subsets(subsets: Iterable[str]) -> FrozenSet[str]:
     return frozenset(chosen | (wanted & set(NAMES)))
 
 
-def _state_and_flavour(host: Host) -> Tuple[str, str]:
+def state_and_flavour(host: Host) -> Tuple[str, str]:
     """loaded, builtin, loadable or absent; and the names this kernel goes by."""
     for flavour in ("nf_conntrack", "ip_conntrack"):
         names = kernel.FLAVOURS[flavour]
@@ -157,7 +157,7 @@ def _table(host: Host, names: kernel.Flavour) -> Facts:
     count = table.integer(host.read(_sysctl(names, "count")))
     limit = table.integer(host.read(_sysctl(names, "max")))
     pointer = kernel.pointer_bytes(host.machine())
-    buckets = _buckets(host, names)
+    buckets = live_buckets(host, names)
     entry = kernel.entry_bytes(_object_bytes(host, names))
     return {
         "table": {
@@ -176,7 +176,7 @@ def _table(host: Host, names: kernel.Flavour) -> Facts:
     }
 
 
-def _buckets(host: Host, names: kernel.Flavour) -> Optional[int]:
+def live_buckets(host: Host, names: kernel.Flavour) -> Optional[int]:
     """The parameter rather than the sysctl, which was stale after a resize on kernels before 2021."""
     parameter = host.read("/sys/module/{0}/parameters/hashsize".format(names.module))
     return table.integer(parameter) or table.integer(host.read(_sysctl(names, "buckets")))

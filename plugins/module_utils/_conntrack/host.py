@@ -16,9 +16,11 @@ import platform
 import pwd
 import select
 import signal
+import socket
 import stat
 import time
-from typing import Any, Callable, Dict, Iterable, List, NamedTuple, Optional
+from functools import partial
+from typing import Any, Callable, Dict, Iterable, Iterator, List, NamedTuple, Optional
 
 # Bytes. The longest file read as text, /proc/slabinfo or a firewall's configuration, is some 30 KiB.
 LONGEST_TEXT = 256 * 1024
@@ -27,7 +29,15 @@ LONGEST_FILE = 1024 * 1024
 # Seconds. What a look into all other network namespaces may take; 500 take 0.1, or 0.4 on a busy machine.
 LONGEST_LOOK = 5.0
 
+# Bytes. A line of /proc/net/nf_conntrack has some 300.
+LONGEST_LINE = 4096
+# Bytes. The kernel's answers are of 32 KiB at most (netlink_dump in af_netlink.c).
+LONGEST_ANSWER = 65536
+
 _CLONE_NEWNET = 0x40000000  # linux/sched.h
+_NETLINK_NETFILTER = 12  # linux/netlink.h
+_SO_RCVBUFFORCE = 33  # asm-generic/socket.h
+_ROOM = 4 * 1024 * 1024
 _READ_ALL = 3  # SYSLOG_ACTION_READ_ALL of syslog(2); takes nothing away
 
 
@@ -136,7 +146,7 @@ class Host:
             try:
                 os.close(reading)
                 for file in files:
-                    if _enter(self.path(file)):
+                    if _entered(self.path(file)):
                         os.write(writing, json.dumps([file, look()]).encode("ascii") + b"\n")
             finally:
                 os._exit(0)
@@ -148,6 +158,24 @@ class Host:
             os.kill(child, signal.SIGKILL)
             os.waitpid(child, 0)
         return dict(json.loads(line.decode("ascii")) for line in lines)
+
+    def enter(self, path: str) -> None:
+        """Move this process into the network namespace of a file, for good. Raises OSError, as without CAP_SYS_ADMIN."""
+        _enter(self.path(path))
+
+    def netfilter(self) -> "Netfilter":
+        """A conversation with netfilter, in the network namespace that this runs in. Raises OSError."""
+        return Netfilter()
+
+    def lines(self, path: str) -> Iterator[str]:
+        """The lines of a file of any length, one after the other, each of them as far as LONGEST_LINE; none where there
+        is none to be had."""
+        try:
+            with open(self.path(path), "rb") as source:
+                for line in iter(partial(source.readline, LONGEST_LINE), b""):
+                    yield line.decode("utf-8", "replace")
+        except OSError as error:
+            self._remember(path, error)
 
     def list(self, path: str) -> List[str]:
         """The sorted names in a directory; none where it is not there."""
@@ -213,19 +241,58 @@ class Host:
             self.unreadable.append(path)
 
 
-def _enter(path: str) -> bool:
-    """Move this process into a network namespace."""
-    try:
-        # os.setns came with Python 3.12.
-        import ctypes
+class Netfilter:
+    """A socket to the part of the kernel that keeps the table (NETLINK_NETFILTER). Everything raises OSError."""
 
-        opened = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
+    def __init__(self) -> None:
+        self._socket = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, _NETLINK_NETFILTER)
         try:
-            return bool(ctypes.CDLL(None).setns(opened, _CLONE_NEWNET) == 0)
-        finally:
-            os.close(opened)
+            # Of refusals there may be as many as requests in one go.
+            self._socket.setsockopt(socket.SOL_SOCKET, _SO_RCVBUFFORCE, _ROOM)
+        except OSError:
+            self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, _ROOM)
+        self._socket.bind((0, 0))
+
+    def send(self, requests: bytes) -> None:
+        """Returns when the kernel has done what it was asked."""
+        self._socket.send(requests)
+
+    def receive(self) -> bytes:
+        """Some messages; waits for them."""
+        return self._socket.recv(LONGEST_ANSWER)
+
+    def received(self) -> Iterator[bytes]:
+        """What there is already; does not wait."""
+        while True:
+            try:
+                yield self._socket.recv(LONGEST_ANSWER, socket.MSG_DONTWAIT)
+            except BlockingIOError:
+                return
+
+    def close(self) -> None:
+        self._socket.close()
+
+
+def _entered(path: str) -> bool:
+    try:
+        _enter(path)
+        return True
     except (OSError, ImportError, AttributeError):
         return False
+
+
+def _enter(path: str) -> None:
+    """Move this process into a network namespace."""
+    # os.setns came with Python 3.12.
+    import ctypes
+
+    opened = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
+    try:
+        if ctypes.CDLL(None, use_errno=True).setns(opened, _CLONE_NEWNET):
+            number = ctypes.get_errno()
+            raise OSError(number, os.strerror(number), path)
+    finally:
+        os.close(opened)
 
 
 def _until(reading: int, deadline: float) -> bytes:

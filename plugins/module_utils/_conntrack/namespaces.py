@@ -96,6 +96,21 @@ def namespaces(host: Host, names: kernel.Flavour, limit: Optional[int]) -> Names
     return Namespaces(listed, len(set(doors) | {own}))
 
 
+def door(host: Host, wanted: str) -> Optional[str]:
+    """The file through which a namespace is entered: a name of ip netns, else the number of a process or an inode."""
+    path = "{0}/{1}".format(_IP_NETNS, wanted)
+    if host.namespace(path) is not None:
+        return path
+    if not wanted.isdigit():
+        return None
+    path = "/proc/{0}/ns/net".format(int(wanted))
+    if host.link(path):
+        return path
+    inode = int(wanted)
+    process = _processes(host).get(inode)
+    return "/proc/{0}/ns/net".format(process) if process else _mounts(host).get(inode)
+
+
 def timeouts(host: Host, names: kernel.Flavour) -> Dict[str, int]:
     """Seconds by short name, all that this kernel has, of the network namespace that this runs in."""
     folder, _slash, start = kernel.sysctl_path(names.prefix).rpartition("/")

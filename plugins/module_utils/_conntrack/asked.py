@@ -1,0 +1,32 @@
+# Copyright: headroom.netfilter maintainers
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Options of the modules that go through the table, read strictly. Each raises policy.Wrong, whose text is whole."""
+
+from typing import Any, Container, Dict, Mapping, Optional
+
+from . import policy
+from .profiles import PROFILES
+
+
+def whole(option: str, value: Any, low: int, high: int, unit: str) -> int:
+    """A whole number within bounds."""
+    try:
+        return int(policy.whole(low, high, unit)(value))
+    except policy.Wrong as wrong:
+        raise policy.Wrong(policy.problem(option, value, str(wrong))) from None
+
+
+def timeouts(profile: Optional[str], single: Mapping[str, Any]) -> Dict[str, int]:
+    """Seconds by name: those of a profile, if any, with single ones over them."""
+    try:
+        return dict(PROFILES[profile].seconds() if profile else {}, **policy.timeouts(single))
+    except policy.Wrong as wrong:
+        raise policy.Wrong("timeouts: {0}".format(wrong)) from None
+
+
+def known(option: str, value: Any, names: Container[str], what: str) -> str:
+    """One of some names."""
+    if value not in names:
+        raise policy.Wrong(policy.problem(option, value, "expected " + what))
+    return str(value)

@@ -1,0 +1,323 @@
+# Copyright: headroom.netfilter maintainers
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Shorten what entries of the table have left to the timeouts wanted, while the kernel tells them.
+
+Nothing is deleted and nothing is lengthened; an active flow gets its timeout anew with its next packet. Between the telling
+of an entry and its update its flow may come to a state with a shorter timeout, as from ESTABLISHED to TIME_WAIT. Such
+entries are found by a second look, and get what the kernel gives to that state.
+"""
+
+import contextlib
+import errno
+import math
+import time
+from collections import Counter
+from itertools import compress
+from typing import Any, Callable, Dict, List, Mapping, NamedTuple, Optional, Tuple
+
+from . import asked, entries, kernel, policy
+from .census import Kind, Kinds, Raw
+from .host import Host, Netfilter
+from .namespaces import timeouts as live_timeouts
+from .netlink import Layout, Update, refusals
+from .reading import NOTHING, Table, TableError, enter, flavour_in_use, read
+
+# Requests that are sent in one go, of some 100 bytes each; with a rate those of a twentieth of a second at most.
+BATCH = 256
+# As often a table that is resized meanwhile is gone through: entries may have been missed.
+_ATTEMPTS = 3
+# An entry that ended by itself, or is ending.
+_GONE = (errno.ENOENT, errno.ETIME)
+
+
+class Network(NamedTuple):
+    """Addresses that begin alike."""
+
+    size: int  # bytes of an address
+    unused: int  # bits behind the prefix
+    prefix: int
+
+    def holds(self, packed: bytes) -> bool:
+        return len(packed) == self.size and int.from_bytes(packed, "big") >> self.unused == self.prefix
+
+
+class Match(NamedTuple):
+    """Which entries are meant; what is empty means all."""
+
+    protocol: Tuple[str, ...] = ()
+    state: Tuple[str, ...] = ()
+    source_network: Tuple[Network, ...] = ()
+    destination_network: Tuple[Network, ...] = ()
+    destination_port: Tuple[int, ...] = ()
+
+    def means(self, parts: Mapping[str, Any]) -> bool:
+        """Whether an entry has such addresses, and such a port."""
+        return (
+            _within(parts["source"], self.source_network)
+            and _within(parts["destination"], self.destination_network)
+            and (not self.destination_port or parts.get("destination_port") in self.destination_port)
+        )
+
+
+def _within(packed: bytes, networks: Tuple[Network, ...]) -> bool:
+    return not networks or any(network.holds(packed) for network in networks)
+
+
+class Wanted(NamedTuple):
+    """What is asked for."""
+
+    timeouts: Optional[Dict[str, int]] = None  # seconds; None for those that the kernel has now
+    match: Match = Match()
+    limit: Optional[int] = None  # entries to shorten
+    rate: Optional[int] = None  # entries a second
+
+
+def read_options(options: Mapping[str, Any]) -> Wanted:
+    """The options of the module. Raises TableError for what would not do."""
+    match = options["match"] or {}
+    try:
+        return Wanted(
+            asked.timeouts(options["timeout_profile"], options["timeouts"])
+            if options["timeout_profile"] or options["timeouts"]
+            else None,
+            Match(**{name: tuple(_MATCHED[name](value) for value in match.get(name) or ()) for name in _MATCHED}),
+            asked.whole("limit", options["limit"], 0, kernel.LARGEST_LIMIT, "entries") or None,
+            asked.whole("rate", options["rate"], 0, kernel.LARGEST_LIMIT, "entries a second") or None,
+        )
+    except policy.Wrong as wrong:
+        raise TableError(str(wrong)) from None
+
+
+def _network(text: Any) -> Network:
+    # Seldom asked for, and slow to import.
+    import ipaddress
+
+    try:
+        found = ipaddress.ip_network(str(text))
+    except ValueError as error:
+        expected = "expected a network such as 10.0.0.0/8 ({0})".format(error)
+        raise policy.Wrong(policy.problem("match", text, expected)) from None
+    unused = found.max_prefixlen - found.prefixlen
+    return Network(found.max_prefixlen // 8, unused, int(found.network_address) >> unused)
+
+
+_MATCHED: Dict[str, Callable[[Any], Any]] = {
+    "protocol": lambda value: asked.known("match", value, entries.NUMBERS, "one of " + ", ".join(entries.NUMBERS)),
+    "state": lambda value: asked.known("match", value, entries.STATE_NAMES, "a state such as ESTABLISHED or UNREPLIED"),
+    "source_network": _network,
+    "destination_network": _network,
+    "destination_port": lambda value: asked.whole("match", value, 0, 65535, "the port"),
+}
+
+
+class Label(NamedTuple):
+    """Entries that are counted together."""
+
+    protocol: str
+    state: str
+    timeout: Optional[str]
+
+    @classmethod
+    def of(cls, kind: Kind) -> "Label":
+        return cls(entries.protocol_name(kind.protocol), entries.state_name(*kind), entries.timeout_name(*kind))
+
+
+def expire(host: Host, wanted: Wanted, namespace: Optional[str], check: bool) -> Dict[str, Any]:
+    """Shorten entries of a network namespace, the own one unless another is named. Raises TableError."""
+    enter(host, namespace)
+    names = flavour_in_use(host)
+    if names is None:
+        return _told(NOTHING, _Post(None, None), Counter(), {}, 0)
+    live = live_timeouts(host, names)
+    timeouts = live if wanted.timeouts is None else wanted.timeouts
+    with contextlib.closing(_conversation(host)) as conversation:
+        post = _Post(None if check else conversation, wanted.rate)
+        for _attempt in range(_ATTEMPTS):
+            if check:
+                post = _Post(None, None)
+            look = _Look(wanted.match, _limit(timeouts, wanted.match), post, wanted.limit)
+            table = read(host, names, None, look.take, updating=True)
+            if not table.interrupted:
+                break
+        corrected = 0 if check else _correct(host, names, wanted, live, post, conversation)
+    return _told(table, post, look.examined, timeouts, corrected)
+
+
+def _conversation(host: Host) -> Netfilter:
+    try:
+        return host.netfilter()
+    except OSError as error:
+        raise TableError("this kernel has no ctnetlink to shorten entries by ({0})".format(error.strerror)) from None
+
+
+def _limit(timeouts: Mapping[str, int], match: Match) -> Callable[[Kind], float]:
+    def limit(kind: Kind) -> float:
+        label = Label.of(kind)
+        if kind.status & entries.LEFT_ALONE:
+            return math.inf
+        if match.protocol and label.protocol not in match.protocol:
+            return math.inf
+        if match.state and label.state not in match.state:
+            return math.inf
+        return timeouts.get(label.timeout or "", math.inf)
+
+    return limit
+
+
+def _correct(
+    host: Host, names: kernel.Flavour, wanted: Wanted, live: Mapping[str, int], post: "_Post", conversation: Netfilter
+) -> int:
+    """Shorten, of flows that changed their state meanwhile, what the first look gave them for another one."""
+    given = {post.seconds[label] for label in post.shortened if entries.NUMBERS.get(label.protocol) in entries.STATES}
+    shorter = {name: seconds for name, seconds in live.items() if given and seconds < max(given)}
+    if not shorter:
+        return 0
+    oldest = time.monotonic() - post.begun + 2
+    again = _Post(conversation, None)
+    look = _Look(
+        wanted.match._replace(state=()),
+        _limit(shorter, wanted.match._replace(state=())),
+        again,
+        None,
+        lambda left: any(seconds - oldest <= left <= seconds for seconds in given),
+    )
+    read(host, names, None, look.take, updating=True)
+    return sum(again.shortened.values())
+
+
+class _Look:
+    """Once through the table."""
+
+    def __init__(
+        self,
+        match: Match,
+        limit: Callable[[Kind], float],
+        post: "_Post",
+        most: Optional[int],
+        suspect: Optional[Callable[[int], bool]] = None,
+    ) -> None:
+        self.match = match
+        self.limit = limit  # by kind, the seconds that it may have left
+        self.post = post
+        self.most = most
+        self.suspect = suspect
+        self.examined: Counter[Label] = Counter()
+        self._chosen = 0
+        self._sorts: Dict[Layout, _Sort] = {}
+        self._picky = suspect is not None or match._replace(protocol=(), state=()) != Match()
+
+    def take(self, layout: Layout, block: bytes) -> bool:
+        """Shorten those of a block that have more left than they may; whether that is enough."""
+        sort = self._sorts.get(layout)
+        if sort is None:
+            sort = self._sorts[layout] = _Sort(layout, self.limit, self.post)
+        raw = sort.kinds.raw(block)
+        for some, count in Counter(raw).items():
+            self.examined[Label.of(sort.kinds.kind(some))] += count
+        length = layout.length
+        numbers = list(compress(range(len(raw)), sort.kinds.beyond(block, raw)))
+        if self._picky:
+            numbers = [at for at in numbers if self._means(sort.values(block[at * length : (at + 1) * length]))]
+        if self.most is not None:
+            numbers = numbers[: self.most - self._chosen]
+        self._chosen += len(numbers)
+        updates = sort.updates
+        self.post.send(
+            [updates[raw[at]].request(block, at * length) for at in numbers],
+            Counter(updates[raw[at]].sequence for at in numbers),
+        )
+        return self._chosen == self.most
+
+    def _means(self, parts: Mapping[str, Any]) -> bool:
+        return self.match.means(parts) and (self.suspect is None or self.suspect(parts["left"]))
+
+
+class _Sort:
+    """What is known of a layout."""
+
+    def __init__(self, layout: Layout, limit: Callable[[Kind], float], post: "_Post") -> None:
+        self.kinds = Kinds(layout, limit)
+        self.updates = _Updates(layout, self.kinds, limit, post)
+        self._reader, self._names = layout.reader({name: None for name, _offset, _code in layout.parts})
+
+    def values(self, record: bytes) -> Dict[str, Any]:
+        return dict(zip(self._names, self._reader.unpack(record)))
+
+
+class _Updates(Dict[Raw, Update]):
+    """What makes requests, by the raw values of a kind."""
+
+    def __init__(self, layout: Layout, kinds: Kinds, limit: Callable[[Kind], float], post: "_Post") -> None:
+        super().__init__()
+        self._layout, self._kinds, self._limit, self._post = layout, kinds, limit, post
+
+    def __missing__(self, raw: Raw) -> Update:
+        kind = self._kinds.kind(raw)
+        seconds = int(self._limit(kind))
+        self[raw] = update = Update(self._layout, seconds, self._post.sequence(Label.of(kind), seconds))
+        return update
+
+
+class _Post:
+    """Sends requests, and counts what came of them; without a conversation it only counts them."""
+
+    def __init__(self, conversation: Optional[Netfilter], rate: Optional[int]) -> None:
+        self.shortened: Counter[Label] = Counter()
+        self.seconds: Dict[Label, int] = {}
+        self.refused: Counter[int] = Counter()  # by errno
+        self.begun = time.monotonic()
+        self._conversation = conversation
+        self._rate = rate
+        self._batch = min(BATCH, max(1, rate // 20)) if rate else BATCH
+        self._labels: List[Label] = []  # the sequence of a request is the place of its label here
+        self._sent = 0
+
+    def sequence(self, label: Label, seconds: int) -> int:
+        if label not in self.seconds:
+            self.seconds[label] = seconds
+            self._labels.append(label)
+        return self._labels.index(label)
+
+    def send(self, requests: List[bytes], sequences: Mapping[int, int]) -> None:
+        """Requests, and how many have which sequence; not faster than the rate."""
+        for sequence, count in sequences.items():
+            self.shortened[self._labels[sequence]] += count
+        if self._conversation is None:
+            return
+        for start in range(0, len(requests), self._batch):
+            if self._rate:
+                time.sleep(max(0.0, self.begun + self._sent / self._rate - time.monotonic()))
+            batch = requests[start : start + self._batch]
+            self._conversation.send(b"".join(batch))
+            self._sent += len(batch)
+            for answer in self._conversation.received():
+                for sequence, number in refusals(answer):
+                    self.refused[number] += 1
+                    self.shortened[self._labels[sequence]] -= 1
+
+
+def _told(
+    table: Table, post: _Post, examined: Mapping[Label, int], timeouts: Mapping[str, int], corrected: int
+) -> Dict[str, Any]:
+    failed = sum(post.refused.values())
+    gone = sum(post.refused[number] for number in _GONE)
+    return {
+        "source": table.source,
+        "examined": table.examined,
+        "shortened": sum(post.shortened.values()),
+        "gone": gone,
+        "busy": failed - gone,
+        "corrected": corrected,
+        "states": [
+            {
+                "protocol": label.protocol,
+                "state": label.state,
+                "timeout_class": label.timeout,
+                "timeout": timeouts.get(label.timeout or ""),
+                "examined": count,
+                "shortened": post.shortened[label],
+            }
+            for label, count in sorted(examined.items(), key=lambda item: (-item[1], item[0]))
+        ],
+    }

@@ -1,0 +1,290 @@
+# Copyright: headroom.netfilter maintainers
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""ctnetlink's messages: requests to it, and the entries that it tells. Pure: bytes to values and back.
+
+The messages of a dump have few layouts: where an attribute stands is the same for all entries of a kind. A layout is
+learned from one message; all others that have every attribute of it in its place are handed on together, as a block of
+equal records, for struct and Counter to go through in C. What cannot be read is counted and left out.
+
+Sources: include/uapi/linux/netlink.h, and nfnetlink.h and nfnetlink_conntrack.h of include/uapi/linux/netfilter.
+"""
+
+import struct
+from collections import defaultdict
+from typing import DefaultDict, Dict, Iterable, Iterator, List, Mapping, NamedTuple, Optional, Tuple
+
+from .entries import WITH_PORTS
+
+HEADER = struct.Struct("=IHHII")  # struct nlmsghdr: length, type, flags, sequence, port
+_START = struct.Struct("=IHH")
+_ERROR, _DONE = 2, 3
+_REQUEST, _DUMP, _INTERRUPTED = 0x1, 0x300, 0x10
+_BODY = HEADER.size + 4  # behind struct nfgenmsg: family, version, two bytes more
+
+_NEW, _GET = 0x100, 0x101  # IPCTNL_MSG_CT_NEW and _GET of NFNL_SUBSYS_CTNETLINK
+
+_ATTRIBUTE = struct.Struct("=HH")
+_KIND = 0x3FFF  # without the bits that say how the value is written
+# enum ctattr_type
+_TUPLE_ORIG, _PROTOINFO, _TIMEOUT, _ZONE, _LAST_KNOWN = 1, 4, 7, 18, 27
+_NUMBERS = {3: ("status", "I"), _TIMEOUT: ("left", "I"), 8: ("mark", "I"), _ZONE: ("zone", "H")}
+# enum ctattr_tuple, ctattr_ip, ctattr_l4proto and ctattr_protoinfo, of which each protocol has its state first
+_TUPLE_IP, _TUPLE_PROTO, _TUPLE_ZONE = 1, 2, 3
+_ADDRESSES = {1: ("source", "4s"), 2: ("destination", "4s"), 3: ("source", "16s"), 4: ("destination", "16s")}
+_PROTOCOL, _PORTS = 1, {2: ("source_port", "H"), 3: ("destination_port", "H")}
+_STATE = 1
+
+# Of each length of message, and of lengths. A table has some ten of both; more than that are learned again each time.
+_MOST_LAYOUTS = 32
+# Messages in a block that had to be sorted: so many that a call is cheap beside what it does, and still some 100 KiB.
+_BLOCK = 512
+
+
+class Layout(NamedTuple):
+    """Where the parts of an entry stand in a record; all its records are equally long."""
+
+    length: int  # bytes, a multiple of 4
+    family: int  # as socket.AF_INET
+    protocol: int  # its number
+    parts: Tuple[Tuple[str, int, str], ...]  # name, offset and struct's letter, in the order of the offsets
+    copied: Tuple[Tuple[int, int], ...]  # from and to: the attributes that name the entry to the kernel
+    words: Tuple[Tuple[int, bytes], ...]  # by offset: what is the same in all, four bytes each
+    protocol_at: int  # offset
+    unknown: int  # attributes that no kernel had when this was written
+
+    def fits(self, block: bytes) -> bool:
+        """Whether all records of a block have this layout; those of the right length may have another."""
+        count, rest = divmod(len(block), self.length)
+        if rest or block[self.protocol_at :: self.length] != bytes([self.protocol]) * count:
+            return False
+        if count == 1:
+            return all(block[offset : offset + 4] == word for offset, word in self.words)
+        words, step = memoryview(block).cast("I"), self.length // 4
+        return all(words[offset // 4 :: step].tobytes() == word * count for offset, word in self.words)
+
+    def reader(self, wanted: Mapping[str, Optional[int]]) -> Tuple[struct.Struct, Tuple[str, ...]]:
+        """What iterates over the wanted parts of each record of a block, and which of them there are, in its order.
+
+        Addresses are cut to so many bytes as a number says.
+        """
+        form, position, names = ">", 0, []
+        for name, offset, code in self.parts:
+            if name in wanted:
+                code = "{0}s".format(min(wanted[name] or 16, int(code[:-1]))) if code.endswith("s") else code
+                form += "{0}x{1}".format(offset - position, code)
+                position = offset + struct.calcsize(">" + code)
+                names.append(name)
+        return struct.Struct("{0}{1}x".format(form, self.length - position)), tuple(names)
+
+
+class Dump:
+    """Entries out of what the kernel says, and what came of it so far."""
+
+    def __init__(self, most: Optional[int] = None) -> None:
+        self.most = most  # entries to look at, None for all
+        self.examined = 0
+        self.skipped = 0  # messages that cannot be read
+        self.unknown = 0  # attributes that are not known, of all entries
+        self.interrupted = False  # the kernel says that entries may be missing, or be there twice
+        self.error = 0  # the kernel's, as errno
+        self.done = False
+        self._layouts: Dict[int, List[Layout]] = {}
+        self._waiting: DefaultDict[int, List[bytes]] = defaultdict(list)
+        self._met = 0
+
+    def blocks(self, answers: Iterable[bytes]) -> Iterator[Tuple[Layout, bytes]]:
+        """Records of one layout each, until the kernel has told all there are, or enough is met."""
+        for answer in answers:
+            layout = self._layout_of_all(answer)
+            if layout:
+                yield self._counted(layout, answer[: layout.length * self._wanted(len(answer) // layout.length)])
+            else:
+                self._cut(answer)
+                full = [size for size, alike in self._waiting.items() if len(alike) >= _BLOCK]
+                yield from self._sorted(full if len(self._waiting) <= _MOST_LAYOUTS else list(self._waiting))
+            if self.done or self.error or self._met == self.most:
+                break
+        yield from self._sorted(list(self._waiting))
+
+    def _layout_of_all(self, answer: bytes) -> Optional[Layout]:
+        length = _length(answer)
+        return next((layout for layout in self._layouts.get(length, ()) if layout.fits(answer)), None)
+
+    def _wanted(self, count: int) -> int:
+        """How many of so many are still to be looked at; they are met then."""
+        if self.most is not None:
+            count = min(count, self.most - self._met)
+        self._met += count
+        return count
+
+    def _cut(self, answer: bytes) -> None:
+        """Messages of an answer, in whole words, to those of their length that wait."""
+        waiting, start, end = self._waiting, 0, len(answer)
+        wanted = end if self.most is None else self.most - self._met
+        met = 0
+        while start < end and met < wanted:
+            length, kind, flags = _START.unpack_from(answer, start) if end - start >= HEADER.size else (0, 0, 0)
+            if not HEADER.size <= length <= end - start:
+                self.skipped += 1
+                break
+            after = start + length + -length % 4
+            if kind == _NEW:
+                self.interrupted |= flags & _INTERRUPTED != 0
+                message = answer[start:after]
+                waiting[after - start].append(message if after <= end else message + bytes(after - end))
+                met += 1
+            else:
+                self._told(kind, answer[start:after])
+            start = after
+        self._met += met
+
+    def _told(self, kind: int, message: bytes) -> None:
+        """Something other than an entry."""
+        if kind in (_ERROR, _DONE):
+            self.error = self.error or _errno(message)
+            self.done = True
+        else:
+            self.skipped += 1
+
+    def _sorted(self, sizes: Iterable[int]) -> Iterator[Tuple[Layout, bytes]]:
+        """What waits of these sizes, by layout."""
+        for size in sizes:
+            alike = self._waiting.pop(size)
+            block = b"".join(alike)
+            layout = self._layout_of_all(block)
+            if layout:
+                yield self._counted(layout, block)
+                continue
+            sorts: Dict[Layout, List[bytes]] = {}
+            for message in alike:
+                layout = self._layout_of_all(message) or self._learned(message)
+                if layout:
+                    sorts.setdefault(layout, []).append(message)
+                else:
+                    self.skipped += 1
+            for layout, messages in sorts.items():
+                yield self._counted(layout, b"".join(messages))
+
+    def _learned(self, message: bytes) -> Optional[Layout]:
+        try:
+            layout = layout_of(message)
+        except ValueError:
+            return None
+        known = self._layouts.setdefault(layout.length, []) if len(self._layouts) < _MOST_LAYOUTS else []
+        if len(known) < _MOST_LAYOUTS:
+            known.append(layout)
+        return layout
+
+    def _counted(self, layout: Layout, block: bytes) -> Tuple[Layout, bytes]:
+        count = len(block) // layout.length
+        self.examined += count
+        self.unknown += count * layout.unknown
+        return layout, block
+
+
+def dump_request() -> bytes:
+    """Asks for all entries of the network namespace, of every family."""
+    return HEADER.pack(_BODY, _GET, _REQUEST | _DUMP, 1, 0) + bytes(4)
+
+
+class Update:
+    """Makes requests that give entries of a layout so many seconds; only a request that is refused is answered."""
+
+    def __init__(self, layout: Layout, seconds: int, sequence: int) -> None:
+        self.sequence = sequence
+        (self._from, self._to), *self._more = layout.copied
+        self._timeout = _ATTRIBUTE.pack(_ATTRIBUTE.size + 4, _TIMEOUT) + struct.pack("!I", seconds)
+        length = _BODY + sum(end - start for start, end in layout.copied) + len(self._timeout)
+        self._head = HEADER.pack(length, _NEW, _REQUEST, sequence, 0) + bytes([layout.family, 0, 0, 0])
+
+    def request(self, block: bytes, start: int) -> bytes:
+        """For the record that begins there."""
+        copied = block[start + self._from : start + self._to]
+        for begin, end in self._more:
+            copied += block[start + begin : start + end]
+        return self._head + copied + self._timeout
+
+
+def refusals(answer: bytes) -> Iterator[Tuple[int, int]]:
+    """The sequence of each request that was refused, and the errno."""
+    start = 0
+    while len(answer) - start >= HEADER.size:
+        length, kind, _flags, sequence, _port = HEADER.unpack_from(answer, start)
+        if length < HEADER.size:
+            return
+        if kind == _ERROR:
+            yield sequence, _errno(answer[start : start + length])
+        start += length + -length % 4
+
+
+def layout_of(message: bytes) -> Layout:
+    """The layout of a message of an entry. Raises ValueError where the message breaks the rules or lacks what names it."""
+    parts: Dict[str, Tuple[int, str]] = {}
+    words = [(0, message[:4]), (4, message[4:8]), (16, message[16:20])]
+    copied: Dict[int, Tuple[int, int]] = {}
+    protocol_at = unknown = 0
+
+    def part(known: Mapping[int, Tuple[str, str]], kind: int, start: int, end: int) -> None:
+        if kind in known:
+            name, code = known[kind]
+            if end - start != struct.calcsize("=" + code):
+                raise ValueError("{0} has {1} bytes".format(name, end - start))
+            parts[name] = (start, code)
+
+    for kind, start, end in _attributes(message, _BODY, _length(message), words):
+        part(_NUMBERS, kind, start, end)
+        unknown += kind > _LAST_KNOWN
+        if kind in (_TUPLE_ORIG, _ZONE):
+            copied[kind] = (start - _ATTRIBUTE.size, end + -end % 4)
+        if kind == _TUPLE_ORIG:
+            for inner, inside, inner_end in _attributes(message, start, end, words):
+                if inner == _TUPLE_ZONE:
+                    part(_NUMBERS, _ZONE, inside, inner_end)
+                elif inner in (_TUPLE_IP, _TUPLE_PROTO):
+                    for last, first, last_end in _attributes(message, inside, inner_end, words):
+                        part(_ADDRESSES if inner == _TUPLE_IP else _PORTS, last, first, last_end)
+                        if (inner, last, last_end - first) == (_TUPLE_PROTO, _PROTOCOL, 1):
+                            protocol_at = first
+        elif kind == _PROTOINFO:
+            for _protocol, inside, inner_end in _attributes(message, start, end, words):
+                for last, first, last_end in _attributes(message, inside, inner_end, words):
+                    part({_STATE: ("state", "B")}, last, first, last_end)
+
+    if not protocol_at or "source" not in parts or "destination" not in parts:
+        raise ValueError("no addresses, or no protocol")
+    protocol = message[protocol_at]
+    if protocol not in WITH_PORTS:
+        parts = {name: place for name, place in parts.items() if not name.endswith("_port")}
+    return Layout(
+        length=len(message),
+        family=message[HEADER.size],
+        protocol=protocol,
+        parts=tuple(sorted(((name,) + place for name, place in parts.items()), key=lambda item: item[1])),
+        copied=tuple(copied[kind] for kind in sorted(copied)),
+        words=tuple(words),
+        protocol_at=protocol_at,
+        unknown=unknown,
+    )
+
+
+def _attributes(message: bytes, start: int, end: int, words: List[Tuple[int, bytes]]) -> Iterator[Tuple[int, int, int]]:
+    """Kind, and from where to where its value is, of each attribute; their heads are added to the words."""
+    while start < end:
+        if end - start < _ATTRIBUTE.size:
+            raise ValueError("an attribute is cut off")
+        length, kind = _ATTRIBUTE.unpack_from(message, start)
+        if not _ATTRIBUTE.size <= length <= end - start:
+            raise ValueError("an attribute is longer than what holds it")
+        words.append((start, message[start : start + _ATTRIBUTE.size]))
+        yield kind & _KIND, start + _ATTRIBUTE.size, start + length
+        start += length + -length % 4
+
+
+def _length(message: bytes) -> int:
+    return int(HEADER.unpack_from(message)[0]) if len(message) >= HEADER.size else 0
+
+
+def _errno(message: bytes) -> int:
+    """Of a message that ends a dump, or of an error."""
+    return -struct.unpack_from("=i", message, HEADER.size)[0] if len(message) >= HEADER.size + 4 else 0

@@ -1,0 +1,118 @@
+# Copyright: headroom.netfilter maintainers
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The entries of a host's table: through ctnetlink, or else from /proc. Loads no module but, as conntrack does, ctnetlink's."""
+
+import contextlib
+import errno
+import os
+import re
+from typing import Callable, NamedTuple, Optional
+
+from . import kernel
+from .facts import live_buckets, state_and_flavour
+from .host import Host
+from .listing import Listing
+from .namespaces import door
+from .netlink import Dump, Layout, dump_request
+
+CTNETLINK = "ctnetlink"
+
+_NAMESPACE = re.compile(r"[^/\0]{1,255}")
+
+Take = Callable[[Layout, bytes], Optional[bool]]
+
+
+class TableError(Exception):
+    """The table cannot be read or changed; the text says why, and what to do."""
+
+
+class Table(NamedTuple):
+    """What has been read."""
+
+    source: Optional[str]  # ctnetlink, or the file; None where connection tracking is not loaded
+    examined: int
+    all: bool  # whether these are all there were
+    skipped: int  # entries that could not be read
+    unknown: int  # attributes that are not known
+    interrupted: bool  # the table was resized meanwhile: entries may be missing, or be there twice
+
+
+NOTHING = Table(None, 0, True, 0, 0, False)
+
+
+def enter(host: Host, namespace: Optional[str]) -> None:
+    """Go into a network namespace: a name of ip netns, the number of a process, or the inode as the facts have it."""
+    if namespace is None or namespace == "":
+        return
+    path = door(host, namespace) if _NAMESPACE.fullmatch(namespace) else None
+    if path is None:
+        raise TableError(
+            "namespace: {0!r} is not there; expected a name that ip netns lists, the number of a process, "
+            "or an inode as ansible_facts.conntrack.namespaces has it".format(namespace)
+        )
+    try:
+        host.enter(path)
+    except OSError as error:
+        raise TableError(
+            "namespace: {0!r} cannot be entered ({1}): run as root with CAP_SYS_ADMIN, with become: true".format(
+                namespace, error.strerror
+            )
+        ) from None
+
+
+def flavour_in_use(host: Host) -> Optional[kernel.Flavour]:
+    """None where connection tracking is not loaded: to ask for entries would load it."""
+    state, flavour = state_and_flavour(host)
+    return kernel.FLAVOURS[flavour] if state in ("loaded", "builtin") else None
+
+
+def read(host: Host, names: kernel.Flavour, most: Optional[int], take: Take, updating: bool = False) -> Table:
+    """Hand the entries, or the first ``most``, to ``take``, until it says that it has enough; through ctnetlink alone
+    where they are to be updated. Raises TableError."""
+    before = live_buckets(host, names)
+    path = "/proc/net/" + names.module
+    try:
+        found = _through_ctnetlink(host, most, take)
+    except OSError as refusal:
+        found = NOTHING if updating else _from_file(host, path, most, take)
+        if found.source is None:
+            raise TableError(_why(refusal, None if updating else path)) from None
+    return found._replace(interrupted=found.interrupted or live_buckets(host, names) != before)
+
+
+def _through_ctnetlink(host: Host, most: Optional[int], take: Take) -> Table:
+    dump = Dump(most)
+    with contextlib.closing(host.netfilter()) as conversation:
+        conversation.send(dump_request())
+        try:
+            for layout, block in dump.blocks(iter(conversation.receive, None)):
+                if take(layout, block):
+                    break
+        except OSError:
+            # Some of it is lost.
+            dump.interrupted = True
+    if dump.error and not dump.examined:
+        raise OSError(dump.error, os.strerror(dump.error))
+    interrupted = dump.interrupted or dump.error != 0
+    return Table(CTNETLINK, dump.examined, dump.done, dump.skipped, dump.unknown, interrupted)
+
+
+def _from_file(host: Host, path: str, most: Optional[int], take: Take) -> Table:
+    listing = Listing(most)
+    for layout, block in listing.blocks(host.lines(path)):
+        take(layout, block)
+    there = host.exists(path) and path not in host.unreadable
+    return Table(path if there else None, listing.examined, listing.done, listing.skipped, 0, False)
+
+
+def _why(refusal: OSError, path: Optional[str]) -> str:
+    also = " and of {0}".format(path) if path else ""
+    if refusal.errno in (errno.EPERM, errno.EACCES):
+        return (
+            "the kernel refuses the use of ctnetlink{0}: expected CAP_NET_ADMIN, found a user or a container "
+            "without it; run as root, with become: true".format(also)
+        )
+    return "this kernel has nothing to read the table by: the use of ctnetlink{0} failed ({1})".format(
+        also, refusal.strerror
+    )

@@ -1,0 +1,210 @@
+#!/usr/bin/python
+# Copyright: headroom.netfilter maintainers
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+DOCUMENTATION = r"""
+module: conntrack_census_info
+short_description: Who fills the connection tracking table
+version_added: 0.1.0
+author: headroom.netfilter maintainers (@headroom)
+description:
+  - Counts the entries of the table by what they have in common, as their state, their source or their destination port.
+  - By default it looks at the first 20000 entries. The kernel tells them in the order of a hash table whose key it makes at
+    random when it starts, so that they are a random sample of all, and each share comes with its margin.
+  - Reads through ctnetlink, without conntrack-tools; where that may not be used, C(/proc/net/nf_conntrack) or
+    C(/proc/net/ip_conntrack).
+  - Takes the same memory whatever the table holds. Where there are more groups than it can keep, it drops the smallest and
+    says how many entries a group may have more of at most.
+options:
+  sample:
+    description:
+      - How many entries to look at; V(0) for all of them.
+      - A sample says nothing about what is rare. Entries of one client are no more alike in their places than any others.
+    type: int
+    default: 20000
+  group_by:
+    description:
+      - What to count by, one table for each item. Several fields joined with V(+) are counted together.
+      - Fields are V(protocol), V(state), V(source), V(destination), V(source_network), V(destination_network),
+        V(destination_port), V(zone), V(mark), V(assured) and V(timeout_class).
+      - Addresses and ports are those of the first packet of a flow, before any translation.
+    type: list
+    elements: str
+    default: [state, protocol+destination_port, source]
+  top:
+    description: How many of the largest groups to tell of, of each table.
+    type: int
+    default: 10
+  prefix_lengths:
+    description: Bits of a network, by V(ipv4) and V(ipv6).
+    type: dict
+    default: {ipv4: 24, ipv6: 64}
+  namespace:
+    description:
+      - The network namespace to read, by its name (as C(ip netns) has it), by the number of a process in it, or by the inode that
+        M(headroom.netfilter.conntrack_facts) tells.
+      - Without it, the one that the module runs in.
+    type: str
+  anonymise:
+    description:
+      - Whether addresses are told by other names, which are the same for the same address within one result and in no other.
+      - Ports, marks and numbers stay.
+    type: bool
+    default: false
+  timeout_profile:
+    description: The profile of the role P(headroom.netfilter.conntrack#role) whose timeouts tell what is stale.
+    type: str
+    choices: [kernel, server, gateway, kubernetes, dns, edge]
+    default: server
+  timeouts:
+    description: Single timeouts over the profile, seconds by name.
+    type: dict
+    default: {}
+extends_documentation_fragment:
+  - ansible.builtin.action_common_attributes
+attributes:
+  check_mode:
+    support: full
+    details: Reads the same in check mode.
+  diff_mode:
+    support: none
+    details: Changes nothing.
+  platform:
+    support: full
+    platforms: linux
+notes:
+  - Needs root, or CAP_NET_ADMIN in the network namespace; to enter another one, CAP_SYS_ADMIN.
+  - As with the program conntrack, the first use loads the module nf_conntrack_netlink, where the kernel has it as one. Where
+    connection tracking itself is not loaded, nothing is read and nothing is loaded.
+  - Shares of a sample assume that nothing makes entries stand where they do by what they are. Resizing the table while it is read
+    does; it is read again then, three times at most, and afterwards RV(exact) is V(false).
+  - Python 3.6 or later is needed on the host.
+seealso:
+  - module: headroom.netfilter.conntrack_expire
+  - module: headroom.netfilter.conntrack_facts
+"""
+
+EXAMPLES = r"""
+- name: Look at a sample of the table
+  headroom.netfilter.conntrack_census_info:
+  register: census
+
+- name: Count every entry, by state and by the network it comes from
+  headroom.netfilter.conntrack_census_info:
+    sample: 0
+    group_by: [state, source_network]
+    prefix_lengths: {ipv4: 16}
+
+- name: Find out who talks to what, in a form that can be shown to others
+  headroom.netfilter.conntrack_census_info:
+    group_by: [source+destination_port]
+    anonymise: true
+"""
+
+RETURN = r"""
+source:
+  description: What was read, V(ctnetlink) or a file; V(none) where connection tracking is not loaded.
+  returned: success
+  type: str
+  sample: ctnetlink
+total:
+  description: Entries in the table.
+  returned: success
+  type: int
+  sample: 1000000
+examined:
+  description: Entries looked at.
+  returned: success
+  type: int
+  sample: 20000
+exact:
+  description: Whether these were all, so that numbers are no estimates.
+  returned: success
+  type: bool
+  sample: false
+groupings:
+  description: A table for each item of O(group_by).
+  returned: success
+  type: list
+  elements: dict
+  contains:
+    group_by:
+      description: The item.
+      type: str
+      returned: always
+      sample: state
+    top:
+      description:
+        - The largest groups, each with the values that its entries have in common, under the names of the fields.
+        - C(entries) is how many there are (of a sample, reckoned for the whole table), C(share) their part of all, 0 to 1.
+        - C(margin) is how far the true share may be off, in 95 of 100 cases; V(none) where all were counted.
+        - A value that entries do not have, as the port of ICMP, is V(none).
+      type: list
+      elements: dict
+      returned: always
+      sample: [{state: ESTABLISHED, entries: 858150, share: 0.85815, margin: 0.004736}]
+    others:
+      description: How many groups there are besides, as far as they were met and kept.
+      type: int
+      returned: always
+      sample: 3
+    missed:
+      description: How many entries a group may have more of than told, because groups had to be dropped; among those looked at.
+      type: int
+      returned: always
+      sample: 0
+stale:
+  description:
+    - Entries that have more time left than their timeout of the profile would ever give them, in all and by that timeout.
+    - They come from before the timeouts were lowered. M(headroom.netfilter.conntrack_expire) shortens them.
+  returned: success
+  type: dict
+  sample:
+    entries: 612000
+    share: 0.612
+    margin: 0.006789
+    timeouts:
+      tcp_established: {entries: 612000, share: 0.612, margin: 0.006789, timeout: 7440}
+unread:
+  description: C(entries) that could not be read, and C(attributes) of others that are not known.
+  returned: success
+  type: dict
+  sample: {entries: 0, attributes: 0}
+"""
+
+from ansible.module_utils.basic import AnsibleModule
+
+from ansible_collections.headroom.netfilter.plugins.module_utils._conntrack.examine import examine, read_options
+from ansible_collections.headroom.netfilter.plugins.module_utils._conntrack.host import Host
+from ansible_collections.headroom.netfilter.plugins.module_utils._conntrack.profiles import PROFILES
+from ansible_collections.headroom.netfilter.plugins.module_utils._conntrack.reading import TableError
+
+
+def main():
+    module = AnsibleModule(
+        argument_spec={
+            "sample": {"type": "int", "default": 20000},
+            "group_by": {
+                "type": "list",
+                "elements": "str",
+                "default": ["state", "protocol+destination_port", "source"],
+            },
+            "top": {"type": "int", "default": 10},
+            "prefix_lengths": {"type": "dict", "default": {"ipv4": 24, "ipv6": 64}},
+            "namespace": {"type": "str"},
+            "anonymise": {"type": "bool", "default": False},
+            "timeout_profile": {"type": "str", "choices": list(PROFILES), "default": "server"},
+            "timeouts": {"type": "dict", "default": {}},
+        },
+        supports_check_mode=True,
+    )
+    try:
+        found = examine(Host(), read_options(module.params), module.params["namespace"])
+    except TableError as error:
+        module.fail_json(msg=str(error))
+    module.exit_json(changed=False, **found)
+
+
+if __name__ == "__main__":
+    main()

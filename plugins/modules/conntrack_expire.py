@@ -1,0 +1,190 @@
+#!/usr/bin/python
+# Copyright: headroom.netfilter maintainers
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+DOCUMENTATION = r"""
+module: conntrack_expire
+short_description: Shorten the time that entries of the connection tracking table have left
+version_added: 0.1.0
+author: headroom.netfilter maintainers (@headroom)
+description:
+  - A timeout that is lowered changes nothing for entries that are in the table already, so that a full table stays full. This
+    module gives them the time that they would have.
+  - An entry that has more seconds left than the timeout of its state gets just that timeout. Nothing is deleted, and nothing is
+    lengthened. A flow that is active gets its timeout anew with its next packet; one that is idle ends when its time is over.
+  - Entries that the kernel does not let go of by the clock, permanent and offloaded ones, are left alone.
+  - Updates go to the kernel in batches, through ctnetlink, while it still tells the entries.
+options:
+  timeouts:
+    description:
+      - Seconds by name, as in the facts, for instance V(tcp_established). A state whose timeout is not named is left alone.
+      - Over those of O(timeout_profile), where that is given.
+      - With neither, the timeouts that the kernel has now.
+    type: dict
+    default: {}
+  timeout_profile:
+    description: The timeouts of a profile of the role P(headroom.netfilter.conntrack#role).
+    type: str
+    choices: [kernel, server, gateway, kubernetes, dns, edge]
+  match:
+    description: Which entries are meant; all that is given has to be true of them, one item of each list.
+    type: dict
+    suboptions:
+      protocol:
+        description: Names, V(tcp), V(udp), V(icmp), V(icmpv6), V(sctp), V(dccp), V(gre) or V(udplite).
+        type: list
+        elements: str
+      state:
+        description: States as C(conntrack -L) prints them, for instance V(ESTABLISHED); V(REPLIED) or V(UNREPLIED) for protocols without.
+        type: list
+        elements: str
+      source_network:
+        description: Networks, for instance V(10.0.0.0/8), of the source of a flow's first packet, before any translation.
+        type: list
+        elements: str
+      destination_network:
+        description: Networks of its destination.
+        type: list
+        elements: str
+      destination_port:
+        description: Ports of its destination.
+        type: list
+        elements: int
+  limit:
+    description: Entries to shorten at most; V(0) for no bound.
+    type: int
+    default: 0
+  rate:
+    description: Entries a second to shorten at most, to spare the host; V(0) for as many as there can be.
+    type: int
+    default: 0
+  namespace:
+    description:
+      - The network namespace, by its name (as C(ip netns) has it), by the number of a process in it, or by the inode that
+        M(headroom.netfilter.conntrack_facts) tells.
+      - Without it, the one that the module runs in.
+    type: str
+extends_documentation_fragment:
+  - ansible.builtin.action_common_attributes
+attributes:
+  check_mode:
+    support: full
+    details: Goes through the table and counts what would be shortened.
+  diff_mode:
+    support: none
+    details: An entry is not a thing to compare; the numbers say what was done.
+  platform:
+    support: full
+    platforms: linux
+notes:
+  - Needs root, or CAP_NET_ADMIN in the network namespace, and a kernel with ctnetlink, whose module it loads.
+  - What is idle for longer than the timeout wanted is not yet over; it is over when that timeout has passed once more.
+  - Python 3.6 or later is needed on the host.
+seealso:
+  - module: headroom.netfilter.conntrack_census_info
+  - module: headroom.netfilter.conntrack_settings
+"""
+
+EXAMPLES = r"""
+- name: Give what is in the table the timeouts that the kernel has now
+  headroom.netfilter.conntrack_expire:
+
+- name: See how many connections to the web server would be shortened to ten minutes
+  headroom.netfilter.conntrack_expire:
+    timeouts:
+      tcp_established: 600
+    match:
+      protocol: [tcp]
+      destination_port: [80, 443]
+  check_mode: true
+
+- name: Shorten to the timeouts of a profile, half a million entries at most, gently
+  headroom.netfilter.conntrack_expire:
+    timeout_profile: server
+    limit: 500000
+    rate: 50000
+"""
+
+RETURN = r"""
+examined:
+  description: Entries looked at.
+  returned: success
+  type: int
+  sample: 1000000
+shortened:
+  description: Entries that have less time left now, or would have in check mode.
+  returned: success
+  type: int
+  sample: 612000
+gone:
+  description: Entries that ended by themselves before they could be shortened.
+  returned: success
+  type: int
+  sample: 12
+busy:
+  description: Entries that the kernel would not change just then.
+  returned: success
+  type: int
+  sample: 0
+corrected:
+  description:
+    - Entries whose flows came to a state with a shorter timeout just while they were shortened, and that got that timeout by a second
+      look.
+  returned: success
+  type: int
+  sample: 0
+states:
+  description:
+    - By C(protocol) and C(state), the entries C(examined) and C(shortened).
+    - C(timeout_class) is the name of the timeout that they live by, and C(timeout) the seconds wanted, V(none) where they are left alone.
+  returned: success
+  type: list
+  elements: dict
+  sample:
+    - {protocol: tcp, state: ESTABLISHED, timeout_class: tcp_established, timeout: 7440, examined: 812000, shortened: 612000}
+source:
+  description: Always V(ctnetlink); V(none) where connection tracking is not loaded, and there is nothing to shorten.
+  returned: success
+  type: str
+  sample: ctnetlink
+"""
+
+from ansible.module_utils.basic import AnsibleModule
+
+from ansible_collections.headroom.netfilter.plugins.module_utils._conntrack.expire import expire, read_options
+from ansible_collections.headroom.netfilter.plugins.module_utils._conntrack.host import Host
+from ansible_collections.headroom.netfilter.plugins.module_utils._conntrack.profiles import PROFILES
+from ansible_collections.headroom.netfilter.plugins.module_utils._conntrack.reading import TableError
+
+
+def main():
+    module = AnsibleModule(
+        argument_spec={
+            "timeouts": {"type": "dict", "default": {}},
+            "timeout_profile": {"type": "str", "choices": list(PROFILES)},
+            "match": {
+                "type": "dict",
+                "options": {
+                    "protocol": {"type": "list", "elements": "str"},
+                    "state": {"type": "list", "elements": "str"},
+                    "source_network": {"type": "list", "elements": "str"},
+                    "destination_network": {"type": "list", "elements": "str"},
+                    "destination_port": {"type": "list", "elements": "int"},
+                },
+            },
+            "limit": {"type": "int", "default": 0},
+            "rate": {"type": "int", "default": 0},
+            "namespace": {"type": "str"},
+        },
+        supports_check_mode=True,
+    )
+    try:
+        found = expire(Host(), read_options(module.params), module.params["namespace"], module.check_mode)
+    except TableError as error:
+        module.fail_json(msg=str(error))
+    module.exit_json(changed=found["shortened"] + found["corrected"] > 0, **found)
+
+
+if __name__ == "__main__":
+    main()
