@@ -1,12 +1,13 @@
 # Copyright: headroom.netfilter maintainers
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The one door to the machine: nothing else in this collection opens, lists or writes a file.
+"""The one door to the machine: nothing else in this collection opens, lists or writes a file, or runs a program there.
 
 Reading never raises: what is not there is None, what may not be read is None and is remembered in
-``unreadable``. Every read is bounded. Writing raises OSError, because a write that fails matters.
+``unreadable``. Every read is bounded, and so is every run. Writing raises OSError, because a write that fails matters.
 """
 
+import contextlib
 import errno
 import grp
 import hashlib
@@ -18,6 +19,7 @@ import select
 import signal
 import socket
 import stat
+import subprocess
 import time
 from functools import partial
 from typing import Any, Callable, Dict, Iterable, Iterator, List, NamedTuple, Optional
@@ -28,6 +30,8 @@ LONGEST_TEXT = 256 * 1024
 LONGEST_FILE = 1024 * 1024
 # Seconds. What a look into all other network namespaces may take; 500 take 0.1, or 0.4 on a busy machine.
 LONGEST_LOOK = 5.0
+# Seconds. What a program may take; journalctl goes through 300,000 lines of the kernel in 1.
+LONGEST_RUN = 3.0
 
 # Bytes. A line of /proc/net/nf_conntrack has some 300.
 LONGEST_LINE = 4096
@@ -176,6 +180,34 @@ class Host:
                     yield line.decode("utf-8", "replace")
         except OSError as error:
             self._remember(path, error)
+    def run(self, argv: List[str], limit: int, longest: float = LONGEST_RUN) -> Optional[str]:
+        """The first ``limit`` bytes that a program writes, of more the whole lines. None where it cannot be started, fails, or
+        is not done in ``longest`` seconds.
+
+        It is run without a shell, an input or an environment; what it has started ends with it. In a tree nothing
+        is run: a file in place of the program, argv[0], has what it would write.
+        """
+        if self.root != "/":
+            found = self._bytes(argv[0], limit + 1)
+            return None if found is None else _whole_lines(found, limit)
+        deadline = time.monotonic() + longest
+        reading, writing = os.pipe()
+        try:
+            null = subprocess.DEVNULL
+            process = subprocess.Popen(
+                argv, stdin=null, stdout=writing, stderr=null, cwd="/", env={"LC_ALL": "C"}, start_new_session=True
+            )
+        except (OSError, ValueError):
+            os.close(reading)
+            return None
+        finally:
+            os.close(writing)
+        try:
+            found = _until(reading, deadline, limit + 1)
+        finally:
+            os.close(reading)
+            _end(process, deadline)
+        return _whole_lines(found, limit) if process.returncode == 0 or len(found) > limit else None
 
     def list(self, path: str) -> List[str]:
         """The sorted names in a directory; none where it is not there."""
@@ -297,6 +329,8 @@ def _enter(path: str) -> None:
 
 def _until(reading: int, deadline: float) -> bytes:
     """All that comes through a pipe until its end, or the deadline."""
+def _until(reading: int, deadline: float, limit: Optional[int] = None) -> bytes:
+    """All that comes through a pipe until its end, the deadline, or as many bytes."""
     found = b""
     waiting = select.poll()
     waiting.register(reading, select.POLLIN)
@@ -305,7 +339,28 @@ def _until(reading: int, deadline: float) -> bytes:
         if not more:
             break
         found += more
+        if limit is not None and len(found) >= limit:
+            return found[:limit]
     return found
+
+
+def _end(process: "subprocess.Popen[bytes]", deadline: float) -> None:
+    """Wait for a process, until the deadline; then kill it and all of its group."""
+    with contextlib.suppress(subprocess.TimeoutExpired):
+        if time.monotonic() < deadline:
+            process.wait(deadline - time.monotonic())
+    if process.returncode is None:
+        # Not waited for, so the number cannot be another's yet. One that the kernel does not let go is left behind.
+        with contextlib.suppress(OSError, subprocess.TimeoutExpired):
+            os.killpg(process.pid, signal.SIGKILL)
+            process.wait(1.0)
+
+
+def _whole_lines(found: bytes, limit: int) -> str:
+    """As text; if it is longer than the limit, up to the last end of a line within."""
+    if len(found) > limit:
+        found = found[: found.rfind(b"\n", 0, limit) + 1]
+    return found.decode("utf-8", "replace")
 
 
 def _name(lookup: Any, number: int) -> str:

@@ -4,6 +4,7 @@
 
 import hashlib
 import os
+import time
 
 import pytest
 
@@ -73,6 +74,105 @@ def test_the_tail_begins_with_a_line(host, limit, text):
     assert host.tail("/log", limit) == text
     assert host.tail("/none", limit) is None
     assert host.tail("/fifo", limit) is None
+
+
+def shell(script):
+    return ["/bin/sh", "-c", script]
+
+
+@pytest.mark.parametrize(
+    ("argv", "said"),
+    [
+        (shell("echo one; echo two >&2; printf three"), "one\nthree"),
+        (shell("exit 0"), ""),
+        (shell("echo one; exit 1"), None),
+        (shell("echo one; kill -9 $$"), None),
+        (["/none/journalctl"], None),
+        (["/etc"], None),
+        (["/bin/echo", "a\0b"], None),
+        (["/bin/echo", "$HOME; *"], "$HOME; *\n"),
+        (shell("echo $LC_ALL:$HOME:$LANG; pwd"), "C::\n/\n"),
+        (shell("printf 'Gr\\374\\000\\n'"), "Gr\ufffd\0\n"),
+    ],
+)
+def test_run(argv, said):
+    host = Host()
+    before = os.listdir("/proc/self/fd")
+    assert host.run(argv, 100) == said
+    assert host.unreadable == []
+    assert os.listdir("/proc/self/fd") == before
+
+
+def test_a_run_has_no_input():
+    own = os.dup(0)
+    reading, writing = os.pipe()
+    try:
+        os.dup2(reading, 0)
+        os.write(writing, b"input\n")
+        os.close(writing)
+        assert Host().run(["/bin/cat"], 100) == ""
+    finally:
+        os.dup2(own, 0)
+        os.close(own)
+        os.close(reading)
+
+
+@pytest.mark.parametrize(
+    ("limit", "said"), [(8, "one\ntwo\n"), (7, "one\n"), (4, "one\n"), (3, ""), (100, "one\ntwo\n")]
+)
+def test_no_more_than_the_limit_of_what_is_written(host, limit, said):
+    assert Host().run(shell("echo one; echo two"), limit) == said
+    with open(host.path("/program"), "wb") as target:
+        target.write(b"one\ntwo\n")
+    assert host.run(["/program", "argument"], limit) == said
+
+
+@pytest.mark.parametrize("end", ["", "trap '' PIPE; "])
+def test_the_rest_of_what_is_written_is_not_waited_for(end):
+    began = time.monotonic()
+    said = Host().run(shell(end + "while :; do echo line; done 2>/dev/null"), 1000, longest=2.0)
+    assert said == "line\n" * 200
+    assert time.monotonic() - began < (5.0 if end else 1.9)
+
+
+def alive(pid):
+    """Whether there is such a process, other than one that has ended and not been waited for."""
+    try:
+        with open("/proc/{0}/stat".format(pid), encoding="ascii") as source:
+            return source.read().rpartition(")")[2].split()[0] not in "ZX"
+    except OSError:
+        return False
+
+
+@pytest.mark.parametrize(
+    ("script", "said"),
+    [
+        ("echo $$ > {0}; echo one; exec sleep 15", None),
+        ("echo $$ > {0}; exec sleep 15 >&-", None),
+        ("sleep 15 & echo $! > {0}; echo one", "one\n"),
+        ("sleep 15 & echo $! > {0}; echo one; exit 1", None),
+        ("trap '' TERM; sleep 15 & echo $! > {0}; wait", None),
+    ],
+    ids=["hangs", "hangs without output", "leaves a child", "leaves a child and fails", "hangs with a child"],
+)
+def test_a_run_has_an_end_and_leaves_nothing_behind(tmp_path, script, said):
+    began = time.monotonic()
+    assert Host().run(shell(script.format(tmp_path / "pid")), 100, longest=0.5) == said
+    assert time.monotonic() - began < 5.0
+    pid = (tmp_path / "pid").read_text().strip()
+    while alive(pid) and time.monotonic() - began < 5.0:
+        time.sleep(0.01)
+    assert not alive(pid)
+
+
+def test_in_a_tree_nothing_is_run(host):
+    mark = host.path("/mark")
+    with open(host.path("/program"), "w", encoding="ascii") as target:
+        target.write("#!/bin/sh\ntouch {0}\n".format(mark))
+    os.chmod(host.path("/program"), 0o755)
+    assert host.run(["/program"], 1000).startswith("#!/bin/sh\n")
+    assert host.run(["/bin/sh", "-c", "touch " + mark], 1000) is None
+    assert not os.path.exists(mark)
 
 
 @pytest.mark.parametrize(
