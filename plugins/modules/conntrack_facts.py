@@ -11,7 +11,9 @@ author: headroom.netfilter maintainers (@headroom)
 description:
   - Reads what the kernel's connection tracking table is and does on a host, what is persisted for it, what it will be after the
     next boot and the next load of the module, and who else writes it.
-  - Reads files only, of logs their ends, and the kernel's ring buffer; runs no command, loads no module and changes nothing.
+  - Reads files, of logs their ends, and the kernel's ring buffer; loads no module and changes nothing.
+  - Runs one command, C(journalctl), and that only for V(log), on a host with systemd whose own network namespace has counted
+    packets as dropped, when neither ring buffer nor text logs have a message of a full table.
   - Works with nf_conntrack and the older ip_conntrack, loaded, built in, loadable or absent, on hosts and in containers.
   - Without root it returns what it can read and lists the rest in RV(ansible_facts.conntrack.unreadable).
 options:
@@ -316,7 +318,8 @@ ansible_facts:
             - Messages of a full table in the kernel's ring buffer, and in the last MiB of kern.log, messages and syslog in C(/var/log).
             - A message may stand in several sources; C(table_full) and C(suppressed) are those of the one that has most. C(source) is
               what could be read, that one first.
-            - The journal is not read.
+            - If none has such a message and the own network namespace has dropped packets, those of this boot in the journal, the newest
+              MiB; C(source) has C(journal) then, if it has any. From there C(suppressed) is 0.
           type: dict
           returned: with subset C(log)
           sample:

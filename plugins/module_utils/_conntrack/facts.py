@@ -1,7 +1,8 @@
 # Copyright: headroom.netfilter maintainers
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What is: the facts of a host's connection tracking, read through its door. Changes nothing, runs nothing."""
+"""What is: the facts of a host's connection tracking, read through its door. Changes nothing, and runs
+nothing, but for journalctl where packets were dropped and no log has said why."""
 
 from typing import Any, Callable, Dict, FrozenSet, Iterable, List, Optional, Tuple
 
@@ -172,8 +173,12 @@ def _table(host: Host, names: kernel.Flavour) -> Facts:
             "full_bytes": kernel.full_bytes(limit, buckets, entry, pointer) if limit and buckets else None,
         },
         "timeouts": timeouts(host, names),
-        "counters": table.counters(host.read("/proc/net/stat/" + names.module)),
+        "counters": _counters(host, names),
     }
+
+
+def _counters(host: Host, names: kernel.Flavour) -> Dict[str, int]:
+    return table.counters(host.read("/proc/net/stat/" + names.module))
 
 
 def live_buckets(host: Host, names: kernel.Flavour) -> Optional[int]:
@@ -210,7 +215,8 @@ def _namespaces(host: Host, names: kernel.Flavour) -> Facts:
 
 
 def _log(host: Host, names: kernel.Flavour) -> Facts:
-    return {"log": as_dict(log(host))}
+    counters = _counters(host, names)
+    return {"log": as_dict(log(host, counters.get("drop", 0) > table.clashes(counters)))}
 
 
 def _others(host: Host, names: kernel.Flavour, found: Facts, chosen: FrozenSet[str]) -> Facts:

@@ -30,7 +30,7 @@ LONGEST_TEXT = 256 * 1024
 LONGEST_FILE = 1024 * 1024
 # Seconds. What a look into all other network namespaces may take; 500 take 0.1, or 0.4 on a busy machine.
 LONGEST_LOOK = 5.0
-# Seconds. What a program may take; journalctl goes through 300,000 lines of the kernel in 1.
+# Seconds. What a program may take.
 LONGEST_RUN = 3.0
 
 # Bytes. A line of /proc/net/nf_conntrack has some 300.
@@ -180,6 +180,7 @@ class Host:
                     yield line.decode("utf-8", "replace")
         except OSError as error:
             self._remember(path, error)
+
     def run(self, argv: List[str], limit: int, longest: float = LONGEST_RUN) -> Optional[str]:
         """The first ``limit`` bytes that a program writes, of more the whole lines. None where it cannot be started, fails, or
         is not done in ``longest`` seconds.
@@ -329,6 +330,8 @@ def _enter(path: str) -> None:
 
 def _until(reading: int, deadline: float) -> bytes:
     """All that comes through a pipe until its end, or the deadline."""
+
+
 def _until(reading: int, deadline: float, limit: Optional[int] = None) -> bytes:
     """All that comes through a pipe until its end, the deadline, or as many bytes."""
     found = b""

@@ -3,8 +3,12 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """What the kernel has said about a full table: in its ring buffer, which is of this boot, and in the ends of text logs.
 
-Not looked at: rotated logs, and the journal, whose files hold a message once however often it came. A host with the
-journal alone tells as much as its ring buffer still holds.
+Where neither has such a message though packets were dropped, the journal is asked for those of this boot, by their whole
+texts, of which it has an index: that takes some 10 ms whatever its size. So what was suppressed is not known from there, nor
+the messages of other namespaces.
+
+Not looked at: rotated logs, and the journal of earlier boots. What the journal does not say is not told from what the user
+may not read in it.
 """
 
 import re
@@ -15,7 +19,7 @@ from typing import Callable, List, Match, NamedTuple, Optional, Pattern, Set, Tu
 
 from .host import Host
 
-# Bytes of each log, from its end.
+# Bytes of each log, from its end; some 11,000 messages.
 TAIL = 1024 * 1024
 
 # In all of them: a log without it is not gone through.
@@ -25,6 +29,17 @@ _DAY = 86400.0
 
 _RING = "kernel ring buffer"
 _FILES = ("/var/log/kern.log", "/var/log/messages", "/var/log/syslog")
+
+_JOURNAL = "journal"
+# The second before the merge of /usr.
+_JOURNALCTL = ("/usr/bin/journalctl", "/bin/journalctl")
+# -k is of this boot, and has what processes write to /dev/kmsg too, under another facility. Newest first, since it is cut off.
+_ASK = ["-k", "-q", "-r", "--no-pager", "-o", "short-iso", "SYSLOG_FACILITY=0"]
+_TEXTS = [
+    "MESSAGE={0}nf_conntrack: table full, dropping packet{1}".format(start, end)
+    for start in ("", "nf_conntrack: ")
+    for end in ("", ".")
+]
 
 # Of the kernel alone, whose facility is 0; the caller in brackets is there with CONFIG_PRINTK_CALLER.
 _RING_LINE = re.compile(r"<[0-7]>(?:\[ *(?P<seconds>[0-9]{1,9}\.[0-9]+)\](?:\[ *[CT][0-9]+\])? )?(?P<text>.*)")
@@ -63,12 +78,16 @@ class _Tally(NamedTuple):
     netns: Set[int]
 
 
-def log(host: Host) -> Log:
-    """What there is to read of it."""
+def log(host: Host, dropped: bool) -> Log:
+    """What there is to read of it; ``dropped`` is whether a full table may have refused a packet."""
     boot, now = _boot_and_now(host)
     sources = [(_RING, host.kernel_log(TAIL), _RING_LINE, partial(_since_boot, boot=boot))]
     sources += [(path, host.tail(path, TAIL), _FILE_LINE, partial(_moment, now=now)) for path in _FILES]
     tallies = [_tally(name, text, line, moment) for name, text, line, moment in sources if text is not None]
+    if dropped and not any(tally.table_full for tally in tallies):
+        said = _journal(host)
+        if said is not None:
+            tallies.append(_tally(_JOURNAL, said, _FILE_LINE, partial(_moment, now=now)))
     tallies.sort(key=lambda tally: -tally.table_full)
     if not tallies:
         return Log(0, 0, None, None, [], [])
@@ -89,6 +108,15 @@ def _boot_and_now(host: Host) -> Tuple[Optional[float], Optional[float]]:
     uptime = re.match(r"[0-9]{1,10}\b", host.read("/proc/uptime") or "")
     boot = float(found.group(1)) if found else None
     return boot, boot + float(uptime.group()) if boot is not None and uptime else None
+
+
+def _journal(host: Host) -> Optional[str]:
+    """The lines of journalctl, oldest first; None where there is no message of a full table to be had from it."""
+    program = next(filter(host.exists, _JOURNALCTL), None)
+    if program is None or not host.exists("/run/systemd/system"):
+        return None
+    said = host.run([program] + _ASK + _TEXTS, TAIL) or ""
+    return "\n".join(reversed(said.split("\n"))) if _TELLING in said else None
 
 
 def _tally(source: str, log_text: str, line: Pattern[str], moment: Callable[[Match[str]], Optional[float]]) -> _Tally:

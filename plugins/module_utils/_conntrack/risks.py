@@ -8,7 +8,7 @@ Total over facts of any subset: what is not known is not judged. docs/findings.m
 
 from typing import Any, Callable, Dict, Iterable, Iterator, List, NamedTuple, Optional, Sequence, Tuple
 
-from . import kernel
+from . import kernel, table
 from .files import MODPROBE, SYSCTL
 from .profiles import RFC_FLOORS, below_floors
 from .sizing import size
@@ -274,8 +274,7 @@ def _usage_severity(usage: Optional[float]) -> Optional[str]:
 def _drops(host: _Host) -> Iterator[Finding]:
     counters, log = host.part("counters"), host.part("log")
     drop, early, too_long = (counters.get(name) or 0 for name in ("drop", "early_drop", "chain_too_long"))
-    # A clash that is lost counts as both; a chain too long as insert_failed alone; a full table as drop alone.
-    clashes = max((counters.get("insert_failed") or 0) - too_long, 0)
+    clashes = table.clashes(counters)
     messages = log.get("table_full") or 0
     if messages:
         full = host.usage is None or host.usage >= USAGE_WARNING

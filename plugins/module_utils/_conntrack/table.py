@@ -3,7 +3,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """What the kernel says in text, as values. Total: a text that is not understood gives no value, never an exception."""
 
-from typing import Dict, List, Optional, Set
+from typing import Dict, List, Mapping, Optional, Set
 
 # The first column repeats the entries of the network namespace in each cpu's row: not to be added up.
 _NOT_A_COUNTER = "entries"
@@ -37,6 +37,12 @@ def counters(text: Optional[str]) -> Dict[str, int]:
             except ValueError:
                 continue
     return sums
+
+
+def clashes(found: Mapping[str, int]) -> int:
+    """Of the counters: flows that lost to another one of the same addresses, which ``drop`` counts, too, as it does what a
+    full table refuses; ``insert_failed`` counts them and chains that were too long."""
+    return max((found.get("insert_failed") or 0) - (found.get("chain_too_long") or 0), 0)
 
 
 def entries(text: Optional[str]) -> Optional[int]:

@@ -195,3 +195,32 @@ def test_the_object_size_of_sysfs_comes_before_that_of_slabinfo():
     assert gather(host, ["table"])["table"]["entry_bytes"] == 320 + 128
     host.texts["/sys/kernel/slab/nf_conntrack/slab_size"] = "256\n"
     assert gather(host, ["table"])["table"]["entry_bytes"] == 256 + 128
+
+
+@pytest.mark.parametrize(
+    ("stat", "ran"),
+    [
+        ("entries drop\n0a 00\n0a 00\n", 0),
+        ("entries drop\n0a 00\n0a 01\n", 1),
+        ("entries drop\n0a -1\n", 0),
+        # Clashes are counted as both.
+        ("entries insert_failed drop\n0a 02 02\n", 0),
+        ("entries insert_failed drop\n0a 02 03\n", 1),
+        (None, 0),
+    ],
+)
+def test_nothing_is_run_but_for_the_log_where_packets_were_dropped(stat, ran):
+    class Runs(FakeKernel):
+        runs = 0
+
+        def run(self, argv, limit, longest=0.0):
+            self.runs += 1
+
+    host = Runs()
+    host.texts.update({"/usr/bin/journalctl": "", "/run/systemd/system": ""})
+    if stat is not None:
+        host.texts["/proc/net/stat/nf_conntrack"] = stat
+    gather(host, ["!log"])
+    assert host.runs == 0
+    gather(host, ["all"])
+    assert host.runs == ran

@@ -30,25 +30,27 @@ def _in_new_york(monkeypatch):
 def read(tmp_path):
     """The log of a host with these files, up for four hours."""
 
-    def of(ring=None, uptime="14400.52 28000.10\n", **logs):
+    def of(ring=None, uptime="14400.52 28000.10\n", journal=None, dropped=False, **logs):
         files = {
             "proc/stat": "cpu 1 2\nbtime {0}\nprocesses 3\n".format(BOOT),
             "proc/uptime": uptime,
             "proc/kmsg": ring,
+            "usr/bin/journalctl": journal,
+            "run/systemd/system/x": None if journal is None else "",
         }
         files.update(("var/log/" + name.replace("_", "."), text) for name, text in logs.items())
         for path, text in files.items():
             if text is not None:
                 (tmp_path / path).parent.mkdir(parents=True, exist_ok=True)
                 (tmp_path / path).write_bytes(text if isinstance(text, bytes) else text.encode())
-        return log(Host(str(tmp_path)))
+        return log(Host(str(tmp_path)), dropped)
 
     return of
 
 
 def test_none(read, tmp_path):
     assert read() == NOTHING
-    assert log(Host(str(tmp_path / "empty"))) == NOTHING
+    assert log(Host(str(tmp_path / "empty")), dropped=True) == NOTHING
 
 
 @pytest.mark.parametrize(
@@ -218,6 +220,103 @@ def test_numbers_of_any_length(read, line):
     read(line + "\n" + ONE)
     for stamp in ("9999-12-31T23:59:59-99:99", "0001-01-01T00:00:00+9999", "2026-11-22T99:99:99Z", "Feb 99 99:99:99"):
         assert read(kern_log="{0} web kernel: {1}\n".format(stamp, FULL)).table_full >= 1
+
+
+# As journalctl 252 wrote it, from a journal that systemd-journal-remote 252 made. A zone with a colon is read too.
+JOURNAL = """\
+2026-11-22T09:43:00+0000 web-1 kernel: nf_conntrack: nf_conntrack: table full, dropping packet
+2026-11-22T09:42:52+0000 web-1 kernel: nf_conntrack: nf_conntrack: table full, dropping packet
+2026-11-22T09:42:51+0000 web-1 kernel: nf_conntrack: nf_conntrack: table full, dropping packet
+"""
+IN_JOURNAL = Log(3, 0, "2026-11-22T09:42:51Z", "2026-11-22T09:43:00Z", [], ["journal"])
+
+
+def test_the_journal(read):
+    assert read(journal=JOURNAL, dropped=True) == IN_JOURNAL
+    assert read(journal=JOURNAL.replace("+0000", "+05:30"), dropped=True)[2] == "2026-11-22T04:12:51Z"
+
+
+def test_the_journal_after_logs_that_say_nothing(read):
+    ring = "<4>[   61.5] eth0: link up\n"
+    sources = ["journal", RING, "/var/log/syslog"]
+    assert read(ring, syslog="", journal=JOURNAL, dropped=True) == IN_JOURNAL._replace(source=sources)
+
+
+@pytest.mark.parametrize("said", ["", "-- No entries --\n", "\xff\x00\n", "2026-11-22T09:42:51+0000 w kernel: x\n"])
+def test_a_journal_that_says_nothing_of_it_is_no_source(read, said):
+    assert read(ONE[:9], journal=said.encode("latin-1"), dropped=True) == NOTHING._replace(source=[RING])
+
+
+def test_bytes_that_are_no_text_in_the_journal(read):
+    noise = bytes(range(256)) * 50
+    assert read(journal=noise + b"\n" + JOURNAL.encode() + noise, dropped=True) == IN_JOURNAL
+
+
+def test_the_newest_of_a_journal_is_read_and_no_more(read):
+    """Of the last line there is a part only."""
+    line = JOURNAL.splitlines(True)[0]
+    assert read(journal=line * (TAIL // len(line) + 9), dropped=True).table_full == TAIL // len(line)
+
+
+class Asked(Host):
+    """Gives these answers to the runs of a program, and keeps what was run."""
+
+    def __init__(self, root, *answers):
+        super().__init__(root)
+        self.answers, self.ran = list(answers), []
+
+    def run(self, argv, limit, longest=1.0):
+        self.ran.append(argv)
+        return self.answers.pop(0)
+
+
+@pytest.fixture
+def asked(tmp_path):
+    """A host with systemd, and with the other files."""
+
+    def of(*answers, **files):
+        for name in ("run/systemd/system/x", "usr/bin/journalctl"):
+            if name not in files.get("without", ()):
+                (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+                (tmp_path / name).write_text("")
+        for name, text in files.get("logs", {}).items():
+            (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+            (tmp_path / name).write_text(text)
+        return Asked(str(tmp_path), *answers)
+
+    return of
+
+
+@pytest.mark.parametrize(
+    ("dropped", "files"),
+    [
+        (False, {}),
+        (True, {"without": ["run/systemd/system/x"]}),
+        (True, {"without": ["usr/bin/journalctl"]}),
+        (True, {"logs": {"proc/kmsg": ONE}}),
+        (True, {"logs": {"var/log/syslog": "Nov 22 03:13:01 web kernel: " + FULL}}),
+    ],
+    ids=["nothing dropped", "no systemd", "no journalctl", "ring buffer has it", "text log has it"],
+)
+def test_the_journal_is_not_asked(asked, dropped, files):
+    host = asked(**files)
+    assert "journal" not in log(host, dropped).source
+    assert host.ran == []
+
+
+def test_the_journal_is_asked_for_texts(asked):
+    host = asked(JOURNAL)
+    assert log(host, dropped=True) == IN_JOURNAL
+    (argv,) = host.ran
+    assert argv[0] == "/usr/bin/journalctl"
+    assert "SYSLOG_FACILITY=0" in argv
+    texts = [word[len("MESSAGE=") :] for word in argv if word.startswith("MESSAGE=")]
+    assert sorted(texts) == [
+        "nf_conntrack: nf_conntrack: table full, dropping packet",
+        "nf_conntrack: nf_conntrack: table full, dropping packet.",
+        "nf_conntrack: table full, dropping packet",
+        "nf_conntrack: table full, dropping packet.",
+    ]
 
 
 def test_the_ring_buffer_of_this_machine():

@@ -25,6 +25,7 @@ PIECES = [
     "Nov 22 08:13:01 web kernel: ",
     "Feb 29 08:13:01 web kernel: ",
     "2026-11-22T08:13:01.1+01:00 web kernel: ",
+    "2026-11-22T08:13:01+0000 web kernel: ",
     "9999-12-31T23:59:59-99:99 web kernel: ",
     "0001-01-01T00:00:00 web kernel: ",
     "nf_conntrack: ",
@@ -40,10 +41,10 @@ TEXTS = st.lists(st.one_of(st.sampled_from(PIECES), st.text(max_size=5)), max_si
 
 
 class Texts(Host):
-    def __init__(self, ring, logged, stat, uptime):
+    def __init__(self, ring, logged, journal, stat, uptime):
         super().__init__("/nowhere")
         self.texts = {"/proc/stat": stat, "/proc/uptime": uptime}
-        self.ring, self.logged = ring, logged
+        self.ring, self.logged, self.journal = ring, logged, journal
 
     def read(self, path):
         return self.texts.get(path)
@@ -54,11 +55,23 @@ class Texts(Host):
     def kernel_log(self, limit):
         return self.ring
 
+    def exists(self, path):
+        return True
 
-@given(TEXTS, TEXTS, st.sampled_from(["btime 1795322461\n", "btime 99999999999\n", "btime 0", "", "btime x"]), TEXTS)
-def test_log(ring, logged, stat, uptime):
-    found = log(Texts(ring, logged, stat, uptime))
-    assert found.table_full <= 999999999 * (ring + logged).count("table full")
+    def run(self, argv, limit, longest=0.0):
+        return self.journal
+
+
+@given(
+    TEXTS,
+    TEXTS,
+    st.none() | TEXTS,
+    st.sampled_from(["btime 1795322461\n", "btime 99999999999\n", "btime 0", "", "btime x"]),
+    TEXTS,
+)
+def test_log(ring, logged, journal, stat, uptime):
+    found = log(Texts(ring, logged, journal, stat, uptime), dropped=True)
+    assert found.table_full <= 999999999 * (ring + logged + (journal or "")).count("table full")
     assert found.source or not found.table_full
     for moment in (found.first_seen, found.last_seen):
         assert moment is None or re.fullmatch(r"[0-9]{4,5}-[01][0-9]-[0-3][0-9]T[0-9:]{8}Z", moment)
