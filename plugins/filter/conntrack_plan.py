@@ -91,6 +91,10 @@ options:
         description: Whether lines of other files that would win over the plan are to be commented out, rather than refused.
         type: bool
         default: false
+      conntrack_expire_existing:
+        description: Whether entries that are in the table already are to be shortened to the timeouts planned.
+        type: bool
+        default: false
   contents:
     description:
       - The rendered files by path, at least those of RV(_value.files). With them, RV(_value.drift) tells of files, too.

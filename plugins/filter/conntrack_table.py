@@ -54,6 +54,7 @@ from ansible_collections.headroom.netfilter.plugins.module_utils._conntrack impo
 BEFORE = "__conntrack_before"
 AFTER = "__conntrack_after"
 PLAN = "__conntrack_planned"
+EXPIRED = "__conntrack_expired"
 
 
 def conntrack_table(hosts: Iterable[Mapping[str, Any]], planned: bool = False) -> list[str]:
@@ -65,13 +66,14 @@ def _host(variables: Mapping[str, Any], planned: bool) -> report.Host:
     name = str(variables["inventory_hostname"])
     before = _facts(variables, BEFORE)
     now = report.of_facts(before)
+    expired = tuple(_expired(variables.get(EXPIRED, {}), planned))
     if PLAN not in variables:
-        return report.Host(name, now, now, {}, _state_note(before) or ("nothing to change",))
+        return report.Host(name, now, now, {}, expired or _state_note(before) or ("nothing to change",))
     plan = variables[PLAN]
     after = report.of_plan(plan) if planned else report.of_facts(_facts(variables, AFTER) or before)
     # A plan speaks of the timeouts it sets; the others stay.
     after = after._replace(timeouts={**now.timeouts, **after.timeouts})
-    return report.Host(name, now, after, plan["reasons"], _state_note(before) + tuple(_notes(plan, planned)))
+    return report.Host(name, now, after, plan["reasons"], _state_note(before) + tuple(_notes(plan, planned)) + expired)
 
 
 def _facts(variables: Mapping[str, Any], name: str) -> dict[str, Any]:
@@ -97,6 +99,12 @@ def _notes(plan: Mapping[str, Any], planned: bool) -> Iterable[str]:
         yield "REFUSED: " + refusal
     for warning in plan["warnings"]:
         yield "warning: " + warning
+
+
+def _expired(found: Mapping[str, Any], planned: bool) -> Iterable[str]:
+    if found.get("shortened"):
+        done = "to be shortened" if planned else "shortened"
+        yield f"{done} to the timeouts: {found['shortened']} of {found['examined']} entries"
 
 
 class FilterModule:

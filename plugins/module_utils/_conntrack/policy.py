@@ -33,6 +33,7 @@ class Policy(NamedTuple):
     apply: bool = True
     firewall: bool = True
     takeover: bool = False
+    expire_existing: bool = False
 
 
 class PolicyError(Exception):
@@ -192,6 +193,7 @@ _READERS: Dict[str, Reader] = {
     "apply": truth,
     "firewall": truth,
     "takeover": truth,
+    "expire_existing": truth,
 }
 
 

@@ -36,6 +36,7 @@ DESIGN = {
     "conntrack_apply": True,
     "conntrack_firewall": True,
     "conntrack_takeover": False,
+    "conntrack_expire_existing": False,
 }
 
 
