@@ -84,14 +84,14 @@ def _percent(share: Optional[float], margin: Optional[float] = None) -> str:
 
 def _who(census: Mapping[str, Any]) -> List[str]:
     rows: List[Tuple[str, ...]] = []
-    for grouping in census["groupings"]:
+    for grouping in (each for each in census["groupings"] if each["top"]):
         rows.append(("  by " + grouping["group_by"].replace("+", " and "), "entries", "share", ""))
         for group in grouping["top"]:
             words = [_value(group[field]) for field in grouping["group_by"].split("+")]
             rows.append(("    " + " ".join(words), str(group["entries"]), "{0:.1f} %".format(100 * group["share"]), ""))
         if grouping["others"]:
             rows.append(("    and {0} more".format(grouping["others"]), "", "", ""))
-    return columns(rows)
+    return columns(rows) if rows else []
 
 
 def _value(value: Any) -> str:
@@ -124,8 +124,8 @@ def _shortened(expired: Optional[Mapping[str, Any]], done: bool) -> List[str]:
 
 def _raised(host: Relief, done: bool) -> List[str]:
     found = ["  limit stays: " + refusal for refusal in host.refusals]
-    if host.raised and host.raised["changed"]:
-        was, now = (_limit(host.raised[when]) for when in ("before", "after"))
+    was, now = (_limit(host.raised[when]) if host.raised else 0 for when in ("before", "after"))
+    if was != now:
         verb = "raised" if done else "would be raised"
         found.append("  limit {0}: from {1} to {2}, room for {3} more".format(verb, was, now, now - was))
     elif not found:
