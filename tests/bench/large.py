@@ -1,0 +1,326 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+# Copyright: headroom.netfilter maintainers
+"""Measure the census and the shortening of a table with a million entries, and write docs/large-tables.md.
+
+usage: python -m tests.bench.large [--entries 1000000] [--rounds 5]
+
+Needs root, the program conntrack, and some 2 GiB of memory. The entries live in network namespaces of their own, and end with
+them; the limit, which all namespaces share, is put back.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Mapping
+from statistics import median
+from typing import Any
+
+from tests.bench import entries, live, page
+from tests.bench.crowd import REPO, collection
+
+SEEDS = (1, 2)  # of the tables; the first is gone through, both are sampled
+SAMPLE = 20000
+BOTH = ("state", "destination_port")
+
+# What a module does, apart from what every module does; it tells seconds and MiB of a process that does nothing else.
+ALONE = """
+import json, resource, sys, time
+from ansible_collections.headroom.netfilter.plugins.module_utils._conntrack import examine, expire
+from ansible_collections.headroom.netfilter.plugins.module_utils._conntrack.host import Host
+options, begun = json.loads(sys.argv[2]), time.perf_counter()
+if sys.argv[1] == "census":
+    found = examine.examine(Host(), examine.read_options(options), None)
+else:
+    found = expire.expire(Host(), expire.read_options(options), None, False)
+took = time.perf_counter() - begun
+print(json.dumps([took, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024, found]))
+"""
+CENSUS = {"prefix_lengths": {}, "anonymise": False, "top": 10, "timeout_profile": "server", "timeouts": {}}
+EXPIRE = {"timeout_profile": None, "match": None, "limit": 0, "rate": 0}
+
+# By name: what is held, how, and the bound.
+LIMITS = (
+    ("exact", "ratio", 0.8),
+    ("exact", "memory", 64),
+    ("sources", "memory", 64),
+    ("sample", "ratio", 0.03),
+    ("trials", "inside", 0.93),
+    ("expire", "rate", 200000),
+)
+
+
+def main(arguments: argparse.Namespace) -> int:
+    if obstacle := live.missing() or ("" if shutil.which("conntrack") else "install conntrack, to compare with."):
+        print(obstacle, file=sys.stderr)
+        return 2
+    setting = page.machine()
+    with live.kept():
+        # As the role would have it for so many.
+        live.HASHSIZE.write_text(str(1 << 20))
+        (live.SYSCTLS / "nf_conntrack_max").write_text(str(2 * max(arguments.entries, 1 << 20)))
+        tables = [inside(arguments, seed) for seed in SEEDS]
+    found = summary(tables)
+    for name, figure, bound in LIMITS:
+        print(f"{name}: {figure} {found[name][figure]:.4g}, bound {bound}")
+    if arguments.rounds >= 5 and arguments.entries >= 1000000:
+        (REPO / "docs/large-tables.md").write_text(render(found, setting, arguments), encoding="utf-8")
+        print("written: docs/large-tables.md")
+    return 1 if any(beyond(found, *limit) for limit in LIMITS) else 0
+
+
+def beyond(found: Mapping[str, Any], name: str, figure: str, bound: float) -> bool:
+    value = found[name][figure]
+    return bool(value < bound if figure in ("inside", "rate") else value > bound)
+
+
+def inside(arguments: argparse.Namespace, seed: int) -> dict[str, Any]:
+    """What this program finds in a network namespace of its own."""
+    options = [f"--entries={arguments.entries}", f"--rounds={arguments.rounds}", f"--inside={seed}"]
+    command = ["unshare", "--net", sys.executable, "-m", "tests.bench.large", *options]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=REPO) as process:
+        assert process.stdout is not None
+        last = ""
+        for line in process.stdout:
+            print(last, end="", flush=True)
+            last = line
+    if process.returncode:
+        raise SystemExit(process.returncode)
+    return dict(json.loads(last))
+
+
+def measure(arguments: argparse.Namespace) -> dict[str, Any]:
+    """In a network namespace that has nothing yet."""
+    begun = time.monotonic()
+    refused = entries.make(entries.mixed(arguments.entries, arguments.inside))
+    if refused:
+        raise SystemExit(f"the kernel refuses entries: {refused}")
+    print(f"table {arguments.inside}: {arguments.entries} entries made in {time.monotonic() - begun:.0f} s", flush=True)
+    found: dict[str, Any] = {"trials": trials()}
+    if arguments.inside == SEEDS[0]:
+        found["rounds"] = [round_(number) for number in range(arguments.rounds)]
+        found["sources"] = alone("census", {**CENSUS, "sample": 0, "group_by": ["source", "source+destination_port"]})
+        found["peer"] = peer()
+    return found
+
+
+def round_(number: int) -> dict[str, Any]:
+    """All of them once; what is shortened gets less each time, so that everything is stale again."""
+    wanted = {**EXPIRE, "timeouts": dict.fromkeys(timeouts(), 850 - 50 * number)}
+    found = {
+        "conntrack": clocked("conntrack", "-L"),
+        "exact": alone("census", {**CENSUS, "sample": 0, "group_by": list(BOTH)}),
+        "sample": alone("census", {**CENSUS, "sample": SAMPLE, "group_by": list(BOTH)}),
+        "expire": alone("expire", wanted),
+    }
+    said = ", ".join(
+        f"{name} {seconds if name == 'conntrack' else seconds[0]:.3f} s" for name, seconds in found.items()
+    )
+    print(f"round {number + 1}: {said}", flush=True)
+    return found
+
+
+def timeouts() -> list[str]:
+    from ansible_collections.headroom.netfilter.plugins.module_utils._conntrack import kernel
+
+    return list(kernel.TIMEOUTS)
+
+
+def alone(what: str, options: Mapping[str, Any]) -> list[Any]:
+    """Seconds, MiB and result of what a module does, in a process of its own."""
+    command = [sys.executable, "-c", ALONE, what, json.dumps(options)]
+    done = subprocess.run(command, env={**os.environ, "PYTHONPATH": sys.path[0]}, stdout=subprocess.PIPE, check=True)
+    return list(json.loads(done.stdout))
+
+
+def clocked(*command: str) -> float:
+    begun = time.perf_counter()
+    subprocess.run(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, check=True)
+    return time.perf_counter() - begun
+
+
+def peer() -> dict[str, float]:
+    """The nearest that the program conntrack has: it refuses to update all entries, and takes those of a network."""
+    begun = time.perf_counter()
+    command = ["conntrack", "-U", "-s", "10.0.0.0/8", "--timeout", "50"]
+    done = subprocess.run(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, check=False)
+    took = time.perf_counter() - begun
+    listing = subprocess.run(["conntrack", "-L"], capture_output=True, text=True, check=True).stdout
+    updated = sum(
+        1 for line in listing.splitlines() if any(word.isdigit() and int(word) <= 50 for word in line.split()[2:3])
+    )
+    return {"seconds": took, "updated": updated, "said": done.stderr.strip().splitlines()[-1]}
+
+
+def trials() -> dict[str, list[int]]:
+    """The table in the order of a dump, so many entries each time: how often each group's true share was within its
+    margin, and of how many times."""
+    from ansible_collections.headroom.netfilter.plugins.module_utils._conntrack import census, netlink
+    from ansible_collections.headroom.netfilter.plugins.module_utils._conntrack.host import Host
+
+    messages = list(dumped(Host(), netlink))
+    terms = census.Terms({})
+    whole = counted(messages, len(messages), census, netlink, terms)
+    found = {group: [0, 0] for group in whole}
+    for start in range(0, len(messages) - SAMPLE + 1, SAMPLE):
+        sample = counted(messages[start : start + SAMPLE], len(messages), census, netlink, terms)
+        for group, (true, _margin) in whole.items():
+            share, margin = sample.get(group, (0.0, 0.0))
+            found[group][0] += abs(share - true) <= (margin or 0.0)
+            found[group][1] += 1
+    return found
+
+
+def dumped(host: Any, netlink: Any) -> Iterator[bytes]:
+    conversation = host.netfilter()
+    conversation.send(netlink.dump_request())
+    while True:
+        answer, start = conversation.receive(), 0
+        while start < len(answer):
+            length, kind = netlink.HEADER.unpack_from(answer, start)[:2]
+            if kind == entries.CT_NEW:
+                yield answer[start : start + length]
+            elif kind == 3:
+                return
+            start += length
+
+
+def counted(messages: list[bytes], total: int, census: Any, netlink: Any, terms: Any) -> dict[str, tuple[float, Any]]:
+    """Share and margin of the states, and of the ten most frequent ports."""
+    dump, taken = netlink.Dump(), census.Census([(field,) for field in BOTH], terms, {})
+    for layout, block in dump.blocks([b"".join(messages)]):
+        taken.add(layout, block)
+    return {
+        f"{counts.grouping[0]} {group.values[0]}": (group.share, group.margin)
+        for counts in taken.counted(dump.examined, total, 10)
+        for group in counts.groups
+    }
+
+
+def summary(tables: list[dict[str, Any]]) -> dict[str, Any]:
+    """The figures, by name."""
+    first, rounds = tables[0], tables[0]["rounds"]
+    groups: dict[str, list[int]] = {}
+    for table in tables:
+        for group, (inside, times) in table["trials"].items():
+            known = groups.setdefault(group, [0, 0])
+            known[0] += inside
+            known[1] += times
+    # Groups that are among the largest of both tables.
+    trials = {
+        group: counts for group, counts in groups.items() if counts[1] == max(times for _in, times in groups.values())
+    }
+    found: dict[str, Any] = {
+        name: {
+            "seconds": median(each[name][0] for each in rounds),
+            "ratio": median(each[name][0] / each["conntrack"] for each in rounds),
+            "memory": max(each[name][1] for each in rounds),
+        }
+        for name in ("exact", "sample", "expire")
+    }
+    shortened = [(each["expire"][2]["shortened"], each["expire"][0]) for each in rounds]
+    found["expire"].update(shortened=shortened[0][0], rate=median(count / seconds for count, seconds in shortened))
+    found["conntrack"] = {"seconds": median(each["conntrack"] for each in rounds)}
+    found["sources"] = {"seconds": first["sources"][0], "memory": first["sources"][1]}
+    found["sources"]["missed"] = max(grouping["missed"] for grouping in first["sources"][2]["groupings"])
+    found["peer"] = first["peer"]
+    found["trials"] = {
+        "groups": trials,
+        "inside": sum(inside for inside, _times in trials.values()) / sum(times for _in, times in trials.values()),
+    }
+    return found
+
+
+PAGE = """\
+<!--
+SPDX-License-Identifier: GPL-3.0-or-later
+Copyright: headroom.netfilter maintainers
+-->
+
+# Large tables
+
+Written by `{command}`, and only by it: run that again rather than edit this page.
+
+A table of {entries} entries, mixed as those of a busy gateway (TCP in all states, UDP, ICMP, SCTP, GRE and others, IPv4 and
+IPv6, zones and marks), in a network namespace of its own. Medians of {rounds} rounds, in which all of them alternate.
+
+| | seconds | beside `conntrack -L >/dev/null` | bound | memory |
+|---|---:|---:|---:|---:|
+| `conntrack -L >/dev/null` | {conntrack:.2f} | 1 | | |
+| exact census, by state and by destination port | {exact[seconds]:.2f} | {exact[ratio]:.2f} | 0.8 | {exact[memory]:.0f} MiB |
+| sample of {sample_size}, the same | {sample[seconds]:.3f} | {sample[ratio]:.3f} | 0.03 | {sample[memory]:.0f} MiB |
+| exact census, by source and by source and port | {sources[seconds]:.2f} | | | {sources[memory]:.0f} MiB (bound 64) |
+| {shortened} entries shortened | {expire[seconds]:.2f} | {expire[ratio]:.2f} | | {expire[memory]:.0f} MiB |
+
+Seconds are those of the module's own work, without the start of Python that every module has.
+
+**Shortening:** {rate:.0f} entries a second (bound 200000), with the second look that finds flows which changed their state
+meanwhile. `conntrack -U` refuses to update all entries at once. For those of a network, `conntrack -U -s 10.0.0.0/8 --timeout 50`,
+it updated {peer[updated]} in {peer[seconds]:.3f} s and ended with "{peer[said]}": {times:.0f} times fewer a second.
+
+## Whether the first entries of a dump are a random sample
+
+The kernel tells entries bucket by bucket. Which bucket an entry is in is decided by a hash of its addresses, ports, protocol and
+zone with a key that the kernel makes at random when it starts, and by nothing else: not by its age, state or use. To see whether
+shares of a sample keep their margins, each of two tables was cut, in the order of its dump, into samples of {sample_size}, and each
+sample's shares compared with the true ones: {trials} trials, in which the true share was within the margin of 95 percent
+
+{shares}
+
+{inside:.1f} of 100 times in all (bound 93).
+
+What can break it:
+
+- The table is resized while it is read: entries move. The module sees it, reads anew, and says `exact: false` if it goes on.
+- Somebody who knows the key could choose ports so that all of their entries are in the first buckets. Nobody outside the
+  kernel knows it.
+- A table with few buckets and very long chains: entries of a bucket are told together, newest first. They still have nothing in
+  common but their bucket.
+- What is rare: a group with a share below one in {sample_size} may not be met at all. `sample: 0` counts everything.
+
+## Where
+
+| | |
+|---|---|
+{setting}
+| command | `{command}` |
+"""
+
+
+def render(found: Mapping[str, Any], setting: Mapping[str, str], arguments: argparse.Namespace) -> str:
+    groups = found["trials"]["groups"]
+    rows = ["| group | within its margin |", "|---|---:|"]
+    rows += [f"| {group} | {100 * inside / times:.0f} of 100 |" for group, (inside, times) in groups.items()]
+    peer = found["peer"]
+    return PAGE.format(
+        command="python -m tests.bench.large",
+        entries=f"{arguments.entries:,}",
+        rounds=arguments.rounds,
+        conntrack=found["conntrack"]["seconds"],
+        sample_size=SAMPLE,
+        shortened=f"{found['expire']['shortened']:,}",
+        rate=found["expire"]["rate"],
+        times=found["expire"]["rate"] / max(peer["updated"] / peer["seconds"], 1),
+        trials=max(times for _inside, times in groups.values()),
+        shares="\n".join(rows),
+        inside=100 * found["trials"]["inside"],
+        setting="\n".join(f"| {name} | {value} |" for name, value in setting.items()),
+        **{name: found[name] for name in ("exact", "sample", "sources", "expire", "peer")},
+    )
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description="Measure the census and the shortening of a large table.")
+    parser.add_argument("--entries", type=int, default=1000000)
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--inside", type=int, help=argparse.SUPPRESS)
+    given = parser.parse_args()
+    with collection():
+        if given.inside is None:
+            sys.exit(main(given))
+        print(json.dumps(measure(given)))
