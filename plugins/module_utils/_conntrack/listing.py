@@ -27,6 +27,7 @@ _BLOCK = 512
 class _Kind(NamedTuple):
     family: int
     protocol: int
+    has_port: bool
     has_left: bool
     has_state: bool
 
@@ -65,7 +66,7 @@ class Listing:
 def _parts(kind: _Kind) -> List[Tuple[str, str]]:
     address = "4s" if kind.family == socket.AF_INET else "16s"
     parts = [("status", "I"), ("mark", "I"), ("source", address), ("destination", address), ("zone", "H")]
-    if kind.protocol in entries.WITH_PORTS:
+    if kind.has_port:
         parts.append(("destination_port", "H"))
     if kind.has_left:
         parts.append(("left", "I"))
@@ -103,6 +104,7 @@ def _record(line: str) -> Tuple[_Kind, bytes]:
     kind = _Kind(
         socket.AF_INET6 if ":" in values["src"] else socket.AF_INET,
         protocol,
+        protocol in entries.WITH_PORTS and "dport" in values,
         found.group("left") is not None,
         state is not None,
     )

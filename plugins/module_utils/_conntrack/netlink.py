@@ -10,6 +10,7 @@ equal records, for struct and Counter to go through in C. What cannot be read is
 Sources: include/uapi/linux/netlink.h, and nfnetlink.h and nfnetlink_conntrack.h of include/uapi/linux/netfilter.
 """
 
+import socket
 import struct
 from collections import defaultdict
 from typing import DefaultDict, Dict, Iterable, Iterator, List, Mapping, NamedTuple, Optional, Tuple
@@ -32,6 +33,7 @@ _NUMBERS = {3: ("status", "I"), _TIMEOUT: ("left", "I"), 8: ("mark", "I"), _ZONE
 # enum ctattr_tuple, ctattr_ip, ctattr_l4proto and ctattr_protoinfo, of which each protocol has its state first
 _TUPLE_IP, _TUPLE_PROTO, _TUPLE_ZONE = 1, 2, 3
 _ADDRESSES = {1: ("source", "4s"), 2: ("destination", "4s"), 3: ("source", "16s"), 4: ("destination", "16s")}
+_SIDES: Dict[int, str] = {socket.AF_INET: "4s", socket.AF_INET6: "16s"}
 _PROTOCOL, _PORTS = 1, {2: ("source_port", "H"), 3: ("destination_port", "H")}
 _STATE = 1
 
@@ -251,14 +253,16 @@ def layout_of(message: bytes) -> Layout:
                 for last, first, last_end in _attributes(message, inside, inner_end, words):
                     part({_STATE: ("state", "B")}, last, first, last_end)
 
-    if not protocol_at or "source" not in parts or "destination" not in parts:
-        raise ValueError("no addresses, or no protocol")
+    family = message[HEADER.size] if len(message) > HEADER.size else 0
+    sides = [parts[name][1] for name in ("source", "destination") if name in parts]
+    if not protocol_at or sides != [_SIDES.get(family)] * 2:
+        raise ValueError("no addresses of its family, or no protocol")
     protocol = message[protocol_at]
     if protocol not in WITH_PORTS:
         parts = {name: place for name, place in parts.items() if not name.endswith("_port")}
     return Layout(
         length=len(message),
-        family=message[HEADER.size],
+        family=family,
         protocol=protocol,
         parts=tuple(sorted(((name,) + place for name, place in parts.items()), key=lambda item: item[1])),
         copied=tuple(copied[kind] for kind in sorted(copied)),
