@@ -30,7 +30,7 @@ BOTH = ("state", "destination_port")
 
 # What a module does, apart from what every module does; it tells seconds and MiB of a process that does nothing else.
 ALONE = """
-import json, resource, sys, time
+import json, re, sys, time
 from ansible_collections.headroom.netfilter.plugins.module_utils._conntrack import examine, expire
 from ansible_collections.headroom.netfilter.plugins.module_utils._conntrack.host import Host
 options, begun = json.loads(sys.argv[2]), time.perf_counter()
@@ -39,7 +39,8 @@ if sys.argv[1] == "census":
 else:
     found = expire.expire(Host(), expire.read_options(options), None, False)
 took = time.perf_counter() - begun
-print(json.dumps([took, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024, found]))
+kib = int(re.search(r"VmHWM:\\s+([0-9]+)", open("/proc/self/status").read()).group(1))
+print(json.dumps([took, kib / 1024, found]))
 """
 CENSUS = {"prefix_lengths": {}, "anonymise": False, "top": 10, "timeout_profile": "server", "timeouts": {}}
 EXPIRE = {"timeout_profile": None, "match": None, "limit": 0, "rate": 0}
@@ -179,14 +180,12 @@ def trials() -> dict[str, list[int]]:
 def dumped(host: Any, netlink: Any) -> Iterator[bytes]:
     conversation = host.netfilter()
     conversation.send(netlink.dump_request())
-    while True:
-        answer, start = conversation.receive(), 0
+    for answer in conversation.answers():
+        start = 0
         while start < len(answer):
             length, kind = netlink.HEADER.unpack_from(answer, start)[:2]
             if kind == entries.CT_NEW:
                 yield answer[start : start + length]
-            elif kind == 3:
-                return
             start += length
 
 

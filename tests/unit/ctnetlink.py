@@ -66,7 +66,9 @@ def refusal(number, sequence=1):
 class Entry:
     """An entry, as the kernel has it."""
 
-    def __init__(self, protocol=TCP, source="10.0.0.1", destination="198.51.100.1", ports=(40000, 443), left=100, **more):
+    def __init__(
+        self, protocol=TCP, source="10.0.0.1", destination="198.51.100.1", ports=(40000, 443), left=100, **more
+    ):
         self.protocol, self.source, self.destination, self.ports, self.left = protocol, source, destination, ports, left
         self.status = more.pop("status", SEEN_REPLY | ASSURED)
         self.state = more.pop("state", ESTABLISHED if protocol == TCP else None)

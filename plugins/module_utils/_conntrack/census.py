@@ -142,13 +142,13 @@ class Kinds:
 
     def __init__(self, layout: Layout, limit: Callable[[Kind], float]) -> None:
         self._layout = layout
-        self._kinds, self._names = layout.reader(dict.fromkeys(_OF_KIND))
+        self._kinds, self.names = layout.reader(dict.fromkeys(_OF_KIND))
         self._left, found = layout.reader({"left": None})
         self._ends = bool(found)
         self._limits = Limits(lambda raw: limit(self.kind(raw)))
 
     def kind(self, raw: Raw) -> Kind:
-        return Kind.of(self._layout, dict(zip(self._names, raw)))
+        return Kind.of(self._layout, dict(zip(self.names, raw)))
 
     def raw(self, block: bytes) -> List[Raw]:
         return list(self._kinds.iter_unpack(block))
@@ -176,9 +176,9 @@ class _Tally:
 
     def add(self, block: bytes) -> int:
         """How many groups there are now."""
-        for (reader, _names), counter in zip(self.readers, self.counters):
-            counter.update(reader.iter_unpack(block))
         raw = self.kinds.raw(block)
+        for (reader, names), counter in zip(self.readers, self.counters):
+            counter.update(raw if names == self.kinds.names else reader.iter_unpack(block))
         self.stale.update(compress(raw, self.kinds.beyond(block, raw)))
         return sum(map(len, self.counters))
 

@@ -15,14 +15,16 @@ import json
 import os
 import platform
 import pwd
+import queue
 import select
 import signal
 import socket
 import stat
 import subprocess
+import threading
 import time
 from functools import partial
-from typing import Any, Callable, Dict, Iterable, Iterator, List, NamedTuple, Optional
+from typing import Any, Callable, Dict, Iterable, Iterator, List, NamedTuple, Optional, Union
 
 # Bytes. The longest file read as text, /proc/slabinfo or a firewall's configuration, is some 30 KiB.
 LONGEST_TEXT = 256 * 1024
@@ -42,6 +44,7 @@ _CLONE_NEWNET = 0x40000000  # linux/sched.h
 _NETLINK_NETFILTER = 12  # linux/netlink.h
 _SO_RCVBUFFORCE = 33  # asm-generic/socket.h
 _ROOM = 4 * 1024 * 1024
+_AHEAD = 16
 _READ_ALL = 3  # SYSLOG_ACTION_READ_ALL of syslog(2); takes nothing away
 
 
@@ -290,9 +293,35 @@ class Netfilter:
         """Returns when the kernel has done what it was asked."""
         self._socket.send(requests)
 
-    def receive(self) -> bytes:
-        """Some messages; waits for them."""
-        return self._socket.recv(LONGEST_ANSWER)
+    def answers(self) -> Iterator[bytes]:
+        """All that the kernel has to tell of what it was asked, the next of it received while one is looked at.
+
+        It is always ready: to receive some makes the kernel write what comes next. So where none is ready, there is no more.
+        """
+        told: queue.Queue[Union[bytes, OSError, None]] = queue.Queue(_AHEAD)
+        left = threading.Event()
+
+        def receive() -> None:
+            try:
+                while not left.is_set():
+                    told.put(self._socket.recv(LONGEST_ANSWER, socket.MSG_DONTWAIT))
+            except BlockingIOError:
+                told.put(None)
+            except OSError as error:
+                told.put(error)
+
+        reader = threading.Thread(target=receive, daemon=True)
+        reader.start()
+        try:
+            for answer in iter(told.get, None):
+                if isinstance(answer, OSError):
+                    raise answer
+                yield answer
+        finally:
+            left.set()
+            while reader.is_alive():
+                with contextlib.suppress(queue.Empty):
+                    told.get(timeout=0.001)
 
     def received(self) -> Iterator[bytes]:
         """What there is already; does not wait."""

@@ -37,10 +37,13 @@ _SIDES: Dict[int, str] = {socket.AF_INET: "4s", socket.AF_INET6: "16s"}
 _PROTOCOL, _PORTS = 1, {2: ("source_port", "H"), 3: ("destination_port", "H")}
 _STATE = 1
 
-# Of each length of message, and of lengths. A table has some ten of both; more than that are learned again each time.
-_MOST_LAYOUTS = 32
-# Messages in a block that had to be sorted: so many that a call is cheap beside what it does, and still some 100 KiB.
-_BLOCK = 512
+# Layouts that are kept; a table has some thirty. Beyond them, one is learned again each time.
+_MOST_LAYOUTS = 256
+# Messages in a block that had to be sorted: so many that a call is cheap beside what it does, and so few that what waits
+# stays in the processor's cache.
+_BLOCK = 160
+# Messages that wait for others of their layout; some 10 MB.
+_MOST_WAITING = 32768
 
 
 class Layout(NamedTuple):
@@ -80,6 +83,33 @@ class Layout(NamedTuple):
         return struct.Struct("{0}{1}x".format(form, self.length - position)), tuple(names)
 
 
+class _Alike:
+    """The layouts of messages of one length, and those of its messages that wait to be handed on."""
+
+    def __init__(self) -> None:
+        self.layouts: List[Layout] = []
+        self.marks: List[slice] = []  # of a message: what tells the layouts apart
+        self.waiting: DefaultDict[bytes, List[bytes]] = defaultdict(list)  # by their marks
+
+    def of_all(self, block: bytes) -> Optional[Layout]:
+        return next((layout for layout in self.layouts if layout.fits(block)), None)
+
+    def add(self, layout: Layout) -> None:
+        for other in self.layouts:
+            mark = _difference(layout, other)
+            if mark not in self.marks:
+                self.marks.append(mark)
+        self.layouts.append(layout)
+
+
+def _difference(layout: Layout, other: Layout) -> slice:
+    """Where two layouts of one length differ first: an attribute's head, as all before it are the same, or the protocol."""
+    for (start, word), (_start, another) in zip(layout.words, other.words):
+        if word != another:
+            return slice(start, start + 4)
+    return slice(layout.protocol_at, layout.protocol_at + 1)
+
+
 class Dump:
     """Entries out of what the kernel says, and what came of it so far."""
 
@@ -91,27 +121,29 @@ class Dump:
         self.interrupted = False  # the kernel says that entries may be missing, or be there twice
         self.error = 0  # the kernel's, as errno
         self.done = False
-        self._layouts: Dict[int, List[Layout]] = {}
-        self._waiting: DefaultDict[int, List[bytes]] = defaultdict(list)
+        self._known: DefaultDict[int, _Alike] = defaultdict(_Alike)  # by length
+        self._layouts = 0
         self._met = 0
 
     def blocks(self, answers: Iterable[bytes]) -> Iterator[Tuple[Layout, bytes]]:
         """Records of one layout each, until the kernel has told all there are, or enough is met."""
+        waiting = 0
         for answer in answers:
-            layout = self._layout_of_all(answer)
+            layout = self._known[_length(answer)].of_all(answer)
             if layout:
                 yield self._counted(layout, answer[: layout.length * self._wanted(len(answer) // layout.length)])
             else:
-                self._cut(answer)
-                full = [size for size, alike in self._waiting.items() if len(alike) >= _BLOCK]
-                yield from self._sorted(full if len(self._waiting) <= _MOST_LAYOUTS else list(self._waiting))
+                waiting += self._cut(answer)
+                if waiting > _MOST_WAITING:
+                    waiting = 0
+                    yield from self._sorted(1)
+                else:
+                    for layout, block in self._sorted(_BLOCK):
+                        waiting -= len(block) // layout.length
+                        yield layout, block
             if self.done or self.error or self._met == self.most:
                 break
-        yield from self._sorted(list(self._waiting))
-
-    def _layout_of_all(self, answer: bytes) -> Optional[Layout]:
-        length = _length(answer)
-        return next((layout for layout in self._layouts.get(length, ()) if layout.fits(answer)), None)
+        yield from self._sorted(1)
 
     def _wanted(self, count: int) -> int:
         """How many of so many are still to be looked at; they are met then."""
@@ -120,26 +152,35 @@ class Dump:
         self._met += count
         return count
 
-    def _cut(self, answer: bytes) -> None:
-        """Messages of an answer, in whole words, to those of their length that wait."""
-        waiting, start, end = self._waiting, 0, len(answer)
-        wanted = end if self.most is None else self.most - self._met
-        met = 0
-        while start < end and met < wanted:
-            length, kind, flags = _START.unpack_from(answer, start) if end - start >= HEADER.size else (0, 0, 0)
-            if not HEADER.size <= length <= end - start:
-                self.skipped += 1
+    def _cut(self, answer: bytes) -> int:
+        """Messages of an answer, in whole words, to those like them that wait; how many there are."""
+        known, start, end, unpack = self._known, 0, len(answer), _START.unpack_from
+        last, wanted = end - HEADER.size, end if self.most is None else self.most - self._met
+        met = seen = 0
+        while start <= last and met < wanted:
+            length, kind, flags = unpack(answer, start)
+            after = start + (length + 3 & ~3)
+            if length < HEADER.size or start + length > end:
                 break
-            after = start + length + -length % 4
             if kind == _NEW:
-                self.interrupted |= flags & _INTERRUPTED != 0
-                message = answer[start:after]
-                waiting[after - start].append(message if after <= end else message + bytes(after - end))
+                message = answer[start:after] if after <= end else answer[start:] + bytes(after - end)
+                alike = known[after - start]
+                marks = alike.marks
+                if not marks:
+                    alike.waiting[b""].append(message)
+                elif len(marks) == 1:
+                    alike.waiting[message[marks[0]]].append(message)
+                else:
+                    alike.waiting[b"".join([message[mark] for mark in marks])].append(message)
+                seen |= flags
                 met += 1
             else:
                 self._told(kind, answer[start:after])
             start = after
+        self.skipped += start < end and met < wanted
+        self.interrupted |= seen & _INTERRUPTED != 0
         self._met += met
+        return met
 
     def _told(self, kind: int, message: bytes) -> None:
         """Something other than an entry."""
@@ -149,33 +190,38 @@ class Dump:
         else:
             self.skipped += 1
 
-    def _sorted(self, sizes: Iterable[int]) -> Iterator[Tuple[Layout, bytes]]:
-        """What waits of these sizes, by layout."""
-        for size in sizes:
-            alike = self._waiting.pop(size)
-            block = b"".join(alike)
-            layout = self._layout_of_all(block)
-            if layout:
-                yield self._counted(layout, block)
-                continue
-            sorts: Dict[Layout, List[bytes]] = {}
-            for message in alike:
-                layout = self._layout_of_all(message) or self._learned(message)
+    def _sorted(self, least: int) -> Iterator[Tuple[Layout, bytes]]:
+        """What waits, by layout, of those that are so many at least."""
+        for alike in list(self._known.values()):
+            for marks in [marks for marks, messages in alike.waiting.items() if len(messages) >= least]:
+                messages = alike.waiting.pop(marks)
+                block = b"".join(messages)
+                layout = alike.of_all(block)
                 if layout:
-                    sorts.setdefault(layout, []).append(message)
+                    yield self._counted(layout, block)
                 else:
-                    self.skipped += 1
-            for layout, messages in sorts.items():
-                yield self._counted(layout, b"".join(messages))
+                    yield from self._one_by_one(alike, messages)
 
-    def _learned(self, message: bytes) -> Optional[Layout]:
+    def _one_by_one(self, alike: _Alike, messages: List[bytes]) -> Iterator[Tuple[Layout, bytes]]:
+        """The same, for messages of several layouts, or of one that is not known."""
+        sorts: Dict[Layout, List[bytes]] = {}
+        for message in messages:
+            layout = alike.of_all(message) or self._learned(alike, message)
+            if layout:
+                sorts.setdefault(layout, []).append(message)
+            else:
+                self.skipped += 1
+        for layout, those in sorts.items():
+            yield self._counted(layout, b"".join(those))
+
+    def _learned(self, alike: _Alike, message: bytes) -> Optional[Layout]:
         try:
             layout = layout_of(message)
         except ValueError:
             return None
-        known = self._layouts.setdefault(layout.length, []) if len(self._layouts) < _MOST_LAYOUTS else []
-        if len(known) < _MOST_LAYOUTS:
-            known.append(layout)
+        if self._layouts < _MOST_LAYOUTS:
+            self._layouts += 1
+            alike.add(layout)
         return layout
 
     def _counted(self, layout: Layout, block: bytes) -> Tuple[Layout, bytes]:

@@ -82,20 +82,26 @@ def read(host: Host, names: kernel.Flavour, most: Optional[int], take: Take, upd
 
 
 def _through_ctnetlink(host: Host, most: Optional[int], take: Take) -> Table:
-    dump = Dump(most)
+    dump, enough = Dump(most), False
     with contextlib.closing(host.netfilter()) as conversation:
         conversation.send(dump_request())
-        try:
-            for layout, block in dump.blocks(iter(conversation.receive, None)):
-                if take(layout, block):
-                    break
-        except OSError:
-            # Some of it is lost.
-            dump.interrupted = True
+        with contextlib.closing(conversation.answers()) as answers:
+            try:
+                enough = any(take(layout, block) for layout, block in dump.blocks(answers))
+            except OSError:
+                # Some of it is lost.
+                dump.interrupted = True
     if dump.error and not dump.examined:
         raise OSError(dump.error, os.strerror(dump.error))
-    interrupted = dump.interrupted or dump.error != 0
-    return Table(CTNETLINK, dump.examined, dump.done, dump.skipped, dump.unknown, interrupted)
+    cut_off = not dump.done and not enough and most is None
+    return Table(
+        source=CTNETLINK,
+        examined=dump.examined,
+        all=dump.done and not dump.error,
+        skipped=dump.skipped,
+        unknown=dump.unknown,
+        interrupted=dump.interrupted or dump.error != 0 or cut_off,
+    )
 
 
 def _from_file(host: Host, path: str, most: Optional[int], take: Take) -> Table:

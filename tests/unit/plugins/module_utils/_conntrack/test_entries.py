@@ -58,7 +58,9 @@ def test_every_timeout_is_one_that_the_kernel_has():
     }
     assert named - {None} <= set(kernel.TIMEOUTS)
     # Those of no state: for what is retransmitted, unacknowledged, or announced by what is no entry.
-    assert {name for name in set(kernel.TIMEOUTS) - named if name.startswith(("udp", "icmp", "gre", "generic"))} == set()
+    assert {
+        name for name in set(kernel.TIMEOUTS) - named if name.startswith(("udp", "icmp", "gre", "generic"))
+    } == set()
 
 
 def test_names_and_numbers():

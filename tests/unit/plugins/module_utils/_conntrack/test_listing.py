@@ -44,7 +44,10 @@ def read(*lines):
         (TCP.replace("431999 ESTABLISHED ", "").replace("ASSURED", "OFFLOAD"), {"status": SEEN_REPLY | OFFLOAD}),
         (TCP.replace("431999 ESTABLISHED ", "").replace("ASSURED", "HW_OFFLOAD"), {"status": SEEN_REPLY | HW_OFFLOAD}),
         (V4 + "udp      17 29 " + OUT + BACK + END, {"protocol": 17, "left": 29, "destination_port": 443}),
-        (TCP.replace(OUT, OUT + "packets=1 bytes=64 ").replace(BACK, BACK + "packets=2 bytes=99 "), {"source": b"\x0a\0\0\1"}),
+        (
+            TCP.replace(OUT, OUT + "packets=1 bytes=64 ").replace(BACK, BACK + "packets=2 bytes=99 "),
+            {"source": b"\x0a\0\0\1"},
+        ),
         (TCP.replace(OUT, OUT + "zone-orig=9 "), {"zone": 9}),
         (TCP.replace(OUT, OUT).replace(BACK, BACK + "zone-reply=9 "), {"zone": 0}),
         (TCP.replace("mark=0", "mark=0 secctx=system_u:object_r:unlabeled_t:s0 zone=2"), {"zone": 2}),
@@ -54,8 +57,22 @@ def read(*lines):
             {"family": 10, "source": b"\x20\x01\x0d\xb8" + bytes(11) + b"\1", "destination_port": 53},
         ),
     ],
-    ids=["tcp", "addresses", "large", "syn_sent2", "none", "unreplied", "offload", "hw_offload", "udp", "accounting",
-         "zone-orig", "zone-reply", "secctx", "ipv6"],
+    ids=[
+        "tcp",
+        "addresses",
+        "large",
+        "syn_sent2",
+        "none",
+        "unreplied",
+        "offload",
+        "hw_offload",
+        "udp",
+        "accounting",
+        "zone-orig",
+        "zone-reply",
+        "secctx",
+        "ipv6",
+    ],
 )
 def test_parts(line, parts):
     (found,) = read(line)
@@ -65,9 +82,17 @@ def test_parts(line, parts):
 @pytest.mark.parametrize(
     ("line", "absent"),
     [
-        (V4 + "icmp     1 29 src=1.1.1.1 dst=2.2.2.2 type=8 code=0 id=7 src=2.2.2.2 dst=1.1.1.1 type=0 code=0 id=7 " + END, "destination_port"),
+        (
+            V4
+            + "icmp     1 29 src=1.1.1.1 dst=2.2.2.2 type=8 code=0 id=7 src=2.2.2.2 dst=1.1.1.1 type=0 code=0 id=7 "
+            + END,
+            "destination_port",
+        ),
         (V4 + "unknown  33 9 src=1.1.1.1 dst=2.2.2.2 src=2.2.2.2 dst=1.1.1.1 " + END, "destination_port"),
-        (V4 + "gre      47 9 srckey=0x1 dstkey=0x2 src=1.1.1.1 dst=2.2.2.2 src=2.2.2.2 dst=1.1.1.1 " + END, "destination_port"),
+        (
+            V4 + "gre      47 9 srckey=0x1 dstkey=0x2 src=1.1.1.1 dst=2.2.2.2 src=2.2.2.2 dst=1.1.1.1 " + END,
+            "destination_port",
+        ),
         (V4 + "udp      17 29 " + OUT + BACK + END, "state"),
         (TCP.replace("ESTABLISHED", "ESTABLISHED3"), "state"),
         (TCP.replace("431999 ESTABLISHED ", ""), "left"),

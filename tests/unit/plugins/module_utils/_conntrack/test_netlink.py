@@ -61,7 +61,10 @@ NAME = nested(1, ADDRESSES, PORTS)
 @pytest.mark.parametrize(
     ("entry", "parts"),
     [
-        (Entry(TCP, left=5, state=7, mark=9), {"protocol": 6, "state": 7, "left": 5, "mark": 9, "destination_port": 443}),
+        (
+            Entry(TCP, left=5, state=7, mark=9),
+            {"protocol": 6, "state": 7, "left": 5, "mark": 9, "destination_port": 443},
+        ),
         (Entry(UDP, ports=(1, 53)), {"protocol": 17, "source_port": 1, "destination_port": 53}),
         (Entry(SCTP, state=4), {"protocol": 132, "state": 4, "destination_port": 443}),
         (Entry(UDP, zone=3), {"zone": 3}),
@@ -206,7 +209,11 @@ def test_errors_of_the_kernel(last):
 
 def test_many_layouts():
     """More than are remembered, and the same sums."""
-    entries = [Entry(UDP, ports=(1, size), extra=attribute(40 + number, bytes(size))) for size in range(0, 200, 4) for number in range(40)]
+    entries = [
+        Entry(UDP, ports=(1, size), extra=attribute(40 + number, bytes(size)))
+        for size in range(0, 200, 4)
+        for number in range(40)
+    ]
     answers = [b"".join(entry.told() for entry in entries[start::7]) for start in range(7)]
     found = agree(answers * 2 + [done()])
     assert sum(found.values()) == 2 * 50 * 40
@@ -264,7 +271,9 @@ def test_malformed_entries_are_skipped_and_counted(bad):
     assert (dump.examined, dump.skipped, dump.done) == (15, 2, True)
 
 
-@pytest.mark.parametrize("tail", [b"\0", bytes(15), bytes(16), HEADER.pack(15, NEW, 0, 0, 0), HEADER.pack(999, NEW, 0, 0, 0)])
+@pytest.mark.parametrize(
+    "tail", [b"\0", bytes(15), bytes(16), HEADER.pack(15, NEW, 0, 0, 0), HEADER.pack(999, NEW, 0, 0, 0)]
+)
 def test_an_answer_that_is_cut_off(tail):
     answers = [Entry().told() + tail, Entry().told(), done()]
     agree(answers)

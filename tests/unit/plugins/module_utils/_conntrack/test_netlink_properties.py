@@ -66,7 +66,7 @@ NAMES = st.builds(
         1,
         nested(1, attribute(sides[0], bytes(sides[2])), attribute(sides[1], bytes(sides[2])), *more[:1]),
         nested(2, attribute(1, bytes([protocol])), attribute(3, struct.pack("!H", port)), *more[1:2]),
-        *more[2:]
+        *more[2:],
     ),
     st.sampled_from([(1, 2, 4), (3, 4, 16), (1, 4, 4)]),
     st.sampled_from([0, 1, 6, 17, 33, 47, 58, 132, 136, 255]),
@@ -136,7 +136,28 @@ def listed(lines, most=None):
     return listing
 
 
-PIECES = [" ", "tcp", "6", "ipv4", "2", "src=", "dst=", "1.2.3.4", "::1", "[ASSURED]", "use=1", "dport=", "mark=", "zone=", "-1", "\0", "99999999999", "\u0665", "\udcff", "\n"]
+PIECES = [
+    " ",
+    "tcp",
+    "6",
+    "ipv4",
+    "2",
+    "src=",
+    "dst=",
+    "1.2.3.4",
+    "::1",
+    "[ASSURED]",
+    "use=1",
+    "dport=",
+    "mark=",
+    "zone=",
+    "-1",
+    "\0",
+    "99999999999",
+    "\u0665",
+    "\udcff",
+    "\n",
+]
 TEXTS = st.lists(st.one_of(st.sampled_from(PIECES), st.text(max_size=4)), max_size=24).map("".join)
 
 

@@ -28,8 +28,10 @@ def attribute(kind, value):
 def addresses(source, target):
     family = socket.AF_INET6 if ":" in source else socket.AF_INET
     first = 3 if family == socket.AF_INET6 else 1
-    return attribute(1 | NESTED, attribute(first, socket.inet_pton(family, source)) +
-                     attribute(first + 1, socket.inet_pton(family, target)))
+    return attribute(
+        1 | NESTED,
+        attribute(first, socket.inet_pton(family, source)) + attribute(first + 1, socket.inet_pton(family, target)),
+    )
 
 
 def ports(protocol, source, target, reply):
