@@ -160,7 +160,12 @@ case $event in
         ;;
 esac
 lacking=$(down "$@")
-[ -z "$lacking" ] || problem="${problem:+$problem; }not up again after two minutes: $lacking; look at its log and start it"
+if [ -n "$lacking" ]; then
+    advice="look at its log and start it"
+    # The commonest reason: started by hand, for this boot alone.
+    [ "$event" != reboot ] || advice="see whether it is enabled, $advice"
+    problem="${problem:+$problem; }not up again after two minutes: $lacking; $advice"
+fi
 ! has_systemd || await is_booted
 ! command -v udevadm >/dev/null || udevadm settle --timeout=60
 finish "${problem:-done}"
