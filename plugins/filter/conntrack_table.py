@@ -85,7 +85,7 @@ def _facts(variables: Mapping[str, Any], name: str) -> dict[str, Any]:
 def _state_note(facts: Mapping[str, Any]) -> tuple[str, ...]:
     return {
         "absent": ("no connection tracking in this kernel: nothing can fill up",),
-        "loadable": ("the module is not loaded: nothing is live yet",),
+        "loadable": ("the module is not loaded: these are the values of its next load",),
     }.get(facts["state"], ())
 
 

@@ -5,6 +5,7 @@
 
 from typing import Any, Dict, Iterable, List, Mapping, NamedTuple, Optional, Sequence, Tuple
 
+from . import kernel
 from .profiles import PROFILES
 from .sizing import size
 from .values import Facts
@@ -35,9 +36,26 @@ _TIMEOUTS = tuple(PROFILES["kernel"].choices)
 
 
 def of_facts(facts: Facts) -> Values:
+    """What is live; of a module that is not loaded, what its next load brings."""
+    if facts.get("state") == "loadable":
+        return _of_load(facts)
     table = facts.get("table") or {}
     timeouts = facts.get("timeouts") or {}
     return Values(table.get("max"), table.get("buckets"), table.get("full_bytes"), table.get("expect_max"), timeouts)
+
+
+def _of_load(facts: Facts) -> Values:
+    prefix = kernel.FLAVOURS[facts["flavour"]].prefix
+    reload = (facts.get("outcome") or {}).get("reload") or {}
+    found = {key[len(prefix) :] if key.startswith(prefix) else key: said["value"] for key, said in reload.items()}
+    timeouts = {kernel.timeout_name(key): value for key, value in found.items()}
+    return Values(
+        found.get("max"),
+        found.get("hashsize"),
+        None,
+        found.get("expect_max"),
+        {name: value for name, value in timeouts.items() if name and value is not None},
+    )
 
 
 def of_plan(plan: Mapping[str, Any]) -> Values:

@@ -101,7 +101,7 @@ def test_a_refused_host_stays_as_it_was():
 @pytest.mark.parametrize(
     ("before", "note"),
     [
-        (NOT_LOADED, "the module is not loaded: nothing is live yet"),
+        (NOT_LOADED, "the module is not loaded: these are the values of its next load"),
         (dict(NOT_LOADED, state="absent"), "no connection tracking in this kernel: nothing can fill up"),
     ],
     ids=["not loaded", "absent"],

@@ -106,3 +106,16 @@ def test_timeouts_are_shown_as_the_profiles_name_them_and_others_after_them():
         "dccp_open",
         "gre",
     ]
+
+
+def test_a_module_that_is_not_loaded_is_told_by_its_next_load():
+    reload = {
+        "hashsize": {"value": 512, "source": "/etc/modprobe.d/x.conf:1"},
+        "net.netfilter.nf_conntrack_max": {"value": 4096, "source": "8 x hashsize"},
+        "net.netfilter.nf_conntrack_expect_max": {"value": 8, "source": "kernel default"},
+        "net.netfilter.nf_conntrack_tcp_timeout_established": {"value": 7440, "source": "/etc/sysctl.d/x.conf:1"},
+        "net.netfilter.nf_conntrack_udp_timeout": {"value": None, "source": "not known"},
+    }
+    told = {"state": "loadable", "flavour": "nf_conntrack", "outcome": {"reload": reload, "boot": {}}}
+    assert of_facts(told) == Values(4096, 512, None, 8, {"tcp_established": 7440})
+    assert of_facts(dict(told, outcome={})) == Values(None, None, None, None, {})
