@@ -90,7 +90,7 @@ def test_hosts_that_differ_do_not(change):
 
 def test_of_facts():
     assert of_facts(facts()) == Values(8192, 8192, 3211264, 128, TIMEOUTS)
-    assert of_facts(facts(NOT_LOADED)) == Values(None, None, 3211264, None, {})
+    assert of_facts(facts(NOT_LOADED)) == NONE
     assert of_facts({"state": "absent"}) == NONE
 
 
