@@ -4,7 +4,7 @@
 ## make tune     size, persist, apply and verify conntrack on the hosts of INVENTORY
 ## make audit    show the same table and what tune would change; changes nothing
 ## make test     every check that can run here; STEPS="ruff mypy" runs only those
-## make bench    measure a run of tune against other ways to do it
+## make bench    measure a run of tune against other ways to do it, a million entries, ten thousand processes
 ## make lab      start three virtual machines to try things on: Debian 11, 12 and 13, listed in .cache/lab/inventory.yml
 ## make lab-ssh HOST=bookworm     a shell on one of them
 ## make lab-down                  end them
@@ -40,6 +40,8 @@ bench:
 	@tools/venv .venv requirements.txt
 	@tools/collection
 	@.venv/bin/python -B -m tests.bench.run $(EXTRA)
+	@.venv/bin/python -B -m tests.bench.large
+	@.venv/bin/python -B -m tests.bench.crowd
 
 lab:
 	@$(LAB) up

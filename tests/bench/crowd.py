@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 # Copyright: headroom.netfilter maintainers
-"""Measure the facts on a crowded host: 10,000 processes in 500 network namespaces, a hundred of them with entries.
+"""Measure the facts on a crowded host: 10,000 processes in 500 network namespaces, a hundred of them with entries. With
+these numbers it writes docs/crowded-hosts.md.
 
 usage: python -m tests.bench.crowd [--processes 10000] [--namespaces 500] [--busy 100] [--rounds 5]
 
@@ -22,6 +23,9 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
+from tests.bench import page
+
+PROCESSES, NAMESPACES, BUSY = 10000, 500, 100
 REPO = Path(__file__).resolve().parent.parent.parent
 # A process that only sleeps; so small an interpreter that ten thousand fit.
 PYTHON = (sys.executable, "-ISB", "-c")
@@ -46,10 +50,53 @@ time.sleep(86400)
 DOOR = ("list", "link", "read", "tail", "namespace", "inside", "kernel_log")
 
 
+PAGE = """\
+<!--
+SPDX-License-Identifier: GPL-3.0-or-later
+Copyright: headroom.netfilter maintainers
+-->
+
+# Crowded hosts
+
+Written by `python -m tests.bench.crowd`, and only by it: run that again rather than edit this page.
+
+What the facts cost on a host with {processes:,} processes in {namespaces} network namespaces, {busy} of them with entries of their own.
+Seconds, medians of {rounds} rounds; *processor* counts the child that looks inside namespaces, too.
+
+| what | wall | processor |
+|---|---:|---:|
+{parts}
+
+At most {memory} MiB of memory. {told} of {total} namespaces are told.
+
+What bounds it, however crowded the host:
+
+- {most_processes:,} processes are looked at, those with the lowest numbers. Where there are more, `unreadable` has `/proc/*/ns/net`.
+- {most_told} namespaces besides the own one are told, those that have dropped most, then the fullest. `netns_total` counts all.
+- A namespace is entered only where no process shows its counters, and the looks inside take {longest:.0f} seconds together at most.
+- Of each log the last MiB is read; the journal is asked for whole messages, of which it has an index, and only when packets
+  were dropped that no other log explains.
+
+## Where
+
+| | |
+|---|---|
+{setting}
+"""
+
+
 def main(arguments: argparse.Namespace) -> None:
+    setting = page.machine()
     with collection(), crowd(arguments.processes, arguments.namespaces, arguments.busy) as seconds:
         print(f"{arguments.processes} processes in {arguments.namespaces} network namespaces made in {seconds:.0f} s")
-        measure(arguments.rounds)
+        figures = measure(arguments.rounds)
+    if (arguments.processes, arguments.namespaces, arguments.busy) == (PROCESSES, NAMESPACES, BUSY):
+        text = PAGE.format(
+            **{**vars(arguments), **figures},
+            setting="\n".join(f"| {name} | {value} |" for name, value in setting.items()),
+        )
+        (REPO / "docs/crowded-hosts.md").write_text(text, encoding="utf-8")
+        print("written: docs/crowded-hosts.md")
 
 
 @contextlib.contextmanager
@@ -84,8 +131,9 @@ def crowd(processes: int, namespaces: int, busy: int) -> Iterator[float]:
         everybody.wait()
 
 
-def measure(rounds: int) -> None:
+def measure(rounds: int) -> dict[str, Any]:
     from ansible_collections.headroom.netfilter.plugins.module_utils._conntrack import facts, kernel, log, namespaces
+    from ansible_collections.headroom.netfilter.plugins.module_utils._conntrack import host as door
     from ansible_collections.headroom.netfilter.plugins.module_utils._conntrack.host import Host
 
     class Timed(Host):
@@ -116,21 +164,33 @@ def measure(rounds: int) -> None:
         "every namespace entered, to count": lambda host: host.inside(
             doors, lambda: host.read("/proc/net/stat/nf_conntrack")
         ),
-        "log": log.log,
+        "log": lambda host: log.log(host, dropped=True),
         "facts, all of them": lambda host: facts.gather(host, ["all"]),
     }
     found = namespaces.namespaces(Host(), names, 262144)
     print(f"{found.netns_total} network namespaces, {len(found.namespaces)} told")
     print(f"first: {found.namespaces[0]}")
+    rows = []
     for name, part in parts.items():
         wall, cpu = zip(*(clocked(part, Host()) for _round in range(rounds)))
+        rows.append(f"| {name} | {median(wall):.2f} | {median(cpu):.2f} |")
         print(f"{name}: median of {rounds} rounds {median(wall):.3f} s, of the processor {median(cpu):.3f} s")
     host = Timed()
     parts["namespaces"](host)
     for name, (seconds, times) in sorted(host.took.items(), key=lambda item: -item[1][0]):
         if times:
             print(f"    {name}: {times} times, {seconds:.3f} s")
-    print(f"memory: {resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024} MiB at most")
+    memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
+    print(f"memory: {memory} MiB at most")
+    return {
+        "parts": "\n".join(rows),
+        "memory": memory,
+        "total": found.netns_total,
+        "told": len(found.namespaces),
+        "most_processes": namespaces.MOST_PROCESSES,
+        "most_told": namespaces.MOST_TOLD,
+        "longest": door.LONGEST_LOOK,
+    }
 
 
 def clocked(part: Callable[[Any], Any], host: Any) -> tuple[float, float]:
@@ -142,8 +202,8 @@ def clocked(part: Callable[[Any], Any], host: Any) -> tuple[float, float]:
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description="Measure the facts on a crowded host.")
-    parser.add_argument("--processes", type=int, default=10000)
-    parser.add_argument("--namespaces", type=int, default=500)
-    parser.add_argument("--busy", type=int, default=100, help="namespaces with entries")
+    parser.add_argument("--processes", type=int, default=PROCESSES)
+    parser.add_argument("--namespaces", type=int, default=NAMESPACES)
+    parser.add_argument("--busy", type=int, default=BUSY, help="namespaces with entries")
     parser.add_argument("--rounds", type=int, default=5)
     main(parser.parse_args())
