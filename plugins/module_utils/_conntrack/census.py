@@ -229,10 +229,11 @@ class Census:
                     parts = dict(zip(names, raw))
                     folded[tuple(field.value(self.terms, tally.layout, parts) for field in fields)] += count
                 tally.counters[number].clear()
-            if len(folded) > self.most:
+            while len(folded) > self.most:
                 dropped = sorted(folded.values())[len(folded) // 2]
                 self._missed[number] += dropped
-                self._folded[number] = Counter({key: count for key, count in folded.items() if count > dropped})
+                folded = Counter({key: count for key, count in folded.items() if count > dropped})
+            self._folded[number] = folded
 
     def stale(self) -> Dict[str, int]:
         """Entries that have more seconds left than the timeout they live by, by its name."""

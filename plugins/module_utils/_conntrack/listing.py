@@ -16,7 +16,7 @@ from . import entries
 from .netlink import Layout
 
 _LINE = re.compile(
-    r"(?:ipv[46] +(?P<family>2|10) +)?\S+ +(?P<protocol>[0-9]{1,3}) +(?:(?P<left>[0-9]{1,10}) +)?"
+    r"(?:ipv[46] +(?:2|10) +)?(?!ipv[46] )\S+ +(?P<protocol>[0-9]{1,3}) +(?:(?P<left>[0-9]{1,10}) +)?"
     r"(?:(?P<state>[A-Z][A-Z_0-9]*) +)?(?P<rest>.*)"
 )
 _WORD = re.compile(r"([a-z-]+)=(\S+)|\[([A-Z_]+)\]")
