@@ -21,7 +21,7 @@ from .census import Kind, Kinds, Raw
 from .host import Host, Netfilter
 from .namespaces import timeouts as live_timeouts
 from .netlink import Layout, Update, refusals
-from .reading import NOTHING, Table, TableError, enter, flavour_in_use, read
+from .reading import NOTHING, Table, TableError, enter, flavour_in_use, read, why
 
 # Requests that are sent in one go, of some 100 bytes each; with a rate those of a twentieth of a second at most.
 BATCH = 256
@@ -136,11 +136,12 @@ def expire(host: Host, wanted: Wanted, namespace: Optional[str], check: bool) ->
         for _attempt in range(_ATTEMPTS):
             if check:
                 post = _Post(None, None)
-            look = _Look(wanted.match, _limit(timeouts, wanted.match), post, wanted.limit)
+            most = None if wanted.limit is None else wanted.limit - sum(post.shortened.values())
+            look = _Look(wanted.match, _limit(timeouts, wanted.match), post, most)
             table = read(host, names, None, look.take, updating=True)
-            if not table.interrupted:
+            if not table.interrupted or sum(post.shortened.values()) == wanted.limit:
                 break
-        corrected = 0 if check else _correct(host, names, wanted, live, post, conversation)
+        corrected = 0 if check else _correct(host, names, wanted.match, live, timeouts, post, conversation)
     return _told(table, post, look.examined, timeouts, corrected)
 
 
@@ -148,7 +149,7 @@ def _conversation(host: Host) -> Netfilter:
     try:
         return host.netfilter()
     except OSError as error:
-        raise TableError("this kernel has no ctnetlink to shorten entries by ({0})".format(error.strerror)) from None
+        raise TableError(why(error, None)) from None
 
 
 def _limit(timeouts: Mapping[str, int], match: Match) -> Callable[[Kind], float]:
@@ -166,22 +167,35 @@ def _limit(timeouts: Mapping[str, int], match: Match) -> Callable[[Kind], float]
 
 
 def _correct(
-    host: Host, names: kernel.Flavour, wanted: Wanted, live: Mapping[str, int], post: "_Post", conversation: Netfilter
+    host: Host,
+    names: kernel.Flavour,
+    match: Match,
+    live: Mapping[str, int],
+    timeouts: Mapping[str, int],
+    post: "_Post",
+    conversation: Netfilter,
 ) -> int:
-    """Shorten, of flows that changed their state meanwhile, what the first look gave them for another one."""
-    given = {post.seconds[label] for label in post.shortened if entries.NUMBERS.get(label.protocol) in entries.STATES}
-    shorter = {name: seconds for name, seconds in live.items() if given and seconds < max(given)}
+    """Shorten, of flows that changed their state meanwhile, what the first look gave them for another one.
+
+    They get what the kernel gives to their state, or what is wanted for it where that is more.
+    """
+    given = {
+        label: post.seconds[label] for label in post.shortened if entries.NUMBERS.get(label.protocol) in entries.STATES
+    }
+    longest = max(given.values(), default=0)
+    ends = {name: max(seconds, timeouts.get(name, 0)) for name, seconds in live.items()}
+    shorter = {name: seconds for name, seconds in ends.items() if seconds < longest}
     if not shorter:
         return 0
-    oldest = time.monotonic() - post.begun + 2
     again = _Post(conversation, None)
-    look = _Look(
-        wanted.match._replace(state=()),
-        _limit(shorter, wanted.match._replace(state=())),
-        again,
-        None,
-        lambda left: any(seconds - oldest <= left <= seconds for seconds in given),
-    )
+    # Only protocols with states: of the others no flow comes to a shorter timeout.
+    match = match._replace(protocol=tuple({label.protocol for label in given}), state=())
+
+    def suspect(left: int) -> bool:
+        oldest = time.monotonic() - post.begun + 2
+        return any(seconds - oldest <= left <= seconds for seconds in given.values())
+
+    look = _Look(match, _limit(shorter, match), again, None, suspect)
     read(host, names, None, look.take, updating=True)
     return sum(again.shortened.values())
 

@@ -77,7 +77,7 @@ def read(host: Host, names: kernel.Flavour, most: Optional[int], take: Take, upd
     except OSError as refusal:
         found = NOTHING if updating else _from_file(host, path, most, take)
         if found.source is None:
-            raise TableError(_why(refusal, None if updating else path)) from None
+            raise TableError(why(refusal, None if updating else path)) from None
     return found._replace(interrupted=found.interrupted or live_buckets(host, names) != before)
 
 
@@ -112,7 +112,8 @@ def _from_file(host: Host, path: str, most: Optional[int], take: Take) -> Table:
     return Table(path if there else None, listing.examined, listing.done, listing.skipped, 0, False)
 
 
-def _why(refusal: OSError, path: Optional[str]) -> str:
+def why(refusal: OSError, path: Optional[str]) -> str:
+    """What to say of a table that neither ctnetlink nor a file, if one was tried, gives."""
     also = " and of {0}".format(path) if path else ""
     if refusal.errno in (errno.EPERM, errno.EACCES):
         return (
