@@ -206,6 +206,7 @@ class Table:
 
     def __init__(self, entries=(), answers=None):
         self.entries = list(entries)
+        self._named = {}
         self.answers = answers  # to every dump, in place of the entries
         self.dumps = 0
         self.batches = []  # requests in each
@@ -218,6 +219,7 @@ class Table:
     def dumped(self):
         """Answers; an exception among them is raised in its place."""
         self.dumps += 1
+        self._named = {(entry.family, entry.name()): entry for entry in self.entries}
         wrong = self.before_dump(self.dumps)
         if self.refuse:
             return [refusal(self.refuse)]
@@ -242,8 +244,8 @@ class Table:
         attributes = walked(request[BODY:])
         assert [name for name, _value in attributes] in ([1, 7], [1, 18, 7]), "more or less than a name and a time"
         name, seconds = request[BODY:-8], struct.unpack("!I", attributes[-1][1])[0]
-        entry = next((some for some in self.entries if some.name() == name and some.family == request[16]), None)
-        number = errno.ENOENT if entry is None else self.before_update(entry)
+        entry = self._named.get((request[16], name))
+        number = self.before_update(entry) if entry in self.entries else errno.ENOENT
         if number is None and entry.status & FIXED_TIMEOUT:
             number = errno.EPERM
         if number:
