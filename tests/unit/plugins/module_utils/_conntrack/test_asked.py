@@ -57,5 +57,5 @@ def test_wrong_timeouts(single, said):
 
 def test_known():
     assert asked.known("match", "tcp", ["tcp"], "a name") == "tcp"
-    with pytest.raises(policy.Wrong, match="^match: 'tpc' will not do: expected a name$"):
+    with pytest.raises(policy.Wrong, match=r"^match: 'tpc' will not do: expected a name$"):
         asked.known("match", "tpc", ["tcp"], "a name")

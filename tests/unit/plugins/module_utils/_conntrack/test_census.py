@@ -47,8 +47,18 @@ def groups(entries, field, terms=TERMS):
 
 @pytest.mark.parametrize(
     ("length", "network"),
-    [(0, "0.0.0.0/0"), (1, "128.0.0.0/1"), (7, "202.0.0.0/7"), (8, "203.0.0.0/8"), (17, "203.0.128.0/17"),
-     (19, "203.0.192.0/19"), (24, "203.0.217.0/24"), (25, "203.0.217.128/25"), (31, "203.0.217.214/31"), (32, "203.0.217.215/32")],
+    [
+        (0, "0.0.0.0/0"),
+        (1, "128.0.0.0/1"),
+        (7, "202.0.0.0/7"),
+        (8, "203.0.0.0/8"),
+        (17, "203.0.128.0/17"),
+        (19, "203.0.192.0/19"),
+        (24, "203.0.217.0/24"),
+        (25, "203.0.217.128/25"),
+        (31, "203.0.217.214/31"),
+        (32, "203.0.217.215/32"),
+    ],
 )
 @pytest.mark.parametrize("side", ["source", "destination"])
 def test_networks(length, network, side):
@@ -59,8 +69,15 @@ def test_networks(length, network, side):
 
 @pytest.mark.parametrize(
     ("length", "network"),
-    [(0, "::/0"), (3, "2000::/3"), (33, "2001:db8:8000::/33"), (61, "2001:db8:ffff:fff8::/61"), (64, "2001:db8:ffff:ffff::/64"),
-     (127, "2001:db8:ffff:ffff::fe/127"), (128, "2001:db8:ffff:ffff::ff/128")],
+    [
+        (0, "::/0"),
+        (3, "2000::/3"),
+        (33, "2001:db8:8000::/33"),
+        (61, "2001:db8:ffff:fff8::/61"),
+        (64, "2001:db8:ffff:ffff::/64"),
+        (127, "2001:db8:ffff:ffff::fe/127"),
+        (128, "2001:db8:ffff:ffff::ff/128"),
+    ],
 )
 @pytest.mark.parametrize("side", ["source", "destination"])
 def test_networks_of_ipv6(length, network, side):
@@ -134,8 +151,12 @@ def test_networks_have_other_names_too():
 def crowd(seed, size):
     """Some sources with many entries, and very many with one or two."""
     chance = random.Random(seed)
-    sources = [chance.choice(["10.0.0.%d" % (chance.random() ** 3 * 40), "10.1.%d.%d" % (chance.randrange(16), chance.randrange(256))])
-               for _number in range(size)]
+    sources = [
+        chance.choice(
+            ["10.0.0.%d" % (chance.random() ** 3 * 40), "10.1.%d.%d" % (chance.randrange(16), chance.randrange(256))]
+        )
+        for _number in range(size)
+    ]
     return [Entry(chance.choice([TCP, UDP, UDP]), source=source) for source in sources]
 
 
@@ -206,7 +227,19 @@ def test_the_largest_come_first_and_the_others_are_counted():
         (Entry(50, left=99), {}),
         (Entry(left=0xFFFFFFFF), {"tcp_established": 1}),
     ],
-    ids=["more", "equal", "less", "no timeout of its state", "fixed", "offload", "hw_offload", "udp", "stream", "generic", "largest"],
+    ids=[
+        "more",
+        "equal",
+        "less",
+        "no timeout of its state",
+        "fixed",
+        "offload",
+        "hw_offload",
+        "udp",
+        "stream",
+        "generic",
+        "largest",
+    ],
 )
 def test_stale(entry, stale):
     timeouts = {"tcp_established": 300, "udp": 30, "udp_stream": 120, "generic": 100}
@@ -214,7 +247,13 @@ def test_stale(entry, stale):
 
 
 def test_stale_entries_of_several_layouts_are_added_up():
-    entries = [Entry(left=9), Entry(left=9, zone=1), Entry(left=1), Entry(UDP, left=9, status=0), Entry(left=9, source="::1", destination="::2")]
+    entries = [
+        Entry(left=9),
+        Entry(left=9, zone=1),
+        Entry(left=1),
+        Entry(UDP, left=9, status=0),
+        Entry(left=9, source="::1", destination="::2"),
+    ]
     assert censused(entries, [], timeouts={"tcp_established": 8, "udp": 8}).stale() == {"tcp_established": 3, "udp": 1}
 
 

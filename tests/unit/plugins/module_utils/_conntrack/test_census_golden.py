@@ -89,10 +89,16 @@ def as_ip_conntrack(text):
     for line in text.splitlines():
         if line.startswith("ipv4"):
             number = line.split()[3]
-            line = re.sub(r"^ipv4 +2 \S+", {"6": "tcp     ", "17": "udp     ", "1": "icmp    "}.get(number, "unknown "), line)
+            line = re.sub(
+                r"^ipv4 +2 \S+", {"6": "tcp     ", "17": "udp     ", "1": "icmp    "}.get(number, "unknown "), line
+            )
             line = re.sub(r" (zone|zone-orig|delta-time|helper)=\S+", "", line)
             # Of what is unknown it told no ports and no states.
-            yield line if number in ("1", "6", "17") else re.sub(r" (sport|dport|srckey|dstkey)=\S+| [A-Z][A-Z_]+(?= )", "", line)
+            yield (
+                line
+                if number in ("1", "6", "17")
+                else re.sub(r" (sport|dport|srckey|dstkey)=\S+| [A-Z][A-Z_]+(?= )", "", line)
+            )
 
 
 def examined(host, **options):
@@ -148,13 +154,17 @@ def test_what_is_stale(host):
     """The entry whose timeout is fixed is not, and only the line from /proc does not tell that it is."""
     seconds = {"tcp_established": 299, "udp_stream": 100, "generic": 600, "sctp_cookie_wait": 1, "tcp_time_wait": 119}
     found = examined(host(), timeout_profile=None, timeouts=seconds)["stale"]
-    expected = Counter(entry["timeout_class"] for entry in EXPECTED if entry["left"] > seconds.get(entry["timeout_class"], 1e9))
+    expected = Counter(
+        entry["timeout_class"] for entry in EXPECTED if entry["left"] > seconds.get(entry["timeout_class"], 1e9)
+    )
     if host is through_ctnetlink:
         expected["tcp_established"] -= 1
     assert {name: told["entries"] for name, told in found["timeouts"].items()} == dict(expected)
     assert found["entries"] == sum(expected.values())
     assert {told["margin"] for told in found["timeouts"].values()} == {None}
-    assert {name: told["timeout"] for name, told in found["timeouts"].items()} == {name: seconds[name] for name in expected}
+    assert {name: told["timeout"] for name, told in found["timeouts"].items()} == {
+        name: seconds[name] for name in expected
+    }
 
 
 @pytest.mark.parametrize("grouping", [*FIELDS, ALL])
@@ -185,7 +195,19 @@ def test_ip_conntrack(grouping):
 
 def test_the_golden_table_has_what_there_is_to_tell():
     """So that what is compared is worth it."""
-    for field, least in [("protocol", 9), ("state", 13), ("zone", 4), ("mark", 3), ("timeout_class", 19), ("destination_port", 9)]:
+    for field, least in [
+        ("protocol", 9),
+        ("state", 13),
+        ("zone", 4),
+        ("mark", 3),
+        ("timeout_class", 19),
+        ("destination_port", 9),
+    ]:
         assert len({entry[field] for entry in EXPECTED}) >= least, field
     folder = os.path.dirname(os.path.abspath(__file__))
-    assert sum(os.path.getsize(os.path.join(folder, "golden", name)) for name in os.listdir(os.path.join(folder, "golden"))) < 50000
+    assert (
+        sum(
+            os.path.getsize(os.path.join(folder, "golden", name)) for name in os.listdir(os.path.join(folder, "golden"))
+        )
+        < 50000
+    )

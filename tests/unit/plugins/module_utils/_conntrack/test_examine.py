@@ -156,7 +156,9 @@ def test_other_names_differ_from_run_to_run():
 
 def test_within_a_run_an_address_has_one_name():
     entries = [Entry(source="10.0.0.1", destination="10.0.0.2"), Entry(source="10.0.0.2", destination="10.0.0.1")]
-    found = examine(TableHost(entries), asked(anonymise=True, group_by=["source", "destination", "source_network"]), None)
+    found = examine(
+        TableHost(entries), asked(anonymise=True, group_by=["source", "destination", "source_network"]), None
+    )
     by_source, by_destination, networks = found["groupings"]
     assert {group["source"] for group in by_source["top"]} == {group["destination"] for group in by_destination["top"]}
     assert networks["top"][0]["source_network"].endswith("/24")
@@ -180,7 +182,10 @@ def test_options():
         ({"sample": -1}, "sample: -1 will not do: expected a whole number of entries"),
         ({"top": 0}, "top: 0 will not do"),
         ({"top": 10001}, "top: 10001 will not do"),
-        ({"prefix_lengths": {"ipv4": 33}}, "prefix_lengths: 33 will not do: expected a whole number of bits from 0 to 32"),
+        (
+            {"prefix_lengths": {"ipv4": 33}},
+            "prefix_lengths: 33 will not do: expected a whole number of bits from 0 to 32",
+        ),
         ({"prefix_lengths": {"ipv6": 129}}, "prefix_lengths: 129 will not do"),
         ({"prefix_lengths": {"ip": 1}}, "prefix_lengths: 'ip' is neither ipv4 nor ipv6"),
         ({"group_by": ["sauce"]}, "group_by: 'sauce' has 'sauce', which is none of protocol, state"),

@@ -5,11 +5,13 @@
 import hashlib
 import os
 import time
+import struct
 
 import pytest
 
 from ansible_collections.headroom.netfilter.plugins.module_utils._conntrack.host import (
     LONGEST_FILE,
+    LONGEST_LINE,
     LONGEST_TEXT,
     File,
     Host,
@@ -274,3 +276,46 @@ def test_the_machine_itself():
     assert host.page_size() in (4096, 16384, 65536)
     assert host.is_root() is (os.geteuid() == 0)
     assert host.python().startswith("3.")
+
+
+def test_lines(host):
+    with open(host.path("/table"), "wb") as target:
+        target.write(b"one\n\ntwo \xff\n" + b"x" * (LONGEST_LINE + 5) + b"\nlast")
+    lines = host.lines("/table")
+    assert next(lines) == "one\n"
+    assert list(lines) == ["\n", "two \ufffd\n", "x" * LONGEST_LINE, "x" * 5 + "\n", "last"]
+
+
+@pytest.mark.parametrize("path", ["/none", "/folder/file/below"])
+def test_no_lines(host, path):
+    assert list(host.lines(path)) == []
+    assert host.unreadable == []
+
+
+def test_lines_that_cannot_be_read_are_remembered(host):
+    assert list(host.lines("/folder")) == []
+    assert host.unreadable == ["/folder"]
+
+
+@pytest.mark.parametrize("path", ["/none", "/folder/file", "/fifo"])
+def test_enter_raises_for_what_is_no_namespace(host, path):
+    with pytest.raises(OSError, match=r"No such file|Invalid argument|Operation not permitted"):
+        host.enter(path)
+
+
+def test_a_conversation_with_the_kernel():
+    """No more than any user may do: a request that the kernel does not know is refused, with its sequence."""
+    try:
+        conversation = Host().netfilter()
+    except OSError:
+        pytest.skip("this kernel has no netfilter, or nobody may talk to it")
+    assert list(conversation.received()) == []
+    conversation.send(struct.pack("=IHHII", 20, 0x3FFF, 0x5, 77, 0) + bytes(4))
+    length, kind, _flags, sequence, _port, number = struct.unpack_from("=IHHIIi", conversation.receive())
+    assert (kind, sequence) == (2, 77)
+    assert length >= 20
+    assert number < 0
+    assert list(conversation.received()) == []
+    conversation.close()
+    with pytest.raises(OSError, match="descriptor"):
+        conversation.receive()

@@ -13,6 +13,7 @@ from ansible_collections.headroom.netfilter.plugins.module_utils._conntrack.name
     MOST_PROCESSES,
     MOST_TOLD,
     container_name,
+    door,
     namespaces,
 )
 
@@ -318,3 +319,31 @@ def test_a_look_that_goes_wrong_is_given_up(at_the_second):
 def test_the_own_namespace_by_its_file():
     host = Host()
     assert host.link("/proc/self/ns/net") == "net:[{0}]".format(host.namespace("/proc/self/ns/net"))
+
+
+@pytest.mark.parametrize(
+    ("wanted", "path"),
+    [
+        ("web", "/var/run/netns/web"),
+        ("12", "/var/run/netns/12"),
+        ("20", "/proc/20/ns/net"),
+        ("0020", "/proc/20/ns/net"),
+        (str(OTHER), "/proc/20/ns/net"),
+        (str(OWN), "/proc/1/ns/net"),
+        (str(OTHER + 1), "/var/run/docker/netns/3f0c"),
+        (str(OTHER + 2), "/var/run/netns/12"),
+        (str(OTHER + 4), None),
+        ("self", None),
+        ("13", None),
+        ("-1", None),
+        ("", None),
+    ],
+)
+def test_door(machine, wanted, path):
+    machine.process(20, OTHER)
+    machine.process(30, OTHER)
+    machine.process(12, OWN)
+    machine.write_file("/var/run/docker/netns/3f0c", str(OTHER + 1))
+    machine.write_file("/var/run/netns/12", str(OTHER + 2))
+    machine.write_file("/var/run/netns/web", str(OTHER + 3))
+    assert door(machine, wanted) == path

@@ -300,6 +300,19 @@ def test_of_what_is_there_twice_the_last_counts():
     agree([twice])
 
 
+@pytest.mark.parametrize("seed", range(40))
+def test_bytes_that_are_not_what_the_kernel_said(seed):
+    """On every Python; test_netlink_properties.py goes further where hypothesis is."""
+    chance = random.Random(seed)
+    answers = []
+    for answer in [*golden_answers()[:2], b"".join(golden_messages()[:1] * 9)] * 2:
+        spoiled = bytearray(answer)
+        for _change in range(chance.randrange(9)):
+            spoiled[chance.randrange(len(spoiled))] = chance.choice([0, 1, 4, 255, chance.randrange(256)])
+        answers.append(bytes(spoiled[: chance.choice([len(spoiled), chance.randrange(len(spoiled))])]))
+    agree(answers)
+
+
 def test_an_empty_answer():
     assert told([b"", Entry().told(), b"", done()])[1].examined == 1
 

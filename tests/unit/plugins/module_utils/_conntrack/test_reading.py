@@ -116,7 +116,11 @@ def test_where_the_dump_is_refused_the_file_is_read(number):
 @pytest.mark.parametrize(
     ("number", "updating", "said"),
     [
-        (errno.EPERM, False, "the kernel refuses the use of ctnetlink and of /proc/net/nf_conntrack: expected CAP_NET_ADMIN"),
+        (
+            errno.EPERM,
+            False,
+            "the kernel refuses the use of ctnetlink and of /proc/net/nf_conntrack: expected CAP_NET_ADMIN",
+        ),
         (errno.EACCES, False, "expected CAP_NET_ADMIN"),
         (errno.EPERM, True, "the kernel refuses the use of ctnetlink: expected CAP_NET_ADMIN"),
         (errno.EINVAL, False, "the use of ctnetlink and of /proc/net/nf_conntrack failed (Invalid argument)"),
