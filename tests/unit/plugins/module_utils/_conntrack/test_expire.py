@@ -295,11 +295,12 @@ def test_a_limit_is_for_those_that_match():
     assert {entry.source for entry in host.table.updated} == {"10.0.0.1"}
 
 
-@pytest.mark.parametrize("limit", [100, 400, 700])
-def test_a_limit_holds_over_all_attempts(limit):
+@pytest.mark.parametrize("wrong", ["interrupted", refused(errno.ENOBUFS)], ids=["told", "lost"])
+@pytest.mark.parametrize("limit", [100, 400, 800])
+def test_a_limit_holds_over_all_attempts(limit, wrong):
     """What a first attempt has shortened is not there for the next one to find, and counts."""
     host = TableHost(flows(1000))
-    host.table.before_dump = lambda number: "interrupted"
+    host.table.before_dump = lambda number: wrong if number == 1 else None
     found = run(host, timeouts=TEN_MINUTES, limit=limit)
     assert found["shortened"] == len(host.table.updated) == limit
 

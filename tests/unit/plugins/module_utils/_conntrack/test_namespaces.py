@@ -25,7 +25,7 @@ SYSCTLS = "/proc/sys/net/netfilter/nf_conntrack_"
 
 
 class Machine(Host):
-    """Its own namespace holds process 1; enter() puts a tree behind a door, which inside() then reads."""
+    """Its own namespace holds process 1; open_door() puts a tree behind a door, which inside() then reads."""
 
     def __init__(self, root):
         super().__init__(root)
@@ -73,7 +73,7 @@ class Machine(Host):
         if stat:
             self.write_file(folder + "net/stat/nf_conntrack", stat)
 
-    def enter(self, door, **files):
+    def open_door(self, door, **files):
         self.behind[door] = os.path.join(self.root, "behind", str(len(self.behind)))
         here, self.root = self.root, self.behind[door]
         for name, text in files.items():
@@ -138,7 +138,7 @@ def test_drops_come_before_usage_and_the_own_one_is_never_left_out(machine):
 def test_one_without_a_process_is_entered(machine):
     machine.write_file("/var/run/netns/blue", str(OTHER))
     machine.write_file("/var/run/netns/gone", "")
-    machine.enter("/var/run/netns/blue", stat=STAT.format(5, 1, 0), count="5\n")
+    machine.open_door("/var/run/netns/blue", stat=STAT.format(5, 1, 0), count="5\n")
     found = namespaces(machine, NAMES, 100)
     assert found.netns_total == 2
     assert [(each.name, each.count, each.drop) for each in found.namespaces] == [
@@ -149,7 +149,7 @@ def test_one_without_a_process_is_entered(machine):
 
 def test_a_kernel_without_its_statistics_has_the_count_inside(machine):
     machine.process(20, OTHER)
-    machine.enter("/proc/20/ns/net", count="6\n")
+    machine.open_door("/proc/20/ns/net", count="6\n")
     assert [(each.count, each.drop) for each in told(machine) if not each.own] == [(6, 0)]
 
 
@@ -176,7 +176,7 @@ def test_timeouts_are_those_that_differ(machine):
     machine.write_file(SYSCTLS + "tcp_timeout_established", "1800\n")
     machine.write_file(SYSCTLS + "udp_timeout", "30\n")
     machine.process(20, OTHER, stat=STAT.format(9, 0, 0))
-    machine.enter(
+    machine.open_door(
         "/proc/20/ns/net",
         tcp_timeout_established="432000\n",
         udp_timeout="30\n",
@@ -212,7 +212,7 @@ def test_name(machine, mount, cgroup, name):
 
 def test_name_of_a_sandbox_without_a_process(machine):
     machine.write_file("/var/run/docker/netns/ingress_sbox", str(OTHER))
-    machine.enter("/var/run/docker/netns/ingress_sbox", stat=STAT.format(9, 0, 0))
+    machine.open_door("/var/run/docker/netns/ingress_sbox", stat=STAT.format(9, 0, 0))
     assert told(machine)[0].name == "docker netns ingress_sbox"
 
 
@@ -220,7 +220,7 @@ def test_a_name_of_any_bytes_can_be_told(machine):
     os.makedirs(machine.path("/var/run/netns"))
     with open(os.fsencode(machine.path("/var/run/netns/")) + b"bl\xfce", "w", encoding="ascii") as target:
         target.write(str(OTHER))
-    machine.enter(os.fsdecode(b"/var/run/netns/bl\xfce"), stat=STAT.format(9, 0, 0))
+    machine.open_door(os.fsdecode(b"/var/run/netns/bl\xfce"), stat=STAT.format(9, 0, 0))
     assert told(machine)[0].name == "bl?e"
 
 
