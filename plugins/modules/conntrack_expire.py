@@ -112,6 +112,13 @@ examined:
   returned: success
   type: int
   sample: 1000000
+complete:
+  description:
+    - Whether the table was gone through to its end. It is not where O(limit) was reached.
+    - Nor where the table was resized meanwhile, even in the third attempt; then run it again.
+  returned: success
+  type: bool
+  sample: true
 shortened:
   description: Entries that have less time left now, or would have in check mode.
   returned: success

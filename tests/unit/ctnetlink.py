@@ -272,11 +272,12 @@ class Conversation:
         self._table.batches.append(len(parts))
         self._refusals += [answer for answer in map(self._table.update, parts) if answer]
 
-    def receive(self):
-        answer = self._dump.pop(0)
-        if isinstance(answer, Exception):
-            raise answer
-        return answer
+    def answers(self):
+        while self._dump:
+            answer = self._dump.pop(0)
+            if isinstance(answer, Exception):
+                raise answer
+            yield answer
 
     def received(self):
         while self._refusals:

@@ -46,7 +46,7 @@ class Terms(NamedTuple):
         if self.pseudonyms is None:
             return socket.inet_ntop(family, packed)
         digest = hmac.new(self.pseudonyms, packed, "sha256").hexdigest()
-        return "{0}-{1}".format("ipv4" if family == socket.AF_INET else "ipv6", digest[:8])
+        return "{0}-{1}".format("ipv4" if family == socket.AF_INET else "ipv6", digest[:12])
 
     def network(self, packed: bytes) -> str:
         return "{0}/{1}".format(self.address(packed), self.prefix_lengths[_family(packed)])
@@ -173,14 +173,14 @@ class _Tally:
         self.counters: List[Counter[Raw]] = [Counter() for _grouping in groupings]
         self.kinds = Kinds(layout, limit)
         self.stale: Counter[Raw] = Counter()
+        self.groups = 0
 
-    def add(self, block: bytes) -> int:
-        """How many groups there are now."""
+    def add(self, block: bytes) -> None:
         raw = self.kinds.raw(block)
         for (reader, names), counter in zip(self.readers, self.counters):
             counter.update(raw if names == self.kinds.names else reader.iter_unpack(block))
         self.stale.update(compress(raw, self.kinds.beyond(block, raw)))
-        return sum(map(len, self.counters))
+        self.groups = sum(map(len, self.counters))
 
 
 def _wanted(grouping: Grouping, family: int, terms: Terms) -> Dict[str, Optional[int]]:
@@ -212,7 +212,8 @@ class Census:
         tally = self._tallies.get(layout)
         if tally is None:
             tally = self._tallies[layout] = _Tally(layout, self.groupings, self.terms, self._limit)
-        if tally.add(block) > self.most:
+        tally.add(block)
+        if sum(each.groups for each in self._tallies.values()) > self.most:
             self._fold()
 
     def _limit(self, kind: Kind) -> float:
@@ -229,6 +230,7 @@ class Census:
                     parts = dict(zip(names, raw))
                     folded[tuple(field.value(self.terms, tally.layout, parts) for field in fields)] += count
                 tally.counters[number].clear()
+                tally.groups = 0
             while len(folded) > self.most:
                 dropped = sorted(folded.values())[len(folded) // 2]
                 self._missed[number] += dropped
@@ -266,7 +268,7 @@ class Census:
 def reckoned(count: int, examined: int, total: int) -> Tuple[int, float, Optional[float]]:
     """Entries in the whole table, their share, and the margin of it: so many among those examined of a total.
 
-    The margin is the farther end of Wilson's score interval, for a sample taken without putting back.
+    The margin is the farther end of Wilson's score interval, for a sample taken without putting back, and half an entry.
     """
     if examined == 0:
         return 0, 0.0, None
@@ -276,5 +278,5 @@ def reckoned(count: int, examined: int, total: int) -> Tuple[int, float, Optiona
     weight = _Z95**2 / (examined * (total - 1) / (total - examined))
     middle = (share + weight / 2) / (1 + weight)
     half = math.sqrt(share * (1 - share) * weight + weight**2 / 4) / (1 + weight)
-    margin = max(share - (middle - half), middle + half - share)
+    margin = max(share - (middle - half), middle + half - share) + 0.5 / examined
     return round(share * total), round(share, 6), math.ceil(margin * 1e6) / 1e6

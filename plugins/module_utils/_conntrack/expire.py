@@ -295,11 +295,9 @@ class _Post:
 
     def send(self, requests: List[bytes], sequences: Mapping[int, int]) -> None:
         """Requests, and how many have which sequence; not faster than the rate."""
-        for sequence, count in sequences.items():
-            self.shortened[self._labels[sequence]] += count
-        if self._conversation is None:
-            return
         for start in range(0, len(requests), self._batch):
+            if self._conversation is None:
+                break
             if self._rate:
                 time.sleep(max(0.0, self.begun + self._sent / self._rate - time.monotonic()))
             batch = requests[start : start + self._batch]
@@ -309,6 +307,8 @@ class _Post:
                 for sequence, number in refusals(answer):
                     self.refused[number] += 1
                     self.shortened[self._labels[sequence]] -= 1
+        for sequence, count in sequences.items():
+            self.shortened[self._labels[sequence]] += count
 
 
 def _told(
@@ -318,6 +318,7 @@ def _told(
     gone = sum(post.refused[number] for number in _GONE)
     return {
         "source": table.source,
+        "complete": table.all and not table.interrupted,
         "examined": table.examined,
         "shortened": sum(post.shortened.values()),
         "gone": gone,

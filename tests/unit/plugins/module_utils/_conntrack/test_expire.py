@@ -77,6 +77,7 @@ def test_shortened():
     assert len(host.table.updated) == len(set(host.table.updated)) == 1000
     assert found == {
         "source": "ctnetlink",
+        "complete": True,
         "examined": 1005,
         "shortened": 1000,
         "gone": 0,
@@ -236,7 +237,16 @@ def test_nothing_is_opened_where_there_is_no_table(check):
     host.values.clear()
     del host.texts["/sys/module/nf_conntrack"]
     found = run(host, check)
-    assert found == {"source": None, "examined": 0, "shortened": 0, "gone": 0, "busy": 0, "corrected": 0, "states": []}
+    assert found == {
+        "source": None,
+        "complete": True,
+        "examined": 0,
+        "shortened": 0,
+        "gone": 0,
+        "busy": 0,
+        "corrected": 0,
+        "states": [],
+    }
 
 
 @pytest.mark.parametrize("seed", range(6))
@@ -284,7 +294,9 @@ def test_the_golden_table():
 @pytest.mark.parametrize("check", [False, True], ids=["real", "check"])
 def test_limit(limit, check):
     host = TableHost(flows(1000))
-    assert run(host, check, timeouts=TEN_MINUTES, limit=limit)["shortened"] == min(limit, 1000)
+    found = run(host, check, timeouts=TEN_MINUTES, limit=limit)
+    assert found["shortened"] == min(limit, 1000)
+    assert found["complete"] == (limit > 1000)
     assert sum(entry.left == 600 for entry in host.table.entries) == (0 if check else min(limit, 1000))
 
 
@@ -380,6 +392,7 @@ def test_what_is_interrupted_is_gone_through_anew_twice(wrong, times):
     found = run(host, timeouts=TEN_MINUTES)
     # The last one is the second look.
     assert host.table.dumps == min(times + 1, 3) + 1
+    assert found["complete"] == (times < 3)
     if times < 3 or not isinstance(wrong, OSError):
         assert (found["shortened"], len(host.table.updated)) == (1000, 1000)
         assert {entry.left for entry in host.table.entries} == {600}

@@ -4,8 +4,9 @@
 
 import hashlib
 import os
-import time
 import struct
+import threading
+import time
 
 import pytest
 
@@ -311,11 +312,29 @@ def test_a_conversation_with_the_kernel():
         pytest.skip("this kernel has no netfilter, or nobody may talk to it")
     assert list(conversation.received()) == []
     conversation.send(struct.pack("=IHHII", 20, 0x3FFF, 0x5, 77, 0) + bytes(4))
-    length, kind, _flags, sequence, _port, number = struct.unpack_from("=IHHIIi", conversation.receive())
+    length, kind, _flags, sequence, _port, number = struct.unpack_from("=IHHIIi", b"".join(conversation.answers()))
     assert (kind, sequence) == (2, 77)
     assert length >= 20
     assert number < 0
     assert list(conversation.received()) == []
     conversation.close()
     with pytest.raises(OSError, match="descriptor"):
-        conversation.receive()
+        list(conversation.answers())
+
+
+def test_answers_that_nobody_waits_for_leave_no_thread():
+    """However many there are still."""
+
+    class Endless:
+        def recv(self, limit, flags=0):
+            return b"." * 20
+
+    conversation = Host().netfilter()
+    conversation.close()
+    conversation._socket = Endless()
+    before = threading.active_count()
+    answers = conversation.answers()
+    assert next(answers) == b"." * 20
+    assert threading.active_count() == before + 1
+    answers.close()
+    assert threading.active_count() == before

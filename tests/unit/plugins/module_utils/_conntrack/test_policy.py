@@ -68,7 +68,7 @@ def test_unset_is_the_default(unset):
     "variables",
     [
         {},
-        {"conntrack_expire_existing": "nonsense", "conntrack_hosts": "web", "max": -1, "ansible_host": "192.0.2.1"},
+        {"conntrack_expire_everything": "nonsense", "conntrack_hosts": "web", "max": -1, "ansible_host": "192.0.2.1"},
     ],
     ids=["none", "of others"],
 )
