@@ -113,12 +113,15 @@ def timeout_name(number: int, status: int, state: Optional[int]) -> Optional[str
     """Of the timeout that an entry gets with its next packet in the state in which it is; None where that cannot be told.
 
     An answered UDP flow has the timeout of streams, though kernels since 5.0 give it that after two seconds only.
+    DCCP and SCTP without a state are of a kernel that was built without them, to which they are any protocol.
     """
     if status & (OFFLOAD | HW_OFFLOAD):
         return None
     states = STATES.get(number)
-    if states is not None:
-        return states[state].timeout if state is not None and state < len(states) else None
+    if states is not None and state is not None:
+        return states[state].timeout if state < len(states) else None
+    if number == TCP:
+        return None
     if number in _STREAMS:
         return _STREAMS[number] + ("_stream" if status & SEEN_REPLY else "")
     return _SIMPLE.get(number, "generic")

@@ -1,0 +1,249 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+# Copyright: headroom.netfilter maintainers
+"""Count the same tables by the collection and by what conntrack and /proc print of them: equal for every group.
+
+usage: PYTHONPATH=/above/ansible_collections unshare --net python census_oracle.py [SEED:SIZE...]
+
+Needs root, conntrack and, for flows that only real packets make, ip and nft. Besides the collection's module_utils and the
+standard library it needs traffic.py, and entries.py of tests/bench. It says what it compared; with a disagreement it fails.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import ipaddress
+import itertools
+import os
+import platform
+import shutil
+import subprocess
+import sys
+from collections import Counter
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "bench"))
+import entries
+import traffic
+
+from ansible_collections.headroom.netfilter.plugins.module_utils._conntrack import kernel
+from ansible_collections.headroom.netfilter.plugins.module_utils._conntrack.census import FIELDS
+from ansible_collections.headroom.netfilter.plugins.module_utils._conntrack.examine import examine, read_options
+from ansible_collections.headroom.netfilter.plugins.module_utils._conntrack.host import Host
+
+TABLES = ["1:5000", "2:300", "3:300", "4:300"]
+PROC = Path("/proc/net/nf_conntrack")
+PREFIXES = {4: 20, 6: 77}
+# entries.py leaves no entry near to either.
+LIMITS = {name: (10000, 200000)[number % 2] for number, name in enumerate(sorted(kernel.TIMEOUTS))}
+GROUPINGS = [
+    *FIELDS,
+    *("+".join(pair) for pair in itertools.combinations(FIELDS, 2)),
+    "protocol+state+zone+mark+assured",
+    "source_network+destination_network+destination_port+timeout_class",
+    "+".join(FIELDS),
+]
+STATELESS = {1: "icmp", 17: "udp", 47: "gre", 58: "icmpv6", 136: "udplite"}
+STATEFUL = {6: "tcp", 33: "dccp", 132: "sctp"}
+
+Groups = dict[str, Counter[tuple[Any, ...]]]
+
+
+class NoCtnetlink(Host):
+    """A kernel that was built without."""
+
+    def netfilter(self) -> Any:
+        raise OSError(errno.EPROTONOSUPPORT, os.strerror(errno.EPROTONOSUPPORT))
+
+
+def counted(host: Host) -> tuple[Groups, int, dict[str, int], str]:
+    """By the collection: the groups, how many entries there are, the stale ones by timeout, and what was read."""
+    groups: Groups = {}
+    # So few at a time that no group has to be dropped.
+    for first in range(0, len(GROUPINGS), 10):
+        options = {
+            "sample": 0,
+            "group_by": GROUPINGS[first : first + 10],
+            "top": 10000,
+            "prefix_lengths": {"ipv4": PREFIXES[4], "ipv6": PREFIXES[6]},
+            "anonymise": False,
+            "timeout_profile": "kernel",
+            "timeouts": LIMITS,
+        }
+        found = examine(host, read_options(options), None)
+        whole = {"exact": True, "unread": {"entries": 0, "attributes": 0}, "examined": found["total"]}
+        for name, expected in whole.items():
+            if found[name] != expected:
+                raise SystemExit(f"{name} is {found[name]}, expected {expected}")
+        for grouping in found["groupings"]:
+            if grouping["others"] or grouping["missed"]:
+                raise SystemExit(f"{grouping['group_by']}: {grouping['others']} others, {grouping['missed']} missed")
+            fields = grouping["group_by"].split("+")
+            groups[grouping["group_by"]] = Counter(
+                {tuple(group[field] for field in fields): group["entries"] for group in grouping["top"]}
+            )
+    stale = {name: told["entries"] for name, told in found["stale"]["timeouts"].items()}
+    return groups, found["total"], stale, found["source"]
+
+
+def read(text: str) -> tuple[Groups, int, dict[str, int]]:
+    """The same out of what conntrack -L -o extended prints, or /proc/net/nf_conntrack."""
+    groups: Groups = {grouping: Counter() for grouping in GROUPINGS}
+    stale: Counter[str] = Counter()
+    lines = text.splitlines()
+    for line in lines:
+        entry, left = parsed(line)
+        for grouping, counter in groups.items():
+            counter[tuple(entry[field] for field in grouping.split("+"))] += 1
+        if left > LIMITS.get(entry["timeout_class"], left):
+            stale[entry["timeout_class"]] += 1
+    return groups, len(lines), dict(stale)
+
+
+def parsed(line: str) -> tuple[dict[str, Any], int]:
+    """The fields of an entry, and the seconds that it has left."""
+    words = line.split()
+    protocol, left, state = int(words[3]), int(words[4]), words[5]
+    state = "" if "=" in state else state
+    first, second = line.split(" src=")[1:]
+    answered = "[UNREPLIED]" not in line
+    values: dict[str, str] = {"src": first.split()[0]}
+    for word in first.split()[1:]:
+        name, _equals, value = word.partition("=")
+        values[name] = value
+    if protocol == 33 and not state:
+        # A kernel without DCCP tells no ports; conntrack prints them all the same, as 0.
+        values.pop("dport", None)
+    after = dict(word.split("=", 1) for word in second.split()[1:] if "=" in word)
+    source, destination = (ipaddress.ip_address(values[name]) for name in ("src", "dst"))
+    stem = {**STATELESS, **STATEFUL}.get(protocol, "generic")
+    if protocol in STATEFUL and not state:
+        # To a kernel without DCCP it is any protocol.
+        timeout = "generic"
+    elif protocol in STATEFUL:
+        timeout = {"NONE": None, "SYN_SENT2": "tcp_syn_sent"}.get(state, f"{stem}_{state.lower()}")
+    else:
+        timeout = f"{stem}_stream" if stem in ("udp", "udplite", "gre") and answered else stem
+    return {
+        "protocol": {**STATELESS, **STATEFUL}.get(protocol, str(protocol)),
+        "state": state or ("REPLIED" if answered else "UNREPLIED"),
+        "source": str(source),
+        "destination": str(destination),
+        "source_network": _network(source),
+        "destination_network": _network(destination),
+        "destination_port": int(values["dport"]) if "dport" in values else None,
+        "zone": int(after.get("zone", values.get("zone-orig", 0))),
+        "mark": int(after.get("mark", 0)),
+        "assured": "[ASSURED]" in line,
+        "timeout_class": timeout,
+    }, left
+
+
+def _network(address: ipaddress.IPv4Address | ipaddress.IPv6Address) -> str:
+    return str(ipaddress.ip_network((address, PREFIXES[address.version]), strict=False))
+
+
+def conntrack() -> str:
+    command = ["conntrack", "-L", "-o", "extended"]
+    return subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, check=True).stdout
+
+
+class Compared:
+    """What has been compared, and found to differ."""
+
+    def __init__(self) -> None:
+        self.groups = self.groupings = 0
+        self.differences: list[str] = []
+
+    def table(self, name: str, least: int) -> None:
+        """All ways to count the table of this network namespace, against one another."""
+        ways: dict[str, Callable[[], str]] = {"conntrack": conntrack}
+        if PROC.exists():
+            ways[str(PROC)] = PROC.read_text
+        else:
+            print(f"{name}: not by {PROC}, which this kernel does not have")
+        hosts = [Host(), NoCtnetlink()][: len(ways)]
+        # Nothing is told twice in the same second: what ended meanwhile would be no disagreement.
+        for _attempt in range(5):
+            before = {way: read(listing()) for way, listing in ways.items()}
+            by_us = [counted(host) for host in hosts]
+            if {way: read(listing()) for way, listing in ways.items()} == before:
+                break
+        else:
+            raise SystemExit(f"{name}: the table does not hold still")
+        if by_us[0][1] < least:
+            raise SystemExit(f"{name}: {by_us[0][1]} entries, expected {least}")
+        for (groups, total, stale, source), expected_source in zip(by_us, ("ctnetlink", str(PROC))):
+            if source != expected_source:
+                raise SystemExit(f"{name}: read {source}, expected {expected_source}")
+            for way, (expected, lines, expected_stale) in before.items():
+                where = f"{name}: {source} by us, {way} by the oracle"
+                self._compare(f"{where}: entries", {(): total}, {(): lines})
+                self._compare(f"{where}: stale", stale, expected_stale)
+                for grouping in GROUPINGS:
+                    self._compare(f"{where}: {grouping}", groups[grouping], expected[grouping])
+        met = {field: len(before["conntrack"][0][field]) for field in ("protocol", "state", "zone", "mark")}
+        print(f"{name}: {total} entries by {len(hosts) * len(ways)} pairs of ways; of each {met}", flush=True)
+
+    def _compare(self, what: str, ours: Mapping[Any, int], theirs: Mapping[Any, int]) -> None:
+        self.groupings += 1
+        self.groups += len(theirs)
+        self.differences += [
+            f"{what}: {key} is {ours.get(key, 0)} by us, {theirs.get(key, 0)} by the oracle"
+            for key in sorted(set(ours) | set(theirs), key=str)
+            if ours.get(key, 0) != theirs.get(key, 0)
+        ]
+
+
+def random_tables(compared: Compared, tables: list[str]) -> None:
+    for table in tables:
+        seed, size = map(int, table.split(":"))
+        subprocess.run(["conntrack", "-F"], stderr=subprocess.DEVNULL, check=True)
+        # That an entry is permanent neither of the two prints.
+        flows = (flow._replace(status=flow.status & ~entries.FIXED_TIMEOUT) for flow in entries.mixed(size, seed))
+        refused = entries.make(flows)
+        for (protocol, error), count in refused.items():
+            print(f"protocol {protocol}: the kernel refuses {count} ({os.strerror(error)})")
+        compared.table(f"seed {seed}", size - sum(refused.values()))
+
+
+def real_traffic(compared: Compared) -> None:
+    lacking = [program for program in ("ip", "nft") if not shutil.which(program)]
+    if lacking:
+        print(f"no real packets: {' and '.join(lacking)} is not installed")
+        return
+    subprocess.run(["conntrack", "-F"], stderr=subprocess.DEVNULL, check=True)
+    with traffic.joined(), contextlib.ExitStack() as kept:
+        for flow in traffic.every_kind():
+            kept.enter_context(flow)
+        text = conntrack()
+        expected = (
+            "helper=ftp",
+            "zone=5",
+            "zone-orig=6",
+            "packets=",
+            "delta-time=",
+            "mark=2748",
+            "CLOSE ",
+            "dport=400",
+        )
+        lacking = [word for word in expected if word not in text]
+        if lacking:
+            raise SystemExit(f"real packets: no entry with {', '.join(lacking)}")
+        compared.table("real packets", 200)
+
+
+def main(tables: list[str]) -> None:
+    print(f"kernel {platform.release()}, Python {platform.python_version()}")
+    compared = Compared()
+    random_tables(compared, tables)
+    real_traffic(compared)
+    print(f"{compared.groupings} groupings, {compared.groups} groups compared: {len(compared.differences)} differ")
+    print(*compared.differences[:50], sep="\n", end="")
+    sys.exit(bool(compared.differences))
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:] or TABLES)
