@@ -30,6 +30,7 @@ class _Kind(NamedTuple):
     has_port: bool
     has_left: bool
     has_state: bool
+    has_port: bool  # of DCCP only a kernel that knows it
 
 
 class Listing:
@@ -107,6 +108,7 @@ def _record(line: str) -> Tuple[_Kind, bytes]:
         protocol in entries.WITH_PORTS and "dport" in values,
         found.group("left") is not None,
         state is not None,
+        protocol in entries.WITH_PORTS and "dport" in values,
     )
     read = {
         "status": status,
