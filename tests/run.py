@@ -220,7 +220,8 @@ def lack_for_integration(*versions: str) -> str | None:
         return "needs root"
     if not Path("/proc/sys/net/netfilter").is_dir():
         return "this kernel shows no /proc/sys/net/netfilter"
-    return lack_of_python(*versions)
+    programs = (lack_of(command, package) for command, package in (("conntrack", "conntrack"), ("nft", "nftables")))
+    return next(filter(None, programs), None) or lack_of_python(*versions)
 
 
 def environment() -> dict[str, str]:

@@ -16,6 +16,7 @@ import ipaddress
 import itertools
 import os
 import platform
+import re
 import shutil
 import subprocess
 import sys
@@ -146,7 +147,13 @@ def _network(address: ipaddress.IPv4Address | ipaddress.IPv6Address) -> str:
 
 
 def conntrack() -> str:
+    """Both families; before 1.4.7 one of them has to be asked for."""
     command = ["conntrack", "-L", "-o", "extended"]
+    text = _output(*command)
+    return text if re.search("^ipv6", text, re.MULTILINE) else text + _output(*command, "-f", "ipv6")
+
+
+def _output(*command: str) -> str:
     return subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, check=True).stdout
 
 

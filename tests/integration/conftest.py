@@ -13,13 +13,15 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "bench"))
+sys.path.insert(0, os.environ["ANSIBLE_COLLECTIONS_PATH"])
+import entries
 import live
 
 HERE = Path(__file__).parent
@@ -33,6 +35,24 @@ FILES = tuple(
     )
 )
 SYSCTL = FILES[0]
+
+
+# What a module comes to, without Ansible: the Python that runs modules may have none.
+RUN = """
+import json, sys, time
+from ansible_collections.headroom.netfilter.plugins.module_utils._conntrack import examine, expire
+from ansible_collections.headroom.netfilter.plugins.module_utils._conntrack.host import Host
+
+name, options, check, times, pause = json.loads(sys.argv[1])
+for turn in range(times):
+    if name == "expire":
+        found = expire.expire(Host(), expire.read_options(options), None, check)
+    else:
+        found = examine.examine(Host(), examine.read_options(options), None)
+    print(json.dumps(found), flush=True)
+    time.sleep(pause)
+"""
+EXPIRE_OPTIONS = {"timeouts": {}, "timeout_profile": None, "match": None, "limit": 0, "rate": 0}
 
 
 class Ran(NamedTuple):
@@ -81,6 +101,33 @@ class Machine:
             assert done.returncode == expect, output
         changed = [word for word in output.split() if word.startswith("changed=")]
         return Ran(done.returncode, output, int(changed[-1].partition("=")[2]) if changed else 0)
+
+    def tasks(
+        self, place: Path, tasks: list[dict[str, Any]], inside: tuple[str, ...] = (), **settings: str
+    ) -> list[dict[str, Any]]:
+        """What tasks come to, those that fail as well."""
+        said = place / "said.json"
+        for number, task in enumerate(tasks):
+            task.update(register=f"said{number}", ignore_errors=True)
+        told = "[" + ", ".join(f"said{number}" for number in range(len(tasks))) + "]"
+        write = {"ansible.builtin.copy": {"dest": str(said), "content": "{{ " + told + " | to_json }}", "mode": "0644"}}
+        # By whoever runs this, on a Python that is at hand.
+        write["vars"] = {"ansible_python_interpreter": self.python}
+        plays = [{"hosts": "localhost", "gather_facts": False, "tasks": [*tasks, write]}]
+        playbook = place / "tasks.json"
+        playbook.write_text(json.dumps(plays))
+        command = [*inside, self.ansible_playbook, "-i", "localhost,", "-c", "local", playbook]
+        environment = {"ANSIBLE_PYTHON_INTERPRETER": self.python, "ANSIBLE_NOCOLOR": "1", **settings}
+        done = subprocess.run(
+            command,
+            env={**os.environ, **environment},
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert done.returncode == 0, done.stdout + done.stderr
+        return list(json.loads(said.read_text()))
 
     def values(self) -> dict[str, str]:
         return {path.name: value for path, value in live.read().items()}
@@ -142,6 +189,94 @@ def machine(_kept: None, request: pytest.FixtureRequest) -> Iterator[Machine]:
     here.untune()
     yield here
     here.untune()
+
+
+class Private:
+    """A network namespace with a table of its own."""
+
+    def __init__(self, process: int, python: str) -> None:
+        self.process = process
+        self.python = python
+
+    def start(self, *command: str | Path) -> subprocess.Popen[str]:
+        return subprocess.Popen(
+            ["nsenter", "--net", "--target", str(self.process), *command],
+            env={**os.environ, "PYTHONPATH": os.environ["ANSIBLE_COLLECTIONS_PATH"]},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+
+    def run(self, *command: str | Path) -> str:
+        process = self.start(*command)
+        output, errors = process.communicate()
+        assert process.returncode == 0, output + errors
+        return output
+
+    def expiring(self, times: int = 1, check: bool = False, pause: float = 0, **options: Any) -> subprocess.Popen[str]:
+        job = ("expire", {**EXPIRE_OPTIONS, **options}, check, times, pause)
+        return self.start(self.python, "-c", RUN, json.dumps(job))
+
+    def expire(self, **options: Any) -> dict[str, Any]:
+        """What conntrack_expire does here, on the Python that runs modules."""
+        process = self.expiring(**options)
+        output, errors = process.communicate()
+        assert process.returncode == 0, errors
+        return dict(json.loads(output.splitlines()[-1]))
+
+    def make(self, count: int, seed: int) -> None:
+        self.run(sys.executable, entries.__file__, str(count), str(seed))
+
+    def conntrack(self, *options: str) -> list[str]:
+        return self.run("conntrack", "-L", "-o", "extended,id", *options).splitlines()
+
+
+@pytest.fixture
+def private(machine: Machine) -> Iterator[Private]:
+    command = ["unshare", "--net", "--kill-child", "sh", "-c", "echo $$; read end"]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        yield Private(int(process.stdout.readline()), machine.python)
+        process.communicate("\n", timeout=20)
+
+
+def inode(path: str) -> int:
+    return os.stat(path).st_ino
+
+
+def fill(count: int, then: str = "") -> list[str]:
+    """A command that gives the network namespace it runs in so many entries, and a timeout of its own."""
+    make = f"{sys.executable} {entries.__file__} {count}"
+    return ["sh", "-ec", f"echo 17 >/proc/sys/net/netfilter/nf_conntrack_udp_timeout; {make}; {then}"]
+
+
+@pytest.fixture
+def held() -> Iterator[Callable[[int], int]]:
+    """A process in a network namespace of its own, with so many entries; the process' number."""
+    held: list[subprocess.Popen[str]] = []
+
+    def hold(count: int) -> int:
+        command = ["unshare", "--net", "--kill-child", *fill(count, then="echo ready; read end")]
+        held.append(subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True))
+        assert held[-1].stdout is not None
+        assert held[-1].stdout.readline() == "ready\n"
+        return held[-1].pid
+
+    yield hold
+    for process in held:
+        process.communicate("\n", timeout=20)
+
+
+@pytest.fixture
+def named() -> Iterator[str]:
+    """A network namespace with five entries that ip netns has made, and that holds no process."""
+    name = f"headroom-{os.getpid()}"
+    subprocess.run(["ip", "netns", "add", name], check=True)
+    try:
+        subprocess.run(["ip", "netns", "exec", name, *fill(5)], check=True)
+        yield name
+    finally:
+        subprocess.run(["ip", "netns", "delete", name], check=True)
 
 
 def bad_hosts(path: Path, cases: list[tuple[str, dict[str, Any]]]) -> str:

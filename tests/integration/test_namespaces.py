@@ -7,14 +7,13 @@ from __future__ import annotations
 import json
 import os
 import subprocess
-import sys
 import textwrap
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import entries
 import pytest
+from conftest import inode
 from test_elsewhere import NOBODY
 
 LOOK = textwrap.dedent(
@@ -57,47 +56,8 @@ def look(request: pytest.FixtureRequest) -> Look:
     return found
 
 
-def inode(path: str) -> int:
-    return os.stat(path).st_ino
-
-
 def by_inode(found: dict[str, Any], number: int) -> dict[str, Any]:
     return next((each for each in found["namespaces"] if each["inode"] == number), {})
-
-
-def fill(count: int, then: str = "") -> list[str]:
-    """A command that gives the network namespace it runs in so many entries, and a timeout of its own."""
-    make = f"{sys.executable} {entries.__file__} {count}"
-    return ["sh", "-ec", f"echo 17 >/proc/sys/net/netfilter/nf_conntrack_udp_timeout; {make}; {then}"]
-
-
-@pytest.fixture
-def held() -> Iterator[Callable[[int], int]]:
-    """A process in a network namespace of its own, with so many entries; the process' number."""
-    held: list[subprocess.Popen[str]] = []
-
-    def hold(count: int) -> int:
-        command = ["unshare", "--net", "--kill-child", *fill(count, then="echo ready; read end")]
-        held.append(subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True))
-        assert held[-1].stdout is not None
-        assert held[-1].stdout.readline() == "ready\n"
-        return held[-1].pid
-
-    yield hold
-    for process in held:
-        process.communicate("\n", timeout=20)
-
-
-@pytest.fixture
-def named() -> Iterator[str]:
-    """A network namespace with five entries that ip netns has made, and that holds no process."""
-    name = f"headroom-{os.getpid()}"
-    subprocess.run(["ip", "netns", "add", name], check=True)
-    try:
-        subprocess.run(["ip", "netns", "exec", name, *fill(5)], check=True)
-        yield name
-    finally:
-        subprocess.run(["ip", "netns", "delete", name], check=True)
 
 
 def own(found: dict[str, Any]) -> dict[str, Any]:

@@ -2,6 +2,11 @@
 # Copyright: headroom.netfilter maintainers
 """Real packets: this network namespace, which has to be a private one, joined with another one in which somebody answers.
 
+usage: traffic.py live ACTIVE IDLE      connections that stay, of which the active ones exchange data until a line comes
+       traffic.py short COUNT           connections that end soon, a hundred at a time
+
+Either says its process when it has begun, and at the end what came of it, as JSON.
+
 Needs root, ip and nft, and nothing but the standard library: it also runs on guests.
 """
 
@@ -9,12 +14,15 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import json
 import os
+import random
 import select
 import socket
 import struct
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -225,5 +233,50 @@ def _ftp_with_data() -> list[socket.socket]:
     return [control, data]
 
 
+def live(active: int, idle: int) -> None:
+    """Each block of a connection has its number and must come back as it was, before the next one is sent."""
+    with joined(), contextlib.ExitStack() as kept:
+        nft(TRACK)
+        ports = range(10000, 10000 + active + idle)
+        connections = [kept.enter_context(_connected(HERE, THERE, port, ECHO)) for port in ports]
+        print(os.getpid(), flush=True)
+        rounds, wrong, longest, last = 0, 0, 0.0, time.monotonic()
+        while not select.select([sys.stdin], [], [], 0.005)[0]:
+            for number, connection in enumerate(connections[:active]):
+                block = struct.pack("!II", number, rounds) * 64
+                connection.sendall(block)
+                wrong += connection.recv(len(block), socket.MSG_WAITALL) != block
+            rounds += 1
+            longest, last = max(longest, time.monotonic() - last), time.monotonic()
+        print(json.dumps({"rounds": rounds, "wrong": wrong, "longest": longest}), flush=True)
+
+
+async def short(count: int) -> None:
+    with joined():
+        nft(TRACK)
+        print(os.getpid(), flush=True)
+        places = asyncio.Semaphore(100)
+        ends = await asyncio.gather(*(_shortly(places, number) for number in range(count)))
+        print(json.dumps({"right": sum(ends)}), flush=True)
+        # The table is looked at before it goes.
+        sys.stdin.readline()
+
+
+async def _shortly(places: asyncio.Semaphore, number: int) -> bool:
+    async with places:
+        reader, writer = await asyncio.open_connection(THERE, ECHO)
+        said = str(number).encode()
+        writer.write(said)
+        heard = await reader.readexactly(len(said))
+        await asyncio.sleep(random.random() / 50)
+        writer.close()
+        await writer.wait_closed()
+        return heard == said
+
+
 if __name__ == "__main__":
-    asyncio.run(_serve())
+    role, *numbers = sys.argv[1:]
+    if role == "live":
+        live(*map(int, numbers))
+    else:
+        asyncio.run(short(*map(int, numbers)) if role == "short" else _serve())

@@ -46,6 +46,11 @@ def enter(host: Host, namespace: Optional[str]) -> None:
     if namespace is None or namespace == "":
         return
     path = door(host, namespace) if _NAMESPACE.fullmatch(namespace) else None
+    if path is None and host.unreadable:
+        raise TableError(
+            "namespace: {0!r} is not among those that this user may look at: run as root with CAP_SYS_ADMIN, "
+            "with become: true".format(namespace)
+        )
     if path is None:
         raise TableError(
             "namespace: {0!r} is not there; expected a name that ip netns lists, the number of a process, "

@@ -1,0 +1,288 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+# Copyright: headroom.netfilter maintainers
+"""conntrack_expire on the kernel: which entries get how much time, and that no flow that is alive suffers."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import entries
+import pytest
+import traffic
+from census_oracle import parsed
+from conftest import Machine, Private
+
+COUNT, SEED = 3000, 11
+# Entries of entries.py have 900, 20000 or 400000 seconds, and up to 500 more. A timeout between two of these has both kinds.
+TIMEOUTS = {
+    "tcp_established": 600,
+    "tcp_time_wait": 60,
+    "tcp_close": 500000,
+    "tcp_fin_wait": 10000,
+    "udp": 10000,
+    "udp_stream": 100,
+    "icmp": 200,
+    "sctp_established": 10000,
+    "gre_stream": 50,
+    "generic": 120,
+}
+# What conntrack does not print is told by a mark.
+PERMANENT = 0xF1
+FILL = f"""
+import sys
+import entries
+flows = entries.mixed({COUNT}, {SEED})
+entries.make(flow._replace(mark={PERMANENT}) if flow.status & entries.FIXED_TIMEOUT else flow for flow in flows)
+"""
+
+
+class Entry(NamedTuple):
+    fields: dict[str, Any]
+    left: int
+
+
+def table(private: Private) -> dict[str, Entry]:
+    """Entries by their numbers."""
+    lines = private.conntrack()
+    return {line.rpartition(" id=")[2]: Entry(*parsed(line)) for line in lines}
+
+
+class Changed(NamedTuple):
+    """How two looks at a table differ; times are those that pass by themselves."""
+
+    shortened: dict[str, Entry]  # as they were before
+    left: set[int]  # what these have now
+    odd: list[tuple[Entry, Entry | None]]  # that have ended, or have more time than before
+
+
+@contextmanager
+def watched(private: Private) -> Iterator[Callable[[], Changed]]:
+    before, begun = table(private), time.monotonic()
+
+    def changed() -> Changed:
+        after = table(private)
+        passed = time.monotonic() - begun + 2
+        pairs = {number: (entry, after.get(number)) for number, entry in before.items()}
+        shortened = {
+            number: (was, is_now)
+            for number, (was, is_now) in pairs.items()
+            if is_now and was.left - is_now.left > passed
+        }
+        return Changed(
+            {number: was for number, (was, _is_now) in shortened.items()},
+            {is_now.left for _was, is_now in shortened.values()},
+            [pair for pair in pairs.values() if pair[1] is None or pair[1].left > pair[0].left],
+        )
+
+    yield changed
+
+
+@pytest.fixture
+def filled(private: Private) -> Private:
+    private.run("env", f"PYTHONPATH={Path(entries.__file__).parent}", sys.executable, "-c", FILL)
+    return private
+
+
+def beyond(entry: Entry) -> bool:
+    """Whether an entry has more time than TIMEOUTS give it."""
+    limit = TIMEOUTS.get(entry.fields["timeout_class"], entry.left)
+    return entry.left > limit and entry.fields["mark"] != PERMANENT
+
+
+def test_just_those_that_have_more_get_just_what_is_wanted(filled: Private) -> None:
+    before = table(filled)
+    expected = {number for number, entry in before.items() if beyond(entry)}
+    permanent = [entry for entry in before.values() if entry.fields["mark"] == PERMANENT]
+    assert len(before) > 0.9 * COUNT
+    assert 1000 < len(expected) < len(before) - 500
+    assert len(permanent) > 30
+    with watched(filled) as changed:
+        checked = filled.expire(timeouts=TIMEOUTS, check=True)
+        assert changed() == Changed({}, set(), [])
+        begun = time.monotonic()
+        found = filled.expire(timeouts=TIMEOUTS)
+        found_now = changed()
+        passed = time.monotonic() - begun + 2
+    assert set(found_now.shortened) == expected
+    assert found_now.odd == []
+    assert checked == {**found, "states": checked["states"]}
+    by_state = [
+        {each["protocol"] + each["state"]: each["shortened"] for each in told["states"]} for told in (checked, found)
+    ]
+    assert by_state[0] == by_state[1]
+    assert (found["examined"], found["shortened"], found["gone"], found["busy"]) == (len(before), len(expected), 0, 0)
+    after = table(filled)
+    for number in expected:
+        limit = TIMEOUTS[before[number].fields["timeout_class"]]
+        assert limit - passed <= after[number].left <= limit
+    # Nothing is left to do.
+    assert filled.expire(timeouts=TIMEOUTS)["shortened"] == 0
+
+
+def test_by_default_to_the_timeouts_of_the_kernel(filled: Private) -> None:
+    for name, seconds in (("tcp_timeout_established", 3000), ("udp_timeout", 77), ("generic_timeout", 5000)):
+        filled.run("sysctl", "-qw", f"net.netfilter.nf_conntrack_{name}={seconds}")
+    filled.expire()
+    most = {"tcp_established": 3000, "udp": 77, "generic": 5000, "tcp_time_wait": 120, "tcp_close": 10, "icmp": 30}
+    after = [entry for entry in table(filled).values() if entry.fields["mark"] != PERMANENT]
+    for name, seconds in most.items():
+        left = [entry.left for entry in after if entry.fields["timeout_class"] == name]
+        assert left
+        assert max(left) <= seconds
+
+
+@pytest.mark.parametrize(
+    ("match", "means"),
+    [
+        ({"protocol": ["udp", "icmp"]}, lambda fields: fields["protocol"] in ("udp", "icmp")),
+        ({"state": ["TIME_WAIT", "UNREPLIED"]}, lambda fields: fields["state"] in ("TIME_WAIT", "UNREPLIED")),
+        ({"source_network": ["10.1.0.0/30"]}, lambda fields: fields["source"] in ("10.1.0.1", "10.1.0.2", "10.1.0.3")),
+        (
+            {"destination_network": ["fd00::2:0/112", "172.16.0.1/32"]},
+            lambda fields: fields["destination"].startswith("fd00::2:") or fields["destination"] == "172.16.0.1",
+        ),
+        ({"destination_port": [53, 443]}, lambda fields: fields["destination_port"] in (53, 443)),
+        (
+            {
+                "protocol": ["tcp"],
+                "state": ["ESTABLISHED"],
+                "source_network": ["fd00::1:0/112"],
+                "destination_port": [443],
+            },
+            lambda fields: (
+                (fields["protocol"], fields["state"], fields["destination_port"]) == ("tcp", "ESTABLISHED", 443)
+                and ":" in fields["source"]
+            ),
+        ),
+        ({"destination_port": [1], "protocol": ["icmp"]}, lambda fields: False),
+    ],
+    ids=["protocol", "state", "source", "destination", "port", "all of them", "none"],
+)
+def test_only_what_matches(filled: Private, match: dict[str, Any], means: Callable[[dict[str, Any]], bool]) -> None:
+    with watched(filled) as changed:
+        expected = {number for number, entry in table(filled).items() if beyond(entry) and means(entry.fields)}
+        checked = filled.expire(timeouts=TIMEOUTS, match=match, check=True)
+        found = filled.expire(timeouts=TIMEOUTS, match=match)
+        assert set(changed().shortened) == expected
+        assert changed().odd == []
+    assert checked["shortened"] == found["shortened"] == len(expected)
+
+
+@pytest.mark.parametrize(("limit", "more"), [(1, 0), (100, 0), (700, 0), (0, 1000)])
+def test_no_more_than_the_limit(filled: Private, limit: int, more: int) -> None:
+    with watched(filled) as changed:
+        checked = filled.expire(timeouts=TIMEOUTS, limit=limit, check=True)
+        found = filled.expire(timeouts=TIMEOUTS, limit=limit)
+        assert len(changed().shortened) == found["shortened"] == checked["shortened"]
+    assert found["shortened"] == limit if limit else found["shortened"] > more
+
+
+def test_no_faster_than_the_rate(filled: Private) -> None:
+    """Never is there more done than had its time; how much less depends on the machine."""
+    rate, limit = 400, 800
+    process = filled.expiring(timeouts=TIMEOUTS, rate=rate, limit=limit)
+    begun = time.monotonic()
+    before = table(filled)
+    seen = []
+    while process.poll() is None:
+        after, now = table(filled), time.monotonic()
+        short = sum(entry.left < before[number].left - 100 for number, entry in after.items() if number in before)
+        seen.append((now - begun, short))
+    output, errors = process.communicate()
+    assert json.loads(output)["shortened"] == limit, errors
+    # A twentieth of a second is sent at once.
+    assert all(short <= rate * (passed + 0.05) + 1 for passed, short in seen), seen
+    assert [short for _passed, short in seen if 0 < short < limit - rate / 2]
+
+
+def test_entries_that_end_meanwhile_are_counted(filled: Private) -> None:
+    process = filled.expiring(timeouts=TIMEOUTS, rate=200)
+    while not any(entry.left <= 600 and beyond(entry._replace(left=900)) for entry in table(filled).values()):
+        assert process.poll() is None
+    filled.run("conntrack", "-F")
+    output, errors = process.communicate()
+    found = json.loads(output)
+    assert process.returncode == 0, errors
+    assert found["shortened"] > 0
+    assert found["gone"] > 0
+    assert found["busy"] == 0
+
+
+@contextmanager
+def connections(machine: Machine, *role: str) -> Iterator[tuple[Private, subprocess.Popen[str]]]:
+    """Real ones, in a network namespace of their own."""
+    command = ["unshare", "--net", "--kill-child", sys.executable, traffic.__file__, *role]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        try:
+            yield Private(int(process.stdout.readline()), machine.python), process
+        finally:
+            process.kill()
+
+
+def by_port(private: Private) -> dict[int, str]:
+    """The numbers of the entries of TCP, by the ports of this side."""
+    lines = private.conntrack("-p", "tcp")
+    return {int(line.partition("sport=")[2].split()[0]): line.rpartition(" id=")[2] for line in lines}
+
+
+def test_live_connections_live_on_and_idle_ones_end(machine: Machine) -> None:
+    active, idle = 50, 10
+    with connections(machine, "live", str(active), str(idle)) as (private, process):
+        before = by_port(private)
+        assert len(before) == active + idle
+        expiring = private.expiring(timeouts={"tcp_established": 2}, times=25, pause=0.15)
+        output, errors = expiring.communicate()
+        assert expiring.returncode == 0, errors
+        runs = [json.loads(line) for line in output.splitlines()]
+        after = by_port(private)
+        assert process.stdin is not None
+        assert process.stdout is not None
+        process.stdin.write("\n")
+        process.stdin.flush()
+        said = json.loads(process.stdout.readline())
+    assert said["wrong"] == 0
+    assert said["rounds"] > 20
+    # Nothing is said for as long as an entry has only where the machine stands still.
+    alive = set(range(10000, 10000 + active))
+    assert said["longest"] > 1.5 or {port: after.get(port) for port in alive} == {port: before[port] for port in alive}
+    assert set(after) == alive
+    assert sum(run["shortened"] for run in runs) > 5 * active
+    assert sum(run["busy"] for run in runs) == 0
+
+
+# As the kernel starts with; none of them has been changed in a fresh network namespace.
+KERNEL = {
+    "SYN_SENT": 120,
+    "SYN_RECV": 60,
+    "FIN_WAIT": 120,
+    "CLOSE_WAIT": 60,
+    "LAST_ACK": 30,
+    "TIME_WAIT": 120,
+    "CLOSE": 10,
+}
+
+
+def test_a_flow_that_ends_while_it_is_shortened_has_the_time_of_its_end(machine: Machine) -> None:
+    count = 4000
+    with connections(machine, "short", str(count)) as (private, process):
+        assert process.stdout is not None
+        expiring = private.expiring(timeouts={"tcp_established": 3600}, times=10000)
+        said = json.loads(process.stdout.readline())
+        assert expiring.stdout is not None
+        runs = [json.loads(expiring.stdout.readline()) for _run in range(3)]
+        expiring.terminate()
+        expiring.communicate()
+        ended = [Entry(*parsed(line)) for line in private.conntrack("-p", "tcp")]
+    assert said == {"right": count}
+    assert runs
+    ended = [entry for entry in ended if entry.fields["state"] != "ESTABLISHED"]
+    assert len(ended) > 1000
+    assert [entry for entry in ended if entry.left > KERNEL[entry.fields["state"]]] == []
