@@ -19,7 +19,7 @@ import traffic
 from census_oracle import parsed
 from conftest import Machine, Private
 
-COUNT, SEED = 3000, 11
+COUNT, SEED = 1500, 11
 # Entries of entries.py have 900, 20000 or 400000 seconds, and up to 500 more. A timeout between two of these has both kinds.
 TIMEOUTS = {
     "tcp_established": 600,
@@ -101,8 +101,8 @@ def test_just_those_that_have_more_get_just_what_is_wanted(filled: Private) -> N
     expected = {number for number, entry in before.items() if beyond(entry)}
     permanent = [entry for entry in before.values() if entry.fields["mark"] == PERMANENT]
     assert len(before) > 0.9 * COUNT
-    assert 1000 < len(expected) < len(before) - 500
-    assert len(permanent) > 30
+    assert 500 < len(expected) < len(before) - 250
+    assert len(permanent) > 10
     with watched(filled) as changed:
         checked = filled.expire(timeouts=TIMEOUTS, check=True)
         assert changed() == Changed({}, set(), [])
@@ -112,11 +112,8 @@ def test_just_those_that_have_more_get_just_what_is_wanted(filled: Private) -> N
         passed = time.monotonic() - begun + 2
     assert set(found_now.shortened) == expected
     assert found_now.odd == []
-    assert checked == {**found, "states": checked["states"]}
-    by_state = [
-        {each["protocol"] + each["state"]: each["shortened"] for each in told["states"]} for told in (checked, found)
-    ]
-    assert by_state[0] == by_state[1]
+    assert checked == found
+    assert found["corrected"] == 0
     assert (found["examined"], found["shortened"], found["gone"], found["busy"]) == (len(before), len(expected), 0, 0)
     after = table(filled)
     for number in expected:
@@ -170,12 +167,12 @@ def test_only_what_matches(filled: Private, match: dict[str, Any], means: Callab
         expected = {number for number, entry in table(filled).items() if beyond(entry) and means(entry.fields)}
         checked = filled.expire(timeouts=TIMEOUTS, match=match, check=True)
         found = filled.expire(timeouts=TIMEOUTS, match=match)
-        assert set(changed().shortened) == expected
-        assert changed().odd == []
+        found_now = changed()
+    assert (set(found_now.shortened), found_now.odd) == (expected, [])
     assert checked["shortened"] == found["shortened"] == len(expected)
 
 
-@pytest.mark.parametrize(("limit", "more"), [(1, 0), (100, 0), (700, 0), (0, 1000)])
+@pytest.mark.parametrize(("limit", "more"), [(1, 0), (300, 0), (0, 500)])
 def test_no_more_than_the_limit(filled: Private, limit: int, more: int) -> None:
     with watched(filled) as changed:
         checked = filled.expire(timeouts=TIMEOUTS, limit=limit, check=True)
@@ -186,7 +183,7 @@ def test_no_more_than_the_limit(filled: Private, limit: int, more: int) -> None:
 
 def test_no_faster_than_the_rate(filled: Private) -> None:
     """Never is there more done than had its time; how much less depends on the machine."""
-    rate, limit = 400, 800
+    rate, limit = 300, 450
     process = filled.expiring(timeouts=TIMEOUTS, rate=rate, limit=limit)
     begun = time.monotonic()
     before = table(filled)
