@@ -37,20 +37,19 @@ FILES = tuple(
 SYSCTL = FILES[0]
 
 
-# What a module comes to, without Ansible: the Python that runs modules may have none.
+# What conntrack_expire comes to, without Ansible, which the Python that runs modules may lack: again and again, so many times
+# or until a line comes.
 RUN = """
-import json, sys, time
-from ansible_collections.headroom.netfilter.plugins.module_utils._conntrack import examine, expire
+import json, select, sys, time
+from ansible_collections.headroom.netfilter.plugins.module_utils._conntrack.expire import expire, read_options
 from ansible_collections.headroom.netfilter.plugins.module_utils._conntrack.host import Host
 
-name, options, check, times, pause = json.loads(sys.argv[1])
-for turn in range(times):
-    if name == "expire":
-        found = expire.expire(Host(), expire.read_options(options), None, check)
-    else:
-        found = examine.examine(Host(), examine.read_options(options), None)
-    print(json.dumps(found), flush=True)
+options, check, times, pause = json.loads(sys.argv[1])
+found = []
+while len(found) < times and not (select.select([sys.stdin], [], [], 0)[0] and sys.stdin.readline()):
+    found.append(expire(Host(), read_options(options), None, check))
     time.sleep(pause)
+print(json.dumps(found))
 """
 EXPIRE_OPTIONS = {"timeouts": {}, "timeout_profile": None, "match": None, "limit": 0, "rate": 0}
 
@@ -202,6 +201,7 @@ class Private:
         return subprocess.Popen(
             ["nsenter", "--net", "--target", str(self.process), *command],
             env={**os.environ, "PYTHONPATH": os.environ["ANSIBLE_COLLECTIONS_PATH"]},
+            stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
@@ -214,7 +214,7 @@ class Private:
         return output
 
     def expiring(self, times: int = 1, check: bool = False, pause: float = 0, **options: Any) -> subprocess.Popen[str]:
-        job = ("expire", {**EXPIRE_OPTIONS, **options}, check, times, pause)
+        job = ({**EXPIRE_OPTIONS, **options}, check, times, pause)
         return self.start(self.python, "-c", RUN, json.dumps(job))
 
     def expire(self, **options: Any) -> dict[str, Any]:
@@ -222,10 +222,7 @@ class Private:
         process = self.expiring(**options)
         output, errors = process.communicate()
         assert process.returncode == 0, errors
-        return dict(json.loads(output.splitlines()[-1]))
-
-    def make(self, count: int, seed: int) -> None:
-        self.run(sys.executable, entries.__file__, str(count), str(seed))
+        return dict(json.loads(output)[-1])
 
     def conntrack(self, *options: str) -> list[str]:
         return self.run("conntrack", "-L", "-o", "extended,id", *options).splitlines()
