@@ -113,7 +113,8 @@ def mixed(count: int, seed: int) -> Iterator[Flow]:
             if made < count and not places & met:
                 met |= places
                 made += 1
-                state = state if protocol == TCP else 1 + state % 8
+                # Others have fewer states; a number too high is refused, or makes /proc read beyond its list of names.
+                state = state if protocol == TCP else 1 + state % (7 if protocol == DCCP else 8)
                 yield Flow(*name, state, CONFIRMED | status, left + dice.randrange(500), mark, *zone)
 
 

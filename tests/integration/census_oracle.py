@@ -120,13 +120,13 @@ def parsed(line: str) -> tuple[dict[str, Any], int]:
     after = dict(word.split("=", 1) for word in second.split()[1:] if "=" in word)
     source, destination = (ipaddress.ip_address(values[name]) for name in ("src", "dst"))
     stem = {**STATELESS, **STATEFUL}.get(protocol, "generic")
-    if protocol in STATEFUL and not state:
+    timeout: str | None = stem
+    if protocol in STATEFUL:
         # To a kernel without DCCP it is any protocol.
-        timeout = "generic"
-    elif protocol in STATEFUL:
-        timeout = {"NONE": None, "SYN_SENT2": "tcp_syn_sent"}.get(state, f"{stem}_{state.lower()}")
-    else:
-        timeout = f"{stem}_stream" if stem in ("udp", "udplite", "gre") and answered else stem
+        timeouts = {"": "generic", "NONE": None, "SYN_SENT2": "tcp_syn_sent"}
+        timeout = timeouts.get(state, f"{stem}_{state.lower()}")
+    elif stem in ("udp", "udplite", "gre") and answered:
+        timeout = f"{stem}_stream"
     return {
         "protocol": {**STATELESS, **STATEFUL}.get(protocol, str(protocol)),
         "state": state or ("REPLIED" if answered else "UNREPLIED"),

@@ -51,7 +51,7 @@ while len(found) < times and not (select.select([sys.stdin], [], [], 0)[0] and s
     time.sleep(pause)
 print(json.dumps(found))
 """
-EXPIRE_OPTIONS = {"timeouts": {}, "timeout_profile": None, "match": None, "limit": 0, "rate": 0}
+EXPIRE_OPTIONS: dict[str, Any] = {"timeouts": {}, "timeout_profile": None, "match": None, "limit": 0, "rate": 0}
 
 
 class Ran(NamedTuple):
@@ -109,13 +109,15 @@ class Machine:
         for number, task in enumerate(tasks):
             task.update(register=f"said{number}", ignore_errors=True)
         told = "[" + ", ".join(f"said{number}" for number in range(len(tasks))) + "]"
-        write = {"ansible.builtin.copy": {"dest": str(said), "content": "{{ " + told + " | to_json }}", "mode": "0644"}}
+        write: dict[str, Any] = {
+            "ansible.builtin.copy": {"dest": str(said), "content": "{{ " + told + " | to_json }}", "mode": "0644"}
+        }
         # By whoever runs this, on a Python that is at hand.
         write["vars"] = {"ansible_python_interpreter": self.python}
         plays = [{"hosts": "localhost", "gather_facts": False, "tasks": [*tasks, write]}]
         playbook = place / "tasks.json"
         playbook.write_text(json.dumps(plays))
-        command = [*inside, self.ansible_playbook, "-i", "localhost,", "-c", "local", playbook]
+        command = [*inside, self.ansible_playbook, "-i", "localhost,", "-c", "local", str(playbook)]
         environment = {"ANSIBLE_PYTHON_INTERPRETER": self.python, "ANSIBLE_NOCOLOR": "1", **settings}
         done = subprocess.run(
             command,

@@ -58,7 +58,6 @@ class Changed(NamedTuple):
     """How two looks at a table differ; times are those that pass by themselves."""
 
     shortened: dict[str, Entry]  # as they were before
-    left: set[int]  # what these have now
     odd: list[tuple[Entry, Entry | None]]  # that have ended, or have more time than before
 
 
@@ -70,15 +69,9 @@ def watched(private: Private) -> Iterator[Callable[[], Changed]]:
         after = table(private)
         passed = time.monotonic() - begun + 2
         pairs = {number: (entry, after.get(number)) for number, entry in before.items()}
-        shortened = {
-            number: (was, is_now)
-            for number, (was, is_now) in pairs.items()
-            if is_now and was.left - is_now.left > passed
-        }
         return Changed(
-            {number: was for number, (was, _is_now) in shortened.items()},
-            {is_now.left for _was, is_now in shortened.values()},
-            [pair for pair in pairs.values() if pair[1] is None or pair[1].left > pair[0].left],
+            {number: was for number, (was, now) in pairs.items() if now and was.left - now.left > passed},
+            [(was, now) for was, now in pairs.values() if now is None or now.left > was.left],
         )
 
     yield changed
@@ -105,7 +98,7 @@ def test_just_those_that_have_more_get_just_what_is_wanted(filled: Private) -> N
     assert len(permanent) > 10
     with watched(filled) as changed:
         checked = filled.expire(timeouts=TIMEOUTS, check=True)
-        assert changed() == Changed({}, set(), [])
+        assert changed() == Changed({}, [])
         begun = time.monotonic()
         found = filled.expire(timeouts=TIMEOUTS)
         found_now = changed()
