@@ -46,7 +46,7 @@ def enter(host: Host, namespace: Optional[str]) -> None:
     if namespace is None or namespace == "":
         return
     path = door(host, namespace) if _NAMESPACE.fullmatch(namespace) else None
-    if path is None and host.unreadable:
+    if path is None and host.unreadable and not host.is_root():
         raise TableError(
             "namespace: {0!r} is not among those that this user may look at: run as root with CAP_SYS_ADMIN, "
             "with become: true".format(namespace)
