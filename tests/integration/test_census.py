@@ -57,7 +57,7 @@ def powerless(machine: Machine, tmp_path_factory: pytest.TempPathFactory) -> str
     script = tmp_path_factory.mktemp("powerless") / "python"
     ask = [machine.python, "-c", "import sys; print(sys.base_prefix, *sys.version_info[:2])"]
     prefix, *version = subprocess.run(ask, capture_output=True, text=True, check=True).stdout.split()
-    nobody = "setpriv --reuid=65534 --regid=65534 --clear-groups --inh-caps=-all --bounding-set=-all"
+    nobody = "setpriv --reuid=65534 --regid=65534 --clear-groups --inh-caps=-all --bounding-set=-all env LD_LIBRARY_PATH=/mnt/lib"
     script.write_text(
         "#!/bin/sh\n"
         f"""exec unshare --mount sh -c 'mount --bind {prefix} /mnt && cd / && exec {nobody} "$@"' """
