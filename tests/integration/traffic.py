@@ -112,9 +112,9 @@ class _Datagrams(asyncio.DatagramProtocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self.transport = transport
 
-    def datagram_received(self, data: bytes, address: tuple[str, int]) -> None:
+    def datagram_received(self, data: bytes, addr: tuple[str, int]) -> None:
         if data != b"silence":
-            self.transport.sendto(data, address)  # type: ignore[attr-defined]
+            self.transport.sendto(data, addr)  # type: ignore[attr-defined]
 
 
 RULES = f"""
