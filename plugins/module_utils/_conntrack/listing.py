@@ -27,10 +27,9 @@ _BLOCK = 512
 class _Kind(NamedTuple):
     family: int
     protocol: int
-    has_port: bool
+    has_port: bool  # of DCCP only a kernel that knows it
     has_left: bool
     has_state: bool
-    has_port: bool  # of DCCP only a kernel that knows it
 
 
 class Listing:
@@ -108,7 +107,6 @@ def _record(line: str) -> Tuple[_Kind, bytes]:
         protocol in entries.WITH_PORTS and "dport" in values,
         found.group("left") is not None,
         state is not None,
-        protocol in entries.WITH_PORTS and "dport" in values,
     )
     read = {
         "status": status,

@@ -41,7 +41,7 @@ REPLY, SURE, OFFLOAD, HW = 2, 6, 1 << 14, 1 << 15
         (33, SURE, 4, "OPEN", "dccp_open"),
         (33, SURE, 7, "TIMEWAIT", "dccp_timewait"),
         (33, SURE, 9, "INVALID", None),
-        (33, 0, None, "UNREPLIED", None),
+        (33, 0, None, "UNREPLIED", "generic"),
     ],
 )
 def test_state_and_timeout(number, status, state, name, timeout):
