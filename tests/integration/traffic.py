@@ -88,7 +88,9 @@ async def _serve() -> None:
                 _Datagrams, local_addr=(address, ECHO), family=family
             )
         print("serving", flush=True)
-        await asyncio.Event().wait()
+        # Until whoever asked for it is gone, however that ended.
+        await asyncio.to_thread(sys.stdin.read)
+        os._exit(0)
 
 
 async def _echo(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
