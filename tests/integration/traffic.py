@@ -31,7 +31,7 @@ HERE6, THERE6 = "fd00:1::1", "fd00:1::2"
 NOBODY_THERE = "10.1.0.99"
 ECHO, FTP = 8080, 21
 # What makes the kernel track at all.
-TRACK = "table inet track { chain packets { type filter hook input priority 0; ct state new accept; }; }"
+TRACK = "table inet track { chain seen { type filter hook input priority 0; ct state new accept; }; }"
 SYSCTLS = Path("/proc/sys/net/netfilter")
 
 
@@ -127,7 +127,7 @@ table inet track {{
         udp dport {ECHO} udp sport 3000-3009 ct zone set 5
         udp dport {ECHO} udp sport 3010-3019 ct original zone set 6
     }}
-    chain packets {{
+    chain seen {{
         type filter hook output priority 0;
         tcp dport {FTP} ct helper set "ftp"
         ct state new tcp sport 2000-2009 ct mark set 0xabc
