@@ -49,6 +49,22 @@ GROUPINGS = [
 STATELESS = {1: "icmp", 17: "udp", 47: "gre", 58: "icmpv6", 136: "udplite"}
 STATEFUL = {6: "tcp", 33: "dccp", 132: "sctp"}
 
+# conntrack before 1.4.7 has names for seven states of SCTP, and calls those of DCCP by the same names.
+OLD_STATE = re.compile(r"^(?P<head>\S+ +\d+ (?P<protocol>sctp|dccp) +\d+ \d+ )(?P<state>[A-Z_]+)", re.MULTILINE)
+OLD_STATES = {
+    "sctp": {"NONE": "HEARTBEAT_SENT"},
+    "dccp": {
+        "CLOSED": "REQUEST",
+        "COOKIE_WAIT": "RESPOND",
+        "COOKIE_ECHOED": "PARTOPEN",
+        "ESTABLISHED": "OPEN",
+        "SHUTDOWN_SENT": "CLOSEREQ",
+        "SHUTDOWN_RECD": "CLOSING",
+        "SHUTDOWN_ACK_SENT": "TIMEWAIT",
+        "NONE": "IGNORE",
+    },
+}
+
 Groups = dict[str, Counter[tuple[Any, ...]]]
 
 
@@ -150,7 +166,14 @@ def conntrack() -> str:
     """Both families; before 1.4.7 one of them has to be asked for."""
     command = ["conntrack", "-L", "-o", "extended"]
     text = _output(*command)
-    return text if re.search("^ipv6", text, re.MULTILINE) else text + _output(*command, "-f", "ipv6")
+    if not re.search("^ipv6", text, re.MULTILINE):
+        text += _output(*command, "-f", "ipv6")
+    version = re.search(r"v(\d+)\.(\d+)\.(\d+)", _output("conntrack", "--version"))
+    return text if version and tuple(map(int, version.groups())) >= (1, 4, 7) else OLD_STATE.sub(_renamed, text)
+
+
+def _renamed(found: re.Match[str]) -> str:
+    return found["head"] + OLD_STATES[found["protocol"]].get(found["state"], found["state"])
 
 
 def _output(*command: str) -> str:

@@ -24,7 +24,7 @@ import subprocess
 import threading
 import time
 from functools import partial
-from typing import Any, Callable, Dict, Iterable, Iterator, List, NamedTuple, Optional, Union
+from typing import Any, Callable, Dict, Generator, Iterable, Iterator, List, NamedTuple, Optional, Union
 
 # Bytes. The longest file read as text, /proc/slabinfo or a firewall's configuration, is some 30 KiB.
 LONGEST_TEXT = 256 * 1024
@@ -293,7 +293,7 @@ class Netfilter:
         """Returns when the kernel has done what it was asked."""
         self._socket.send(requests)
 
-    def answers(self) -> Iterator[bytes]:
+    def answers(self) -> Generator[bytes, None, None]:
         """All that the kernel has to tell of what it was asked, the next of it received while one is looked at.
 
         It is always ready: to receive some makes the kernel write what comes next. So where none is ready, there is no more.
@@ -313,10 +313,12 @@ class Netfilter:
         reader = threading.Thread(target=receive, daemon=True)
         reader.start()
         try:
-            for answer in iter(told.get, None):
+            answer = told.get()
+            while answer is not None:
                 if isinstance(answer, OSError):
                     raise answer
                 yield answer
+                answer = told.get()
         finally:
             left.set()
             while reader.is_alive():
@@ -355,10 +357,6 @@ def _enter(path: str) -> None:
             raise OSError(number, os.strerror(number), path)
     finally:
         os.close(opened)
-
-
-def _until(reading: int, deadline: float) -> bytes:
-    """All that comes through a pipe until its end, or the deadline."""
 
 
 def _until(reading: int, deadline: float, limit: Optional[int] = None) -> bytes:
