@@ -173,7 +173,7 @@ def measure(rounds: int) -> dict[str, Any]:
     rows = []
     for name, part in parts.items():
         wall, cpu = zip(*(clocked(part, Host()) for _round in range(rounds)))
-        rows.append(f"| {name} | {median(wall):.2f} | {median(cpu):.2f} |")
+        rows.append(f"| {name} | {median(wall):.3f} | {median(cpu):.3f} |")
         print(f"{name}: median of {rounds} rounds {median(wall):.3f} s, of the processor {median(cpu):.3f} s")
     host = Timed()
     parts["namespaces"](host)

@@ -121,8 +121,10 @@ def measure(arguments: argparse.Namespace) -> dict[str, Any]:
 
 
 def round_(number: int) -> dict[str, Any]:
-    """All of them once; what is shortened gets less each time, so that everything is stale again."""
-    wanted = {**EXPIRE, "timeouts": dict.fromkeys(timeouts(), 850 - 50 * number)}
+    """All of them once; what is shortened gets less each time, so that everything is stale again. Open connections get more
+    than those that close, so that there is a second look."""
+    seconds = 850 - 50 * number
+    wanted = {**EXPIRE, "timeouts": {**dict.fromkeys(timeouts(), seconds - 10), "tcp_established": seconds}}
     found = {
         "conntrack": clocked("conntrack", "-L"),
         "exact": alone("census", {**CENSUS, "sample": 0, "group_by": list(BOTH)}),
