@@ -56,7 +56,8 @@ RISKS: Dict[str, Risk] = {
     "table-nearly-full": Risk(
         (CRITICAL, WARNING),
         "At the limit each packet that would open a new flow is dropped; the flows that are there go on.",
-        "Raise the limit with {0}: conntrack_expected_connections or conntrack_max.".format(_TUNE),
+        "See who fills it, and make room at once: ansible-playbook headroom.netfilter.relieve. Raise the limit for "
+        "good with {0}: conntrack_expected_connections or conntrack_max.".format(_TUNE),
     ),
     "dropped-table-full": Risk(
         (CRITICAL, WARNING),
