@@ -61,14 +61,15 @@ from typing import Any
 
 from ansible.errors import AnsibleFilterError
 
-from ansible_collections.headroom.netfilter.plugins.module_utils._conntrack import audit, risks
-from ansible_collections.headroom.netfilter.plugins.module_utils._conntrack.policy import PolicyError
-
 # What the role's tasks leave behind.
 FACTS = "__conntrack_before"
 
 
-def conntrack_audit(hosts: Iterable[Mapping[str, Any]], fail_on: str = audit.NEVER) -> dict[str, list[str]]:
+def conntrack_audit(hosts: Iterable[Mapping[str, Any]], fail_on: str = "never") -> dict[str, list[str]]:
+    # Ansible loads every filter of a collection with the first one, in each worker anew: none brings its rules along.
+    from ansible_collections.headroom.netfilter.plugins.module_utils._conntrack import audit, risks
+    from ansible_collections.headroom.netfilter.plugins.module_utils._conntrack.policy import PolicyError
+
     try:
         # With no hosts, too: that is how a play asks whether the word will do, before the first is touched.
         audit.failing([], fail_on)

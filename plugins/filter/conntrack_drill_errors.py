@@ -50,11 +50,12 @@ _value:
 from collections.abc import Mapping
 from typing import Any
 
-from ansible_collections.headroom.netfilter.plugins.module_utils._conntrack import drill
-from ansible_collections.headroom.netfilter.plugins.module_utils._conntrack.policy import PolicyError
-
 
 def conntrack_drill_errors(variables: Mapping[str, Any], connection: str) -> list[str]:
+    # Ansible loads every filter of a collection with the first one, in each worker anew: none brings its rules along.
+    from ansible_collections.headroom.netfilter.plugins.module_utils._conntrack import drill
+    from ansible_collections.headroom.netfilter.plugins.module_utils._conntrack.policy import PolicyError
+
     try:
         drill.read(variables, connection)
     except PolicyError as error:

@@ -71,13 +71,14 @@ _value:
 from collections.abc import Mapping
 from typing import Any
 
-from ansible_collections.headroom.netfilter.plugins.module_utils._conntrack import drill
-from ansible_collections.headroom.netfilter.plugins.module_utils._conntrack.values import as_dict
-
 
 def conntrack_drill_plan(
     facts: dict[str, Any], variables: Mapping[str, Any], connection: str, check: bool = False
 ) -> dict[str, Any]:
+    # Ansible loads every filter of a collection with the first one, in each worker anew: none brings its rules along.
+    from ansible_collections.headroom.netfilter.plugins.module_utils._conntrack import drill
+    from ansible_collections.headroom.netfilter.plugins.module_utils._conntrack.values import as_dict
+
     found: dict[str, Any] = as_dict(drill.plan(facts, drill.read(variables, connection), check))
     return found
 

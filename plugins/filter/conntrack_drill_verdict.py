@@ -64,11 +64,12 @@ _value:
 from collections.abc import Mapping
 from typing import Any
 
-from ansible_collections.headroom.netfilter.plugins.module_utils._conntrack import drill
-from ansible_collections.headroom.netfilter.plugins.module_utils._conntrack.values import as_dict
-
 
 def conntrack_drill_verdict(readings: list[Mapping[str, Any]], name: str) -> dict[str, Any]:
+    # Ansible loads every filter of a collection with the first one, in each worker anew: none brings its rules along.
+    from ansible_collections.headroom.netfilter.plugins.module_utils._conntrack import drill
+    from ansible_collections.headroom.netfilter.plugins.module_utils._conntrack.values import as_dict
+
     found: dict[str, Any] = as_dict(drill.verdict(readings, name))
     return found
 

@@ -45,10 +45,11 @@ _value:
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from ansible_collections.headroom.netfilter.plugins.module_utils._conntrack.policy import Policy, PolicyError, read
-
 
 def conntrack_input_errors(hosts: Iterable[Mapping[str, Any]]) -> list[str]:
+    # Ansible loads every filter of a collection with the first one, in each worker anew: none brings its rules along.
+    from ansible_collections.headroom.netfilter.plugins.module_utils._conntrack.policy import Policy, PolicyError, read
+
     found: dict[str, list[str]] = {}
     for variables in hosts:
         # Looked up one by one: a host's variables are many, and each is templated when it is read.

@@ -215,10 +215,6 @@ from typing import Any
 
 from ansible.errors import AnsibleFilterError
 
-from ansible_collections.headroom.netfilter.plugins.module_utils._conntrack import plan
-from ansible_collections.headroom.netfilter.plugins.module_utils._conntrack.policy import Policy, PolicyError, read
-from ansible_collections.headroom.netfilter.plugins.module_utils._conntrack.values import as_dict
-
 
 def conntrack_plan(
     facts: Any,
@@ -227,6 +223,11 @@ def conntrack_plan(
     earlier: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
     """The plan as a dict; input that no host could make good is refused in it like what this host cannot."""
+    # Ansible loads every filter of a collection with the first one, in each worker anew: none brings its rules along.
+    from ansible_collections.headroom.netfilter.plugins.module_utils._conntrack import plan
+    from ansible_collections.headroom.netfilter.plugins.module_utils._conntrack.policy import Policy, PolicyError, read
+    from ansible_collections.headroom.netfilter.plugins.module_utils._conntrack.values import as_dict
+
     if not isinstance(facts, Mapping) or "state" not in facts:
         raise AnsibleFilterError(
             "conntrack_plan: expected the facts of headroom.netfilter.conntrack_facts, "

@@ -46,23 +46,24 @@ _value:
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from ansible_collections.headroom.netfilter.plugins.module_utils._conntrack.relief import Relief, lines
-
 
 def conntrack_relief(hosts: Iterable[Mapping[str, Any]], done: bool = False) -> list[str]:
-    return lines([_host(variables) for variables in hosts if "__relieve_census" in variables], done)
+    # Ansible loads every filter of a collection with the first one, in each worker anew: none brings its rules along.
+    from ansible_collections.headroom.netfilter.plugins.module_utils._conntrack.relief import Relief, lines
+
+    return lines([Relief(**_host(variables)) for variables in hosts if "__relieve_census" in variables], done)
 
 
-def _host(variables: Mapping[str, Any]) -> Relief:
-    return Relief(
-        name=str(variables["inventory_hostname"]),
-        before=_facts(variables, "__conntrack_before"),
-        census=_result(variables, "__relieve_census"),
-        expired=_result(variables, "__relieve_expired"),
-        raised=_result(variables, "__relieve_raised"),
-        after=_facts(variables, "__relieve_after") or None,
-        refusals=variables["__conntrack_planned"]["refusals"],
-    )
+def _host(variables: Mapping[str, Any]) -> dict[str, Any]:
+    return {
+        "name": str(variables["inventory_hostname"]),
+        "before": _facts(variables, "__conntrack_before"),
+        "census": _result(variables, "__relieve_census"),
+        "expired": _result(variables, "__relieve_expired"),
+        "raised": _result(variables, "__relieve_raised"),
+        "after": _facts(variables, "__relieve_after") or None,
+        "refusals": variables["__conntrack_planned"]["refusals"],
+    }
 
 
 def _result(variables: Mapping[str, Any], name: str) -> Mapping[str, Any] | None:

@@ -44,10 +44,11 @@ _value:
 from collections.abc import Mapping
 from typing import Any
 
-from ansible_collections.headroom.netfilter.plugins.module_utils._conntrack.relief import errors
-
 
 def conntrack_relief_errors(variables: Mapping[str, Any]) -> list[str]:
+    # Ansible loads every filter of a collection with the first one, in each worker anew: none brings its rules along.
+    from ansible_collections.headroom.netfilter.plugins.module_utils._conntrack.relief import errors
+
     return errors(variables)
 
 

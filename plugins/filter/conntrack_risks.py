@@ -70,11 +70,12 @@ from typing import Any
 
 from ansible.errors import AnsibleFilterError
 
-from ansible_collections.headroom.netfilter.plugins.module_utils._conntrack import risks
-from ansible_collections.headroom.netfilter.plugins.module_utils._conntrack.values import as_dict
-
 
 def conntrack_risks(facts: Any) -> list[dict[str, Any]]:
+    # Ansible loads every filter of a collection with the first one, in each worker anew: none brings its rules along.
+    from ansible_collections.headroom.netfilter.plugins.module_utils._conntrack import risks
+    from ansible_collections.headroom.netfilter.plugins.module_utils._conntrack.values import as_dict
+
     if not isinstance(facts, Mapping) or "state" not in facts:
         raise AnsibleFilterError(
             "conntrack_risks: expected the facts of headroom.netfilter.conntrack_facts, "

@@ -46,9 +46,11 @@ _value:
 """
 
 from collections.abc import Iterable, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from ansible_collections.headroom.netfilter.plugins.module_utils._conntrack import report
+if TYPE_CHECKING:
+    from ansible_collections.headroom.netfilter.plugins.module_utils._conntrack import report
+
 
 # What the role's tasks leave behind: registered results, and the plan where there was drift.
 BEFORE = "__conntrack_before"
@@ -58,11 +60,16 @@ EXPIRED = "__conntrack_expired"
 
 
 def conntrack_table(hosts: Iterable[Mapping[str, Any]], planned: bool = False) -> list[str]:
+    # Ansible loads every filter of a collection with the first one, in each worker anew: none brings its rules along.
+    from ansible_collections.headroom.netfilter.plugins.module_utils._conntrack import report
+
     rows = [_host(variables, planned) for variables in hosts if _facts(variables, BEFORE)]
     return report.fleet(rows, ("now", "planned") if planned else ("before", "after"))
 
 
 def _host(variables: Mapping[str, Any], planned: bool) -> report.Host:
+    from ansible_collections.headroom.netfilter.plugins.module_utils._conntrack import report
+
     name = str(variables["inventory_hostname"])
     before = _facts(variables, BEFORE)
     now = report.of_facts(before)

@@ -15,7 +15,6 @@ import json
 import os
 import platform
 import pwd
-import queue
 import select
 import signal
 import socket
@@ -298,6 +297,9 @@ class Netfilter:
 
         It is always ready: to receive some makes the kernel write what comes next. So where none is ready, there is no more.
         """
+        # Seldom needed.
+        import queue
+
         told: queue.Queue[Union[bytes, OSError, None]] = queue.Queue(_AHEAD)
         left = threading.Event()
 

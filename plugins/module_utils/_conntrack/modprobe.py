@@ -9,10 +9,13 @@ Sources: libkmod-config.c, libkmod-module.c and shared/util.c of kmod 28 (Debian
 import bisect
 import fnmatch
 import re
-from typing import Dict, Iterator, List, NamedTuple, Optional, Sequence, Tuple
+from typing import TYPE_CHECKING, Dict, Iterator, List, NamedTuple, Optional, Sequence, Tuple
 
-from .host import Host
 from .kernel import LARGEST_HASHSIZE
+
+if TYPE_CHECKING:
+    # The plan needs this module, on the controller, where there is no host to look at.
+    from .host import Host
 
 # Where kmod looks, the first that has a name first; /usr/local/lib since kmod 30.
 _FOLDERS = ("/etc/modprobe.d", "/run/modprobe.d", "/usr/local/lib/modprobe.d")
@@ -73,7 +76,7 @@ def place(path: str, line: int) -> str:
     return "{0}:{1}".format(path, line) if line else path
 
 
-def files(host: Host, folders: Sequence[str], suffix: str) -> List[str]:
+def files(host: "Host", folders: Sequence[str], suffix: str) -> List[str]:
     """The files of folders that are read as one, by name; of one name only that in the first folder.
 
     What is empty or a link to /dev/null hides the later ones as well, a directory does not. So does a link that leads
@@ -88,7 +91,7 @@ def files(host: Host, folders: Sequence[str], suffix: str) -> List[str]:
     return [found[name] for name in sorted(found)]
 
 
-def configuration(host: Host) -> Tuple[List[Line], List[Tuple[str, int, str]]]:
+def configuration(host: "Host") -> Tuple[List[Line], List[Tuple[str, int, str]]]:
     """What kmod takes of all files, in its order, and the lines (path, number, text) that it leaves out."""
     taken, left = [], []
     # Before kmod 31 /usr/lib counts only where /lib is a link to it.

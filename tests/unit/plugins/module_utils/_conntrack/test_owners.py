@@ -8,12 +8,14 @@ import pytest
 
 from ansible_collections.headroom.netfilter.plugins.module_utils._conntrack import kernel
 from ansible_collections.headroom.netfilter.plugins.module_utils._conntrack.host import Host
+from ansible_collections.headroom.netfilter.plugins.module_utils._conntrack.kube_proxy import (
+    conntrack_mapping,
+    go_seconds,
+)
 from ansible_collections.headroom.netfilter.plugins.module_utils._conntrack.owners import (
     MOST_PROCESSES,
     MOST_SCRIPTS,
     assignments,
-    conntrack_mapping,
-    go_seconds,
     owners,
     sysctl_key,
 )
