@@ -56,7 +56,10 @@ options:
     type: int
     default: 0
   rate:
-    description: Entries a second to shorten at most, to spare the host; V(0) for as many as there can be.
+    description:
+      - Entries a second to shorten at most, to spare the host; V(0) for as many as there can be.
+      - With a rate, entries that have hardly more left than wanted are left alone, up to 5400 divided by the rate in seconds; they
+        could have less by the time it is their turn.
     type: int
     default: 0
   namespace:

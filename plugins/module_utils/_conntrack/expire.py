@@ -25,6 +25,8 @@ from .reading import NOTHING, Table, TableError, enter, flavour_in_use, read, wh
 
 # Requests that are sent in one go, of some 100 bytes each; with a rate those of a twentieth of a second at most.
 BATCH = 256
+# Entries that may have been told and wait for their turn: 18 answers of 32 KiB, in messages of 110 bytes.
+_BACKLOG = 5400
 # As often a table that is resized meanwhile is gone through: entries may have been missed.
 _ATTEMPTS = 3
 # An entry that ended by itself, or is ending.
@@ -137,7 +139,7 @@ def expire(host: Host, wanted: Wanted, namespace: Optional[str], check: bool) ->
             if check:
                 post = _Post(None, None)
             most = None if wanted.limit is None else wanted.limit - sum(post.shortened.values())
-            look = _Look(wanted.match, _limit(timeouts, wanted.match), post, most)
+            look = _Look(wanted.match, _limit(timeouts, wanted.match), post, most, _delay(wanted.rate))
             table = read(host, names, None, look.take, updating=True)
             if not table.interrupted or sum(post.shortened.values()) == wanted.limit:
                 break
@@ -150,6 +152,11 @@ def _conversation(host: Host) -> Netfilter:
         return host.netfilter()
     except OSError as error:
         raise TableError(why(error, None)) from None
+
+
+def _delay(rate: Optional[int]) -> int:
+    """Seconds that an entry may wait for its turn: of those that have hardly more left than they may, none is lengthened."""
+    return -(-_BACKLOG // rate) if rate else 0
 
 
 def _limit(timeouts: Mapping[str, int], match: Match) -> Callable[[Kind], float]:
@@ -195,7 +202,7 @@ def _correct(
         oldest = time.monotonic() - post.begun + 2
         return any(seconds - oldest <= left <= seconds for seconds in given.values())
 
-    look = _Look(match, _limit(shorter, match), again, None, suspect)
+    look = _Look(match, _limit(shorter, match), again, None, suspect=suspect)
     read(host, names, None, look.take, updating=True)
     return sum(again.shortened.values())
 
@@ -209,12 +216,14 @@ class _Look:
         limit: Callable[[Kind], float],
         post: "_Post",
         most: Optional[int],
+        delay: int = 0,
         suspect: Optional[Callable[[int], bool]] = None,
     ) -> None:
         self.match = match
         self.limit = limit  # by kind, the seconds that it may have left
         self.post = post
         self.most = most
+        self.delay = delay  # seconds more that it may have, as it may wait so long
         self.suspect = suspect
         self.examined: Counter[Label] = Counter()
         self._chosen = 0
@@ -225,7 +234,7 @@ class _Look:
         """Shorten those of a block that have more left than they may; whether that is enough."""
         sort = self._sorts.get(layout)
         if sort is None:
-            sort = self._sorts[layout] = _Sort(layout, self.limit, self.post)
+            sort = self._sorts[layout] = _Sort(layout, self.limit, self.delay, self.post)
         raw = sort.kinds.raw(block)
         for some, count in Counter(raw).items():
             self.examined[Label.of(sort.kinds.kind(some))] += count
@@ -250,8 +259,8 @@ class _Look:
 class _Sort:
     """What is known of a layout."""
 
-    def __init__(self, layout: Layout, limit: Callable[[Kind], float], post: "_Post") -> None:
-        self.kinds = Kinds(layout, limit)
+    def __init__(self, layout: Layout, limit: Callable[[Kind], float], delay: int, post: "_Post") -> None:
+        self.kinds = Kinds(layout, lambda kind: limit(kind) + delay)
         self.updates = _Updates(layout, self.kinds, limit, post)
         self._reader, self._names = layout.reader({name: None for name, _offset, _code in layout.parts})
 

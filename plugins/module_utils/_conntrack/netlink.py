@@ -12,6 +12,7 @@ Sources: include/uapi/linux/netlink.h, and nfnetlink.h and nfnetlink_conntrack.h
 
 import socket
 import struct
+import time
 from collections import defaultdict
 from typing import DefaultDict, Dict, Iterable, Iterator, List, Mapping, NamedTuple, Optional, Tuple
 
@@ -44,6 +45,8 @@ _MOST_LAYOUTS = 256
 _BLOCK = 160
 # Messages that wait for others of their layout; some 10 MB.
 _MOST_WAITING = 32768
+# Seconds that they wait where entries are to be updated: none has lost as much as one second then of what it was told to have.
+_LONGEST_WAIT = 0.5
 
 
 class Layout(NamedTuple):
@@ -113,8 +116,9 @@ def _difference(layout: Layout, other: Layout) -> slice:
 class Dump:
     """Entries out of what the kernel says, and what came of it so far."""
 
-    def __init__(self, most: Optional[int] = None) -> None:
+    def __init__(self, most: Optional[int] = None, prompt: bool = False) -> None:
         self.most = most  # entries to look at, None for all
+        self.prompt = prompt  # whether to hand on what waits for others of its layout before long
         self.examined = 0
         self.skipped = 0  # messages that cannot be read
         self.unknown = 0  # attributes that are not known, of all entries
@@ -127,16 +131,16 @@ class Dump:
 
     def blocks(self, answers: Iterable[bytes]) -> Iterator[Tuple[Layout, bytes]]:
         """Records of one layout each, until the kernel has told all there are, or enough is met."""
-        waiting = 0
+        waiting, since = 0, time.monotonic()
         for answer in answers:
             layout = self._known[_length(answer)].of_all(answer)
             if layout:
                 yield self._counted(layout, answer[: layout.length * self._wanted(len(answer) // layout.length)])
             else:
                 waiting += self._cut(answer)
-                if waiting > _MOST_WAITING:
-                    waiting = 0
+                if waiting > _MOST_WAITING or (self.prompt and time.monotonic() - since > _LONGEST_WAIT):
                     yield from self._sorted(1)
+                    waiting, since = 0, time.monotonic()
                 else:
                     for layout, block in self._sorted(_BLOCK):
                         waiting -= len(block) // layout.length

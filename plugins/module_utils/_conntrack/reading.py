@@ -78,7 +78,7 @@ def read(host: Host, names: kernel.Flavour, most: Optional[int], take: Take, upd
     before = live_buckets(host, names)
     path = "/proc/net/" + names.module
     try:
-        found = _through_ctnetlink(host, most, take)
+        found = _through_ctnetlink(host, most, take, updating)
     except OSError as refusal:
         found = NOTHING if updating else _from_file(host, path, most, take)
         if found.source is None:
@@ -86,8 +86,8 @@ def read(host: Host, names: kernel.Flavour, most: Optional[int], take: Take, upd
     return found._replace(interrupted=found.interrupted or live_buckets(host, names) != before)
 
 
-def _through_ctnetlink(host: Host, most: Optional[int], take: Take) -> Table:
-    dump, enough = Dump(most), False
+def _through_ctnetlink(host: Host, most: Optional[int], take: Take, updating: bool) -> Table:
+    dump, enough = Dump(most, prompt=updating), False
     with contextlib.closing(host.netfilter()) as conversation:
         conversation.send(dump_request())
         with contextlib.closing(conversation.answers()) as answers:

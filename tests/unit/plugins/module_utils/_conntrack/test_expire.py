@@ -368,6 +368,15 @@ def test_refusals_go_to_their_states():
     assert {one["protocol"] for one in found["states"] if one["shortened"] < one["examined"]} == {"udp"}
 
 
+@pytest.mark.parametrize(("rate", "delay"), [(0, 0), (5400, 1), (5399, 2), (2000, 3), (100, 54)])
+@pytest.mark.parametrize("check", [False, True], ids=["real", "check"])
+def test_who_has_to_wait_is_not_lengthened(clock, rate, delay, check):
+    """What is just above may be below when its turn comes."""
+    host = TableHost(flows(1, left=600 + delay, zone=1) + flows(1, left=601 + delay, zone=2))
+    assert run(host, check, timeouts=TEN_MINUTES, rate=rate)["shortened"] == 1
+    assert [entry.left for entry in host.table.entries] == [600 + delay, 601 + delay if check else 600]
+
+
 def test_an_entry_that_is_gone():
     host = TableHost(flows(10))
     host.table.before_update = lambda entry: host.table.entries.pop() and None

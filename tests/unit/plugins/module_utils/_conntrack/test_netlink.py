@@ -6,6 +6,7 @@ import errno
 import random
 import socket
 import struct
+import time
 
 import pytest
 
@@ -354,3 +355,21 @@ def test_refusals():
 )
 def test_refusals_that_are_cut_off(answer, found):
     assert list(refusals(answer)) == found
+
+
+@pytest.mark.parametrize(("prompt", "first"), [(True, 2), (False, 5)], ids=["prompt", "at leisure"])
+def test_what_is_to_be_updated_does_not_wait_long(monkeypatch, prompt, first):
+    """Of two layouts there is too little for a block; the clock goes on by a third of a second with each answer."""
+    now = iter(number / 3 for number in range(100))
+    monkeypatch.setattr(time, "monotonic", lambda: next(now))
+    answers = [Entry(UDP).told() + Entry(TCP, left=5, state=7).told()] * 4 + [done()]
+    taken = 0
+
+    def counted():
+        nonlocal taken
+        for answer in answers:
+            taken += 1
+            yield answer
+
+    next(Dump(prompt=prompt).blocks(counted()))
+    assert taken == first
