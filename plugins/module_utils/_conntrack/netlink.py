@@ -138,13 +138,13 @@ class Dump:
                 yield self._counted(layout, answer[: layout.length * self._wanted(len(answer) // layout.length)])
             else:
                 waiting += self._cut(answer)
-                if waiting > _MOST_WAITING or (self.prompt and time.monotonic() - since > _LONGEST_WAIT):
-                    yield from self._sorted(1)
-                    waiting, since = 0, time.monotonic()
-                else:
-                    for layout, block in self._sorted(_BLOCK):
-                        waiting -= len(block) // layout.length
-                        yield layout, block
+                for layout, block in self._sorted(_BLOCK):
+                    waiting -= len(block) // layout.length
+                    yield layout, block
+            # Also where all that came since has been handed on at once.
+            if waiting > _MOST_WAITING or (self.prompt and time.monotonic() - since > _LONGEST_WAIT):
+                yield from self._sorted(1)
+                waiting, since = 0, time.monotonic()
             if self.done or self.error or self._met == self.most:
                 break
         yield from self._sorted(1)

@@ -373,3 +373,23 @@ def test_what_is_to_be_updated_does_not_wait_long(monkeypatch, prompt, first):
 
     next(Dump(prompt=prompt).blocks(counted()))
     assert taken == first
+
+
+@pytest.mark.parametrize(("prompt", "answered"), [(True, 3), (False, 9)], ids=["prompt", "at leisure"])
+def test_nor_does_it_wait_for_answers_that_are_all_of_another_layout(monkeypatch, prompt, answered):
+    now = iter(number / 5 for number in range(100))
+    monkeypatch.setattr(time, "monotonic", lambda: next(now))
+    alike = Entry(UDP).told() * 200
+    answers = [alike, Entry(UDP).told() + Entry(TCP, left=5, state=7).told(), *[alike] * 6, done()]
+    taken = 0
+
+    def counted():
+        nonlocal taken
+        for answer in answers:
+            taken += 1
+            yield answer
+
+    for layout, _block in Dump(prompt=prompt).blocks(counted()):
+        if layout.protocol == TCP:
+            break
+    assert taken == answered
