@@ -18,8 +18,9 @@ from typing import Any, Callable, Dict, List, Mapping, NamedTuple, Optional, Tup
 
 from . import asked, entries, kernel, policy
 from .census import Kind, Kinds, Raw
-from .host import Host, Netfilter
+from .host import Host
 from .namespaces import timeouts as live_timeouts
+from .netfilter import Netfilter
 from .netlink import Layout, Update, refusals
 from .reading import NOTHING, Table, TableError, enter, flavour_in_use, read, why
 

@@ -17,13 +17,14 @@ import platform
 import pwd
 import select
 import signal
-import socket
 import stat
 import subprocess
-import threading
 import time
 from functools import partial
-from typing import Any, Callable, Dict, Generator, Iterable, Iterator, List, NamedTuple, Optional, Union
+from typing import TYPE_CHECKING, Any, Callable, Dict, Iterable, Iterator, List, NamedTuple, Optional
+
+if TYPE_CHECKING:
+    from .netfilter import Netfilter
 
 # Bytes. The longest file read as text, /proc/slabinfo or a firewall's configuration, is some 30 KiB.
 LONGEST_TEXT = 256 * 1024
@@ -36,14 +37,8 @@ LONGEST_RUN = 3.0
 
 # Bytes. A line of /proc/net/nf_conntrack has some 300.
 LONGEST_LINE = 4096
-# Bytes. The kernel's answers are of 32 KiB at most (netlink_dump in af_netlink.c).
-LONGEST_ANSWER = 65536
 
 _CLONE_NEWNET = 0x40000000  # linux/sched.h
-_NETLINK_NETFILTER = 12  # linux/netlink.h
-_SO_RCVBUFFORCE = 33  # asm-generic/socket.h
-_ROOM = 4 * 1024 * 1024
-_AHEAD = 16
 _READ_ALL = 3  # SYSLOG_ACTION_READ_ALL of syslog(2); takes nothing away
 
 
@@ -171,6 +166,9 @@ class Host:
 
     def netfilter(self) -> "Netfilter":
         """A conversation with netfilter, in the network namespace that this runs in. Raises OSError."""
+        # Facts, which every run reads on every host, need none of it.
+        from .netfilter import Netfilter
+
         return Netfilter()
 
     def lines(self, path: str) -> Iterator[str]:
@@ -274,69 +272,6 @@ class Host:
         absent = (FileNotFoundError, NotADirectoryError, ProcessLookupError)
         if not isinstance(error, absent) and path not in self.unreadable:
             self.unreadable.append(path)
-
-
-class Netfilter:
-    """A socket to the part of the kernel that keeps the table (NETLINK_NETFILTER). Everything raises OSError."""
-
-    def __init__(self) -> None:
-        self._socket = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, _NETLINK_NETFILTER)
-        try:
-            # Of refusals there may be as many as requests in one go.
-            self._socket.setsockopt(socket.SOL_SOCKET, _SO_RCVBUFFORCE, _ROOM)
-        except OSError:
-            self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, _ROOM)
-        self._socket.bind((0, 0))
-
-    def send(self, requests: bytes) -> None:
-        """Returns when the kernel has done what it was asked."""
-        self._socket.send(requests)
-
-    def answers(self) -> Generator[bytes, None, None]:
-        """All that the kernel has to tell of what it was asked, the next of it received while one is looked at.
-
-        It is always ready: to receive some makes the kernel write what comes next. So where none is ready, there is no more.
-        """
-        # Seldom needed.
-        import queue
-
-        told: queue.Queue[Union[bytes, OSError, None]] = queue.Queue(_AHEAD)
-        left = threading.Event()
-
-        def receive() -> None:
-            try:
-                while not left.is_set():
-                    told.put(self._socket.recv(LONGEST_ANSWER, socket.MSG_DONTWAIT))
-            except BlockingIOError:
-                told.put(None)
-            except OSError as error:
-                told.put(error)
-
-        reader = threading.Thread(target=receive, daemon=True)
-        reader.start()
-        try:
-            answer = told.get()
-            while answer is not None:
-                if isinstance(answer, OSError):
-                    raise answer
-                yield answer
-                answer = told.get()
-        finally:
-            left.set()
-            while reader.is_alive():
-                with contextlib.suppress(queue.Empty):
-                    told.get(timeout=0.001)
-
-    def received(self) -> Iterator[bytes]:
-        """What there is already; does not wait."""
-        while True:
-            try:
-                yield self._socket.recv(LONGEST_ANSWER, socket.MSG_DONTWAIT)
-            except BlockingIOError:
-                return
-
-    def close(self) -> None:
-        self._socket.close()
 
 
 def _entered(path: str) -> bool:

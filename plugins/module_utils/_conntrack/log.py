@@ -11,11 +11,7 @@ Not looked at: rotated logs, and the journal of earlier boots. What the journal 
 may not read in it.
 """
 
-import re
-import time
-from datetime import datetime
-from functools import partial
-from typing import Callable, List, Match, NamedTuple, Optional, Pattern, Set, Tuple
+from typing import List, NamedTuple, Optional, Tuple
 
 from .host import Host
 
@@ -23,11 +19,8 @@ from .host import Host
 TAIL = 1024 * 1024
 
 # In all of them: a log without it is not gone through.
-_TELLING = "_conntrack: table full"
-# Seconds. How far a clock of a log may be ahead.
-_DAY = 86400.0
-
-_RING = "kernel ring buffer"
+TELLING = "_conntrack: table full"
+RING = "kernel ring buffer"
 _FILES = ("/var/log/kern.log", "/var/log/messages", "/var/log/syslog")
 
 _JOURNAL = "journal"
@@ -41,23 +34,6 @@ _TEXTS = [
     for end in ("", ".")
 ]
 
-# Of the kernel alone, whose facility is 0; the caller in brackets is there with CONFIG_PRINTK_CALLER.
-_RING_LINE = re.compile(r"<[0-7]>(?:\[ *(?P<seconds>[0-9]{1,9}\.[0-9]+)\](?:\[ *[CT][0-9]+\])? )?(?P<text>.*)")
-_MONTHS = ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"]
-_FILE_LINE = re.compile(
-    r"(?:(?P<month>[A-Z][a-z]{2}) +(?P<day>[0-9]{1,2})|(?P<date>[0-9]{4}-[0-9]{2}-[0-9]{2})T)"
-    r" ?(?P<time>[0-9]{2}:[0-9]{2}:[0-9]{2})"
-    r"(?:[.,][0-9]+)?(?P<zone>Z|[+-][0-9]{2}:?[0-9]{2})?"
-    r" \S+ kernel: *(?:\[ *[0-9.]+\] *)?(?P<text>.*)"
-)
-# nf_conntrack_core.c: older kernels without a prefix; since 6.17 the namespace, unless it is the first; ip_conntrack of 2.6.
-_FULL = re.compile(
-    r"(?:message repeated ([0-9]{1,9}) times: \[ *(?:\[ *[0-9.]+\] *)?)?"
-    r"(?:nf_conntrack: )?(?:nf|ip)_conntrack: table full(?: in netns ([0-9]{1,10}))?, dropping packet\b"
-)
-# lib/ratelimit.c, before the first message that is let through again.
-_SUPPRESSED = re.compile(r"(?:__ratelimit|net_ratelimit|printk): ([0-9]{1,18}) (?:callbacks|messages) suppressed\b")
-
 
 class Log(NamedTuple):
     """Messages of a full table. A message stands in several sources: the counts are those of the one that has most."""
@@ -70,44 +46,22 @@ class Log(NamedTuple):
     source: List[str]  # what could be read, the one that has most first
 
 
-class _Tally(NamedTuple):
-    source: str
-    table_full: int
-    suppressed: int
-    times: List[float]  # of the first and the last, seconds since 1970
-    netns: Set[int]
-
-
 def log(host: Host, dropped: bool) -> Log:
     """What there is to read of it; ``dropped`` is whether a full table may have refused a packet."""
-    boot, now = _boot_and_now(host)
-    sources = [(_RING, host.kernel_log(TAIL), _RING_LINE, partial(_since_boot, boot=boot))]
-    sources += [(path, host.tail(path, TAIL), _FILE_LINE, partial(_moment, now=now)) for path in _FILES]
-    tallies = [_tally(name, text, line, moment) for name, text, line, moment in sources if text is not None]
-    if dropped and not any(tally.table_full for tally in tallies):
-        said = _journal(host)
-        if said is not None:
-            tallies.append(_tally(_JOURNAL, said, _FILE_LINE, partial(_moment, now=now)))
-    tallies.sort(key=lambda tally: -tally.table_full)
-    if not tallies:
-        return Log(0, 0, None, None, [], [])
-    times = sorted(moment for tally in tallies for moment in tally.times)
-    return Log(
-        table_full=tallies[0].table_full,
-        suppressed=tallies[0].suppressed,
-        first_seen=_iso(times[0]) if times else None,
-        last_seen=_iso(times[-1]) if times else None,
-        netns=sorted(set().union(*(tally.netns for tally in tallies))),
-        source=[tally.source for tally in tallies],
-    )
+    sources = [(RING, host.kernel_log(TAIL))] + [(path, host.tail(path, TAIL)) for path in _FILES]
+    texts = [(name, text) for name, text in sources if text is not None]
+    found = _read(host, texts)
+    said = _journal(host) if dropped and not found.table_full else None
+    return found if said is None else _read(host, texts + [(_JOURNAL, said)])
 
 
-def _boot_and_now(host: Host) -> Tuple[Optional[float], Optional[float]]:
-    """Seconds since 1970: when this kernel was started, and now."""
-    found = re.search(r"^btime ([0-9]{1,11})$", host.read("/proc/stat") or "", re.M)
-    uptime = re.match(r"[0-9]{1,10}\b", host.read("/proc/uptime") or "")
-    boot = float(found.group(1)) if found else None
-    return boot, boot + float(uptime.group()) if boot is not None and uptime else None
+def _read(host: Host, texts: List[Tuple[str, str]]) -> Log:
+    if not any(TELLING in text for _name, text in texts):
+        return Log(0, 0, None, None, [], [name for name, _text in texts])
+    # Few hosts have such messages: the others need not load what reads them.
+    from . import messages
+
+    return messages.read(host, texts)
 
 
 def _journal(host: Host) -> Optional[str]:
@@ -116,58 +70,4 @@ def _journal(host: Host) -> Optional[str]:
     if program is None or not host.exists("/run/systemd/system"):
         return None
     said = host.run([program] + _ASK + _TEXTS, TAIL) or ""
-    return "\n".join(reversed(said.split("\n"))) if _TELLING in said else None
-
-
-def _tally(source: str, log_text: str, line: Pattern[str], moment: Callable[[Match[str]], Optional[float]]) -> _Tally:
-    """The messages among the lines of the kernel; lines of others may stand between them."""
-    full, suppressed, pending = 0, 0, 0
-    lines: List[Match[str]] = []  # the first and the last
-    netns: Set[int] = set()
-    everything = log_text if _TELLING in log_text else ""
-    for said in filter(None, map(line.match, everything.splitlines())):
-        found = _FULL.match(said.group("text"))
-        if found:
-            full += int(found.group(1) or 1)
-            suppressed += pending
-            lines[1:] = [said]
-            if found.group(2):
-                netns.add(int(found.group(2)))
-        # What was suppressed counts when the next message is one of these.
-        kept_back = _SUPPRESSED.match(said.group("text"))
-        pending = int(kept_back.group(1)) if kept_back else 0
-    moments = [moment(said) for said in lines]
-    return _Tally(source, full, suppressed, [seconds for seconds in moments if seconds is not None], netns)
-
-
-def _since_boot(line: Match[str], boot: Optional[float]) -> Optional[float]:
-    seconds = line.group("seconds")
-    return boot + float(seconds) if seconds and boot is not None else None
-
-
-def _moment(line: Match[str], now: Optional[float]) -> Optional[float]:
-    """Seconds since 1970; a time without zone is the host's, one without year of the last twelve months."""
-    clock, zone = line.group("time"), line.group("zone")
-    try:
-        if line.group("date"):
-            return _seconds(line.group("date"), clock, zone)
-        if now is None:
-            return None
-        date = "{0:04d}-{1:02d}-{2:02d}".format
-        year, month, day = time.localtime(now).tm_year, _MONTHS.index(line.group("month")) + 1, int(line.group("day"))
-        this_year = _seconds(date(year, month, day), clock, zone)
-        return this_year if this_year <= now + _DAY else _seconds(date(year - 1, month, day), clock, zone)
-    except (ValueError, OverflowError):
-        return None
-
-
-def _seconds(date: str, clock: str, zone: Optional[str]) -> float:
-    moment = datetime.strptime(date + " " + clock, "%Y-%m-%d %H:%M:%S")
-    if zone is None:
-        return moment.timestamp()
-    minutes = 0 if zone == "Z" else int(zone[0] + "1") * (int(zone[1:3]) * 60 + int(zone[-2:]))
-    return (moment - datetime(1970, 1, 1)).total_seconds() - 60 * minutes
-
-
-def _iso(moment: float) -> str:
-    return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(moment))
+    return "\n".join(reversed(said.split("\n"))) if TELLING in said else None
