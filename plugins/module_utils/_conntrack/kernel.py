@@ -89,6 +89,9 @@ _EARLIER_TIMEOUTS: Dict[str, Tuple[Tuple[int, int], Optional[int]]] = {
     "sctp_shutdown_recd": ((6, 2), 0),
 }
 
+# The source of a value that no file gives.
+COMMAND_LINE = "kernel command line"
+
 _GIB = 1024**3
 _RELEASE = re.compile(r"(\d+)\.(\d+)")
 

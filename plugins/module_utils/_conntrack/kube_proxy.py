@@ -7,8 +7,9 @@ import re
 from typing import Dict, List, Optional, Tuple
 
 from . import kernel
+from .commands import Keys, plain_number
 from .host import Host
-from .owners import Keys, Owner, lines_of, plain_number
+from .owners import Owner, lines_of
 from .table import integer
 
 # kube-proxy's own: entries per core, at least, and since 1.36 at most; time as Go writes it.

@@ -13,8 +13,8 @@ from typing import Iterator, List, NamedTuple, Optional, Sequence, Tuple
 
 from . import modprobe
 from .host import Host
-from .kernel import LARGEST_HASHSIZE
-from .modprobe import KERNEL_COMMAND_LINE, Option, files, place
+from .kernel import COMMAND_LINE, LARGEST_HASHSIZE
+from .modprobe import Option, files, place
 
 # What nf_conntrack has had since 2.6.20; nf_conntrack_helper is gone in 6.0. dyndbg and async_probe are every module's.
 _FLAGS = {"acct", "tstamp", "nf_conntrack_helper", "enable_hooks"}
@@ -115,8 +115,8 @@ def loading(host: Host, module: str, builtin: bool = False) -> Loading:
         refused = refused or place(install.path, install.line)
         found.append("{0}: modprobe does not load {1}: {2}".format(refused, module, install.text))
     if _is_barred(command_line, module):
-        refused = KERNEL_COMMAND_LINE
-        found.append("{0}: module_blacklist= makes every load of {1} fail".format(KERNEL_COMMAND_LINE, module))
+        refused = COMMAND_LINE
+        found.append("{0}: module_blacklist= makes every load of {1} fail".format(COMMAND_LINE, module))
     for other in modprobe.aliases(taken, module)[:1]:
         if other.rest == module:
             continue
@@ -178,7 +178,7 @@ def _built_in_hashsize(command_line: str, module: str) -> Tuple[Optional[int], O
         if name == module + ".hashsize":
             number = _number(value)
             found = found if number is None else number
-    return (found, KERNEL_COMMAND_LINE) if found else (None, None)
+    return (found, COMMAND_LINE) if found else (None, None)
 
 
 def _is_barred(command_line: str, module: str) -> bool:
@@ -291,7 +291,7 @@ def loads_at_boot(host: Host, module: str) -> Optional[str]:
 
     for _offset, name, value in modprobe.arguments(command_line.split("\0")[0]):
         if name == "modules_load" and any(map(brings, (value or "").split(","))):
-            return KERNEL_COMMAND_LINE
+            return COMMAND_LINE
     for path in files(host, [folder + "modules-load.d" for folder in _SYSTEMD], ".conf"):
         for number, line in enumerate((host.read(path) or "").split("\n"), 1):
             if line.strip() and line.strip()[0] not in "#;" and brings(line):

@@ -11,7 +11,7 @@ import fnmatch
 import re
 from typing import TYPE_CHECKING, Dict, Iterator, List, NamedTuple, Optional, Sequence, Tuple
 
-from .kernel import LARGEST_HASHSIZE
+from .kernel import COMMAND_LINE, LARGEST_HASHSIZE
 
 if TYPE_CHECKING:
     # The plan needs this module, on the controller, where there is no host to look at.
@@ -19,7 +19,6 @@ if TYPE_CHECKING:
 
 # Where kmod looks, the first that has a name first; /usr/local/lib since kmod 30.
 _FOLDERS = ("/etc/modprobe.d", "/run/modprobe.d", "/usr/local/lib/modprobe.d")
-KERNEL_COMMAND_LINE = "kernel command line"
 
 # What modprobe.d(5) lets a line begin with, and how many words at least must follow.
 _COMMANDS = {
@@ -67,7 +66,7 @@ class Option(NamedTuple):
 
     name: str
     value: Optional[str]  # None where there is no =
-    path: str  # or KERNEL_COMMAND_LINE, its line 0
+    path: str  # or COMMAND_LINE, its line 0
     line: int
     text: str
 
@@ -129,7 +128,7 @@ def given(taken: Sequence[Line], command_line: str, module: str, alias: Optional
     found = [line for line in taken if line.command == "options" and line.name in (module, alias)]
     for name, text in boot_options(command_line):
         if name in (module, alias):
-            found.append(Line(KERNEL_COMMAND_LINE, 0, "options", name, text))
+            found.append(Line(COMMAND_LINE, 0, "options", name, text))
     return found
 
 
@@ -139,7 +138,7 @@ def parameters(passed: Sequence[Line]) -> List[Option]:
     for line in passed:
         starts.append(start)
         start += len(line.rest) + 1
-        boot = line.path == KERNEL_COMMAND_LINE
+        boot = line.path == COMMAND_LINE
         texts.append(line.rest if boot else " ".join((line.command, line.name, line.rest)))
     for at, name, value in arguments(" ".join(line.rest for line in passed)):
         index = bisect.bisect_right(starts, at) - 1
@@ -194,7 +193,7 @@ def blacklisted(taken: Sequence[Line], command_line: str, module: str) -> Option
         parameter, _sep, value = text.partition("=")
         # Here a dash stays one.
         if (name, parameter) == ("modprobe", "blacklist") and module in value.split(","):
-            return KERNEL_COMMAND_LINE
+            return COMMAND_LINE
     return None
 
 

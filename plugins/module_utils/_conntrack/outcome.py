@@ -4,14 +4,16 @@
 """What will be: each value after the next boot and after the next load of the module, and the line that decides it."""
 
 import re
-from typing import Dict, Iterable, List, NamedTuple, Optional, Sequence
+from typing import TYPE_CHECKING, Dict, Iterable, List, NamedTuple, Optional, Sequence
 
-from . import kernel, loading, sysctl
+from . import kernel, sysctl
 from .files import MODPROBE, SYSCTL
 from .host import Host
-from .modprobe import KERNEL_COMMAND_LINE
 from .owners import Owner
 from .values import Facts
+
+if TYPE_CHECKING:
+    from .loading import Loading, Sysctl, UdevRule
 
 HASHSIZE = "hashsize"
 DEFAULT = "kernel default"
@@ -65,20 +67,27 @@ class _Resolver:
         # Without systemd it is procps that applies sysctl.d.
         self.procps = facts["services"]["systemd_sysctl"] is None
         self.settings = sysctl.assignments(host, self.procps)
-        self.loaded = loading.loading(host, self.names.module, self.is_builtin)
         self.keys = self._keys()
+        self.loaded: Optional[Loading] = None
+        if not self.is_builtin or is_spoken_of(host, self.names.module):
+            from . import loading
+
+            self.loaded = loading.loading(host, self.names.module, self.is_builtin)
 
     def outcome(self, owned: Sequence[Owner]) -> Outcome:
-        rules = [] if self.is_builtin else loading.udev_rules(self.host, self.names.module)
-        later = self._after_load(rules)
-        is_early = self.is_builtin or loading.loads_at_boot(self.host, self.names.module) is not None
-        boot = self._at_boot() if is_early else later
-        return Outcome(
-            boot=self._by_owners(boot, owned),
-            reload={} if self.is_builtin else later,
-            overriding=self._overriding(owned),
-            problems=list(self.loaded.problems) + [rule.problem for rule in rules if rule.problem],
-        )
+        problems = list(self.loaded.problems) if self.loaded else []
+        later: Values = {}
+        if self.is_builtin:
+            boot = self._at_boot()
+        else:
+            from . import loading
+
+            rules = loading.udev_rules(self.host, self.names.module)
+            problems += [rule.problem for rule in rules if rule.problem]
+            later = self._after_load(rules)
+            is_early = loading.loads_at_boot(self.host, self.names.module) is not None
+            boot = self._at_boot() if is_early else later
+        return Outcome(self._by_owners(boot, owned), later, self._overriding(owned), problems)
 
     def _keys(self) -> List[str]:
         """Those that the kernel has; of a module that is not loaded, those it will have and the timeouts that files name."""
@@ -96,7 +105,7 @@ class _Resolver:
         buckets: Optional[int] = None
         limit: Optional[int] = None
         source = limit_source = DEFAULT
-        if self.loaded.hashsize:
+        if self.loaded and self.loaded.hashsize:
             source = str(self.loaded.source)
             buckets = kernel.rounded_buckets(self.loaded.hashsize, page, pointer)
             limit = kernel.ENTRIES_PER_BUCKET_AT_LOAD * buckets
@@ -116,13 +125,12 @@ class _Resolver:
                 values[key] = Value(limit, limit_source)
         return values
 
-    def _after_load(self, rules: Iterable[loading.UdevRule]) -> Values:
+    def _after_load(self, rules: Iterable["UdevRule"]) -> Values:
         """Of a load by whoever comes first, a firewall or iptables -t nat -L."""
-        install = self.loaded.install
-        if self.loaded.refused:
-            return self._untold("the load fails: " + self.loaded.refused)
-        if install and not install.told:
-            return self._untold("install command of {0}:{1}".format(install.path, install.line))
+        unknown = self._untold()
+        if unknown:
+            return unknown
+        install = self.loaded.install if self.loaded else None
         calls = [install.sysctl] if install and install.sysctl else []
         calls += [rule.sysctl for rule in rules if rule.runs]
         values = self._at_load()
@@ -131,26 +139,27 @@ class _Resolver:
         return values
 
     def _at_boot(self) -> Values:
-        """Of a module that is there before systemd-sysctl runs."""
-        install = self.loaded.install
-        if self.loaded.refused:
-            return self._untold("the load fails: " + self.loaded.refused)
-        if install and not install.told:
-            # What it is loaded with is not known; what is set afterwards is.
-            return self._applied(
-                self._untold("install command of {0}:{1}".format(install.path, install.line)),
-                self.settings,
-                self.procps,
-            )
-        values = self._at_load()
+        """Of a module that is there before systemd-sysctl runs, or no module."""
+        unknown = self._untold()
+        if unknown and self.loaded and self.loaded.refused:
+            return unknown
+        # What it is loaded with may not be known; what is set afterwards is.
+        values = unknown or self._at_load()
         if self.is_builtin and self.version >= _COMMAND_LINE_READ:
             values = self._applied(values, sysctl.command_line(self.host.read(sysctl.COMMAND_LINE) or ""), True)
         return self._applied(values, self.settings, self.procps)
 
-    def _untold(self, why: str) -> Values:
+    def _untold(self) -> Values:
+        """Every key without a value, and why: where a load fails, or runs a command that may do anything. Else nothing."""
+        if self.loaded and self.loaded.refused:
+            why = "the load fails: " + self.loaded.refused
+        elif self.loaded and self.loaded.install and not self.loaded.install.told:
+            why = "install command of {0}:{1}".format(self.loaded.install.path, self.loaded.install.line)
+        else:
+            return {}
         return {key: Value(None, why) for key in [HASHSIZE] + self.keys}
 
-    def _called(self, values: Values, call: loading.Sysctl) -> Values:
+    def _called(self, values: Values, call: "Sysctl") -> Values:
         """What a call of systemd-sysctl, or of procps' sysctl, makes of values."""
         procps = not call.command.endswith("systemd-sysctl")
         if call.files:
@@ -173,7 +182,7 @@ class _Resolver:
             value = sysctl.number(key, line.value)
             source = "{0}:{1}".format(line.file, line.line)
             if line.file == sysctl.COMMAND_LINE:
-                source = KERNEL_COMMAND_LINE
+                source = kernel.COMMAND_LINE
             if key == buckets:
                 found[HASHSIZE] = Value(self._rounded(value), source)
             elif key in found:
@@ -222,12 +231,21 @@ class _Resolver:
 
     def _options(self) -> List[Overriding]:
         """The line of modprobe.d that has the last word on hashsize, if it stands behind the role's own."""
-        path, _colon, number = (self.loaded.source or "").rpartition(":")
+        hashsize, source = (self.loaded.hashsize, self.loaded.source) if self.loaded else (None, None)
+        path, _colon, number = (source or "").rpartition(":")
         if not path or path.rpartition("/")[2] <= MODPROBE.rpartition("/")[2] or not number.isdigit():
             return []
         lines = (self.host.read(path) or "").splitlines()
         text = lines[int(number) - 1] if int(number) <= len(lines) else ""
-        return [Overriding(path, int(number), text, HASHSIZE, self._rounded(self.loaded.hashsize), "modprobe.d")]
+        return [Overriding(path, int(number), text, HASHSIZE, self._rounded(hashsize), "modprobe.d")]
+
+
+def is_spoken_of(host: Host, module: str) -> bool:
+    """Whether modprobe.d or the kernel's command line has the name of what is built in: else they need not be understood."""
+    texts = [host.read(folder + "/" + name) for folder in sysctl.folders("modprobe.d") for name in host.list(folder)]
+    texts.append(host.read(sysctl.COMMAND_LINE))
+    # A backslash may join two lines amid the name.
+    return any("\\" in text or module in text.replace("-", "_") for text in texts if text)
 
 
 def _finds(pattern: str, key: str) -> bool:

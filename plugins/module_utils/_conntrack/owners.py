@@ -16,38 +16,22 @@ from .host import Host
 from .services import is_active
 from .table import shell_value
 
-# Processes asked for their name, files read as scripts; and characters of a line.
+# Processes asked for their name, and files read as scripts.
 MOST_PROCESSES = 20000
 MOST_SCRIPTS = 200
-_LONGEST_LINE = 4096
 
 _IPTABLES_SCRIPTS = ("/usr/libexec/iptables/iptables.init", "/etc/rc.d/init.d/iptables", "/etc/init.d/iptables")
 _UNITS = "/etc/systemd/system"
 
-_NAME = (
-    r"net[./](?:netfilter[./]nf_conntrack_|ipv4[./]netfilter[./]ip_conntrack_"
-    r"|(?:nf_conntrack_|ipv4[./]ip_conntrack_)(?=max\b))(?P<key>[a-z0-9_]+)"
-)
-HASHSIZE_FILE = r"/sys/module/(?:nf|ip)_conntrack/parameters/hashsize"
-HASHSIZE = re.compile(r"\bhashsize=(\S*)")
-_SYSCTL_NAME = re.compile(r"(?:/proc/sys/)?" + _NAME)
-_ASSIGNMENT = re.compile(_NAME + r"""\s*=\s*["']?(?P<value>[^\s"']*)""")
-_SYSCTL_COMMAND = re.compile(r"(?:^|[\s/'\"(`=@+-])sysctl\s")
-_WRITE = re.compile(r"""(?:>{1,2}|\btee\s+(?:-a\s+)?)\s*["']?(/proc/sys/net/[\w./]+|""" + HASHSIZE_FILE + ")")
-_ECHOED = re.compile(r"""\b(?:echo|printf)\s+(?:-\w+\s+)*["']?(\d+)["']?\s*(?:\|\s*(?:sudo\s+)?)?$""")
-_MODPROBE = re.compile(r"\b(?:modprobe|insmod)\s")
-_MODULE = re.compile(r"\b(?:nf|ip)_conntrack(?:\.ko)?\s")
 # What editors and package managers leave behind, and what cron, run-parts and NetworkManager pass over.
 _LEFTOVER = re.compile(r".*(~|\.(bak|orig|swp|disabled|rpm\w+|dpkg-\w+|cfsaved))")
-
-Keys = Dict[str, Optional[int]]
 
 
 class Owner(NamedTuple):
     """One line or setting that sets keys of connection tracking."""
 
     name: str
-    keys: Keys  # what it sets them to; None where that cannot be told
+    keys: Dict[str, Optional[int]]  # what it sets them to; None where that cannot be told
     evidence: str
     path: Optional[str]  # path, line and text of the line that could be commented out
     line: Optional[int]
@@ -68,29 +52,14 @@ def owners(host: Host, names: kernel.Flavour, cpus: Optional[int], pids: Iterabl
     ]
 
 
-def sysctl_key(name: str, names: kernel.Flavour) -> Optional[str]:
-    """The name this flavour has for a key, written with dots or slashes, by an alias or an old name; None for others.
-
-    The key buckets is the module's hashsize by another name, and is given as that.
-    """
-    found = _SYSCTL_NAME.fullmatch(name)
-    if not found:
-        return None
-    return "hashsize" if found.group("key") == "buckets" else names.prefix + found.group("key")
-
-
-def plain_number(text: str) -> Optional[int]:
-    """A number as it stands, quotes taken off; None for variables and everything else."""
-    text = text.strip().strip("\"'")
-    return int(text) if re.fullmatch("[0-9]{1,10}", text) else None
-
-
 def lines_of(text: Optional[str]) -> Iterator[Tuple[int, str]]:
     """Numbered as editors do, for which a form feed is no end of a line."""
     return enumerate((text or "").split("\n"), 1)
 
 
-def of_line(name: str, keys: Keys, path: str, line: int, text: str, at_boot: bool, remedy: str) -> Owner:
+def of_line(
+    name: str, keys: Dict[str, Optional[int]], path: str, line: int, text: str, at_boot: bool, remedy: str
+) -> Owner:
     text = text.rstrip("\r")
     return Owner(name, keys, "{0}:{1}: {2}".format(path, line, text.strip()[:200]), path, line, text, at_boot, remedy)
 
@@ -138,6 +107,8 @@ def _tuned(host: Host, names: kernel.Flavour, enabled: Set[str]) -> Iterable[Own
 
 def sysctl_lines(text: Optional[str], names: kernel.Flavour) -> Iterator[Tuple[str, Tuple[int, str, Optional[int]]]]:
     """The lines of a sysctl file that set these keys: the key, and its line's number, text and value."""
+    from .commands import plain_number, sysctl_key
+
     for number, line in lines_of(text):
         name, sep, value = line.partition("=")
         key = sysctl_key(name.strip().lstrip("-"), names)
@@ -176,7 +147,12 @@ def _iptables(host: Host, names: kernel.Flavour, enabled: Set[str]) -> Iterator[
 
 def _scripts(host: Host, names: kernel.Flavour, enabled: Set[str]) -> Iterator[Owner]:
     for name, path, at_boot, said in islice(_places(host, enabled), MOST_SCRIPTS):
-        for number, line in lines_of(host.read(path)):
+        text = host.read(path) or ""
+        if "conntrack" not in text:
+            continue
+        from .commands import assignments
+
+        for number, line in lines_of(text):
             if "conntrack" in line and (said is None or said(line)):
                 keys = assignments(line, names)
                 if keys:
@@ -226,31 +202,3 @@ def _executables(host: Host, name: str, folder: str, at_boot: bool) -> Iterator[
 def _executable(host: Host, path: str) -> bool:
     file = host.file(path)
     return file is not None and int(file.mode, 8) & 0o111 != 0
-
-
-def assignments(line: str, names: kernel.Flavour) -> Keys:
-    """What a line of a shell script, crontab or unit sets: by sysctl, by the key's file, by loading the module."""
-    line = line[:_LONGEST_LINE]
-    if line.lstrip().startswith(("#", ";")):
-        return {}
-    line = line.split(" #")[0]
-    keys: Keys = {}
-    for command in re.split("[;&|]", line):
-        sysctl = _SYSCTL_COMMAND.search(command)
-        if sysctl and "echo" not in command[: sysctl.start()]:
-            for found in _ASSIGNMENT.finditer(command, sysctl.end()):
-                _put(keys, sysctl_key(found.group().partition("=")[0].strip(), names), found.group("value"))
-        hashsize = HASHSIZE.search(command)
-        if hashsize and _MODPROBE.search(command) and _MODULE.search(command):
-            _put(keys, "hashsize", hashsize.group(1))
-    for write in _WRITE.finditer(line):
-        echoed = _ECHOED.search(line[: write.start()])
-        path = write.group(1)
-        key = "hashsize" if path.endswith("/hashsize") else sysctl_key(path, names)
-        _put(keys, key, echoed.group(1) if echoed else "")
-    return keys
-
-
-def _put(keys: Keys, key: Optional[str], value: str) -> None:
-    if key:
-        keys[key] = plain_number(value)

@@ -7,8 +7,9 @@ import re
 from typing import Dict, Iterator, List, Set, Tuple
 
 from . import kernel
+from .commands import HASHSIZE, HASHSIZE_FILE, Keys, plain_number, sysctl_key
 from .host import Host
-from .owners import HASHSIZE, HASHSIZE_FILE, Keys, Owner, lines_of, of_line, plain_number, sysctl_key, sysctl_lines
+from .owners import Owner, lines_of, of_line, sysctl_lines
 from .table import shell_value
 
 _MOST_PROFILES = 30

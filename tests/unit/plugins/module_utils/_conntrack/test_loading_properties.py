@@ -13,16 +13,21 @@ from hypothesis import strategies as st
 
 from ansible_collections.headroom.netfilter.plugins.module_utils._conntrack.host import Host
 from ansible_collections.headroom.netfilter.plugins.module_utils._conntrack.loading import (
+    Loading,
     loading,
     loads_at_boot,
     udev_rules,
 )
+from ansible_collections.headroom.netfilter.plugins.module_utils._conntrack.outcome import is_spoken_of
+
+NOTHING = Loading(None, None, None, False, None, [])
 
 PATHS = ("etc/modprobe.d/a.conf", "proc/cmdline", "etc/modules-load.d/a.conf", "etc/udev/rules.d/a.rules")
 
 WORDS = st.sampled_from(
     [
         "options nf_conntrack",
+        "options nf_conn\\\ntrack x",
         "install nf_*",
         "softdep nf-conntrack",
         "alias",
@@ -75,8 +80,9 @@ def read(root, texts):
         # Rules without a sysctl are not looked at.
         real.write_bytes((b"#sysctl\n" if path.endswith(".rules") else b"") + text)
     host = Host(str(root))
-    for builtin in (False, True):
-        loading(host, "nf_conntrack", builtin)
+    loading(host, "nf_conntrack")
+    # Where outcome.py does not ask, there is nothing to be told.
+    assert is_spoken_of(host, "nf_conntrack") or loading(host, "nf_conntrack", builtin=True) == NOTHING
     loads_at_boot(host, "nf_conntrack")
     udev_rules(host, "nf_conntrack")
 

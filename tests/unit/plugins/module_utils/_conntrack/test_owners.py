@@ -7,6 +7,7 @@ import os
 import pytest
 
 from ansible_collections.headroom.netfilter.plugins.module_utils._conntrack import kernel
+from ansible_collections.headroom.netfilter.plugins.module_utils._conntrack.commands import assignments, sysctl_key
 from ansible_collections.headroom.netfilter.plugins.module_utils._conntrack.host import Host
 from ansible_collections.headroom.netfilter.plugins.module_utils._conntrack.kube_proxy import (
     conntrack_mapping,
@@ -15,9 +16,7 @@ from ansible_collections.headroom.netfilter.plugins.module_utils._conntrack.kube
 from ansible_collections.headroom.netfilter.plugins.module_utils._conntrack.owners import (
     MOST_PROCESSES,
     MOST_SCRIPTS,
-    assignments,
     owners,
-    sysctl_key,
 )
 
 NF = kernel.FLAVOURS["nf_conntrack"]
