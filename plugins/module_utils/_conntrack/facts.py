@@ -223,7 +223,8 @@ def _others(host: Host, names: kernel.Flavour, found: Facts, chosen: FrozenSet[s
     """Who else writes, and with them what will be: of which the one cannot be told without the other."""
     owned: List[Owner] = owners(host, names, found["cpus"], host.processes())
     facts = dict(found)
-    facts.setdefault("timeouts", timeouts(host, names))
+    if "timeouts" not in facts:
+        facts["timeouts"] = timeouts(host, names)
     added: Facts = {}
     if "owners" in chosen:
         added["owners"] = as_dict(owned)
