@@ -12,6 +12,7 @@ import errno
 import grp
 import hashlib
 import json
+import mmap
 import os
 import platform
 import pwd
@@ -109,17 +110,19 @@ class Host:
         if self.root != "/":
             return self.tail("/proc/kmsg", limit)
         try:
-            # Seldom needed, and slower to import than all of this collection.
+            # Not every Python has it.
             import ctypes
 
-            room = ctypes.create_string_buffer(limit)
-            size = ctypes.CDLL(None, use_errno=True).klogctl(_READ_ALL, room, limit)
+            # Unlike that of ctypes, memory that is not written to costs nothing.
+            room = mmap.mmap(-1, limit)
+            address = (ctypes.c_char * limit).from_buffer(room)
+            size = ctypes.CDLL(None, use_errno=True).klogctl(_READ_ALL, address, limit)
         except (ImportError, AttributeError):
             return None
         if size < 0:
             self._remember("/dev/kmsg", OSError(ctypes.get_errno(), "klogctl"))
             return None
-        return room.raw[:size].decode("utf-8", "replace")
+        return room[:size].decode("utf-8", "replace")
 
     def namespace(self, path: str) -> Optional[int]:
         """The inode of the namespace that is mounted on a file, as ip netns does it; None for any other file."""

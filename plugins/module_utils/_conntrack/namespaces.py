@@ -19,16 +19,9 @@ MOST_PROCESSES = 20000
 MOST_TOLD = 32
 
 # Where there is no /run, too; where there is, this is a link to it.
-_IP_NETNS = "/var/run/netns"
+IP_NETNS = "/var/run/netns"
 _DOCKER = "/var/run/docker/netns"
 _INODE = re.compile(r"net:\[([0-9]{1,20})\]")
-# Names that a program made up: what is in the namespace says more.
-_MADE_UP = re.compile(r"(cni|netns)-[0-9a-f-]{36}")
-# .../kubepods-burstable-pod2c48913c_b29f_11e7_9350_020968147796.slice/..., .../kubepods/burstable/pod2c48913c-.../...
-_POD = re.compile(r"[/-]pod([0-9a-f]{8})[-_]?([0-9a-f]{4})[0-9a-f_-]{20}")
-# /docker/ID, /system.slice/docker-ID.scope, .../cri-containerd-ID.scope, .../libpod-ID.scope/container
-_CONTAINER = re.compile(r"/([a-z][a-z-]{0,30})[/-]([0-9a-f]{12})[0-9a-f]{52}\b")
-_LXC = re.compile(r"/(lxc)(?:\.payload\.|/)([A-Za-z0-9_.-]{1,64})")
 
 
 class Namespace(NamedTuple):
@@ -82,7 +75,7 @@ def namespaces(host: Host, names: kernel.Flavour, limit: Optional[int]) -> Names
     listed = [
         Namespace(
             inode=inode,
-            name="own" if inode == own else _name(host, processes.get(inode), mounts.get(inode)),
+            name=_name(host, processes.get(inode), mounts.get(inode)) if inode != own else "own",
             own=inode == own,
             count=found[inode].get("count"),
             max=limit,
@@ -98,7 +91,7 @@ def namespaces(host: Host, names: kernel.Flavour, limit: Optional[int]) -> Names
 
 def door(host: Host, wanted: str) -> Optional[str]:
     """The file through which a namespace is entered: a name of ip netns, else the number of a process or an inode."""
-    path = "{0}/{1}".format(_IP_NETNS, wanted)
+    path = "{0}/{1}".format(IP_NETNS, wanted)
     if host.namespace(path) is not None:
         return path
     if not wanted.isdigit():
@@ -149,7 +142,7 @@ def _processes(host: Host) -> Dict[int, str]:
 def _mounts(host: Host) -> Dict[int, str]:
     """Each network namespace that is mounted on a file, with the file; a name of ip netns goes before one of Docker."""
     found: Dict[int, str] = {}
-    for folder in (_IP_NETNS, _DOCKER):
+    for folder in (IP_NETNS, _DOCKER):
         for name in host.list(folder):
             path = "{0}/{1}".format(folder, name)
             inode = host.namespace(path)
@@ -193,24 +186,7 @@ def _differing_timeouts(host: Host, names: kernel.Flavour, doors: List[str]) -> 
 
 
 def _name(host: Host, process: Optional[str], mount: Optional[str]) -> str:
-    """What its manager calls it, or whose it is."""
-    folder, _slash, name = (mount or "").rpartition("/")
-    # Names may be any bytes.
-    name = name.encode("utf-8", "replace").decode("utf-8")
-    if folder == _IP_NETNS and not _MADE_UP.fullmatch(name):
-        return name
-    container = container_name(host.read("/proc/{0}/cgroup".format(process))) if process else None
-    if container:
-        return container
-    if process and (folder != _IP_NETNS):
-        return "pid {0} ({1})".format(process, (host.read("/proc/{0}/comm".format(process)) or "").strip())
-    return name if folder == _IP_NETNS else "docker netns " + name
+    # Many hosts have no other namespace.
+    from .namespace_names import name_of
 
-
-def container_name(cgroup: Optional[str]) -> Optional[str]:
-    """Kind and the first 12 digits of what /proc/PID/cgroup tells of: docker 0123456789ab, pod 2c48913c-b29f, lxc web."""
-    pod = _POD.search(cgroup or "")
-    if pod:
-        return "pod {0}-{1}".format(*pod.groups())
-    container = _CONTAINER.search(cgroup or "") or _LXC.search(cgroup or "")
-    return "{0} {1}".format(*container.groups()) if container else None
+    return name_of(host, process, mount)

@@ -9,10 +9,10 @@ import pytest
 
 from ansible_collections.headroom.netfilter.plugins.module_utils._conntrack.host import Host
 from ansible_collections.headroom.netfilter.plugins.module_utils._conntrack.kernel import FLAVOURS
+from ansible_collections.headroom.netfilter.plugins.module_utils._conntrack.namespace_names import container_name
 from ansible_collections.headroom.netfilter.plugins.module_utils._conntrack.namespaces import (
     MOST_PROCESSES,
     MOST_TOLD,
-    container_name,
     door,
     namespaces,
 )

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from ansible_collections.headroom.netfilter.plugins.module_utils._conntrack.host import Host
 from ansible_collections.headroom.netfilter.plugins.module_utils._conntrack.log import log
-from ansible_collections.headroom.netfilter.plugins.module_utils._conntrack.namespaces import container_name
+from ansible_collections.headroom.netfilter.plugins.module_utils._conntrack.namespace_names import container_name
 from ansible_collections.headroom.netfilter.plugins.module_utils._conntrack.table import entries
 
 PIECES = [
