@@ -98,6 +98,7 @@ options:
   contents:
     description:
       - The rendered files by path, at least those of RV(_value.files). With them, RV(_value.drift) tells of files, too.
+      - Those of O(earlier) stand in for them.
     type: dict
   earlier:
     description:
@@ -162,6 +163,10 @@ _value:
       type: list
       elements: str
       sample: [etc/sysctl.d/99-conntrack.conf.j2, etc/modprobe.d/nf_conntrack.conf.j2]
+    contents:
+      description: What each of these files is to say, by path, as far as O(contents) had it. V(none) without O(contents).
+      type: dict
+      sample: {/etc/modules-load.d/nf_conntrack.conf: "nf_conntrack\n"}
     systemd_sysctl:
       description: The helper that the udev rule calls, as found on the host.
       type: str
@@ -241,7 +246,7 @@ def conntrack_plan(
         )
     else:
         if earlier:
-            made = plan.recheck(plan.Plan(**earlier), dict(facts), asked, contents)
+            made = plan.recheck(plan.Plan(**earlier), dict(facts), asked)
         else:
             made = plan.make(dict(facts), asked, contents)
     return dict(as_dict(made))

@@ -63,15 +63,15 @@ def conntrack_table(hosts: Iterable[Mapping[str, Any]], planned: bool = False) -
     # Ansible loads every filter of a collection with the first one, in each worker anew: none brings its rules along.
     from ansible_collections.headroom.netfilter.plugins.module_utils._conntrack import report
 
-    rows = [_host(variables, planned) for variables in hosts if _facts(variables, BEFORE)]
+    found = [(variables, _facts(variables, BEFORE)) for variables in hosts]
+    rows = [_host(variables, before, planned) for variables, before in found if before]
     return report.fleet(rows, ("now", "planned") if planned else ("before", "after"))
 
 
-def _host(variables: Mapping[str, Any], planned: bool) -> report.Host:
+def _host(variables: Mapping[str, Any], before: Mapping[str, Any], planned: bool) -> report.Host:
     from ansible_collections.headroom.netfilter.plugins.module_utils._conntrack import report
 
     name = str(variables["inventory_hostname"])
-    before = _facts(variables, BEFORE)
     now = report.of_facts(before)
     expired = tuple(_expired(variables.get(EXPIRED, {}), planned))
     if PLAN not in variables:

@@ -38,6 +38,7 @@ class Plan(NamedTuple):
     sysctl: Dict[str, int]  # dotted names in the order they are written
     files: List[str]  # what this host needs
     templates: List[str]  # of the role, one for each of the files
+    contents: Optional[Dict[str, str]]  # of the files by path, as rendered; None before they are
     systemd_sysctl: Optional[str]  # the path that the udev rule calls
     live: Dict[str, Any]  # options of conntrack_settings: what can be and is to be written now
     reasons: Dict[str, str]
@@ -77,6 +78,7 @@ def make(facts: Facts, policy: Policy, contents: Optional[Mapping[str, str]] = N
         sysctl=_sysctl(host, limit.value, persisted, expectations.value, timeouts),
         files=files,
         templates=[path.lstrip("/") + ".j2" for path in files],
+        contents=None if contents is None else {path: contents[path] for path in files},
         systemd_sysctl=host.systemd_sysctl,
         # What is the host's is left alone, whatever it is: 0, no limit, among it.
         live={
@@ -91,17 +93,17 @@ def make(facts: Facts, policy: Policy, contents: Optional[Mapping[str, str]] = N
         drift=[],
         converged=True,
     )
-    return _with_drift(plan, host, contents)
+    return _with_drift(plan, host)
 
 
-def recheck(earlier: Plan, facts: Facts, policy: Policy, contents: Optional[Mapping[str, str]] = None) -> Plan:
+def recheck(earlier: Plan, facts: Facts, policy: Policy) -> Plan:
     """``earlier``, made for this host, against facts read since: its numbers stand, and its drift is what still differs."""
-    return _with_drift(earlier, Host(facts, policy), contents)
+    return _with_drift(earlier, Host(facts, policy))
 
 
 def _nothing() -> Plan:
     reason = "this kernel has no connection tracking: there is no table that could fill up"
-    return Plan(None, None, None, None, {}, None, {}, [], [], None, {}, {"max": reason}, [], [], [], True)
+    return Plan(None, None, None, None, {}, None, {}, [], [], {}, None, {}, {"max": reason}, [], [], [], True)
 
 
 def _aside(sized: Sized, in_force: Optional[int], held: Optional[conflicts.Held]) -> Sized:
@@ -211,17 +213,16 @@ def _files(host: Host) -> List[str]:
 # What differs.
 
 
-def _with_drift(plan: Plan, host: Host, contents: Optional[Mapping[str, str]]) -> Plan:
+def _with_drift(plan: Plan, host: Host) -> Plan:
     drift = list(_live_drift(plan, host)) if host.policy.apply and host.is_live else []
     refusals = list(plan.refusals)
-    if contents is not None:
-        needed = {path: contents[path] for path in plan.files}
-        files = _file_drift(host, needed)
+    if plan.contents is not None:
+        files = _file_drift(host, plan.contents)
         lines = conflicts.lines(host.facts, _persisted(plan))
         refused = [conflicts.refusal(line, host.policy.takeover) for line in lines]
         drift += files + [_line(line) for line, refusal in zip(lines, refused) if not refusal]
         refusals += [refusal for refusal in refused if refusal]
-        refusals += modprobe.problems(MODPROBE, needed.get(MODPROBE, ""))
+        refusals += modprobe.problems(MODPROBE, plan.contents.get(MODPROBE, ""))
         # Before the files are right, what will be is not yet what they make it.
         if not (files or lines or refusals):
             drift += _outcome_drift(plan, host)

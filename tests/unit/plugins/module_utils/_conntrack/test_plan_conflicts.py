@@ -223,4 +223,4 @@ def test_what_a_program_will_set_is_no_drift_of_the_outcome():
 def test_a_plan_that_stands_is_checked_against_new_lines():
     first = made()
     facts = examples.facts(dict(as_planned(first), outcome=outcome(overriding(1000))))
-    assert plan.recheck(first, facts, examples.policy_of(), CONTENTS).refusals
+    assert plan.recheck(first, facts, examples.policy_of()).refusals
