@@ -83,10 +83,9 @@ def _host(variables: Mapping[str, Any], before: Mapping[str, Any], planned: bool
     return report.Host(name, now, after, plan["reasons"], _state_note(before) + tuple(_notes(plan, planned)) + expired)
 
 
-def _facts(variables: Mapping[str, Any], name: str) -> dict[str, Any]:
-    if name not in variables:
-        return {}
-    return dict(variables[name].get("ansible_facts", {}).get("conntrack", {}))
+def _facts(variables: Mapping[str, Any], name: str) -> Any:
+    # Not copied: each value that is read goes through templating.
+    return variables.get(name, {}).get("ansible_facts", {}).get("conntrack", {})
 
 
 def _state_note(facts: Mapping[str, Any]) -> tuple[str, ...]:

@@ -242,6 +242,15 @@ class Host:
             group=_name(grp.getgrgid, found.st_gid),
         )
 
+    def is_executable(self, path: str) -> bool:
+        """Whether it is a regular file that somebody may run."""
+        try:
+            mode = os.stat(self.path(path)).st_mode
+        except OSError as error:
+            self._remember(path, error)
+            return False
+        return stat.S_ISREG(mode) and mode & 0o111 != 0
+
     def writable(self, path: str) -> bool:
         """Whether a write would be let through: mode, read-only mounts and namespaces all count."""
         return os.access(self.path(path), os.W_OK)

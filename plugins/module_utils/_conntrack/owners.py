@@ -171,7 +171,7 @@ _DISPATCHER = "/etc/NetworkManager/dispatcher.d"
 def _places(host: Host, enabled: Set[str]) -> Iterator[Place]:
     # Red Hat's /etc/rc.local is a link to the other.
     for path in ("/etc/rc.d/rc.local", "/etc/rc.local"):
-        if not (host.link(path) or "").endswith("rc.d/rc.local") and _executable(host, path):
+        if not (host.link(path) or "").endswith("rc.d/rc.local") and host.is_executable(path):
             yield "rc.local", path, True, None
     for folder in (_DISPATCHER, _DISPATCHER + "/pre-up.d", _DISPATCHER + "/no-wait.d"):
         yield from _executables(host, "NetworkManager", folder, True)
@@ -195,10 +195,5 @@ def _files(host: Host, folder: str) -> List[str]:
 
 def _executables(host: Host, name: str, folder: str, at_boot: bool) -> Iterator[Place]:
     for path in _files(host, folder):
-        if _executable(host, path):
+        if host.is_executable(path):
             yield name, path, at_boot, None
-
-
-def _executable(host: Host, path: str) -> bool:
-    file = host.file(path)
-    return file is not None and int(file.mode, 8) & 0o111 != 0

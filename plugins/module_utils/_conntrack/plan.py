@@ -9,7 +9,7 @@ Refusals are for what would be unsafe on this host, warnings for what its owner 
 import hashlib
 from typing import Any, Dict, List, Mapping, NamedTuple, Optional, Tuple
 
-from . import conflicts, kernel, modprobe
+from . import conflicts, kernel
 from .files import FIREWALLD, GROUP, IPTABLES, MODE, MODPROBE, MODULES_LOAD, OWNER, SYSCTL, UDEV
 from .policy import Policy, floor_conflict, timeouts_of
 from .profiles import PROFILES, RFC_FLOORS, below_floors
@@ -222,7 +222,7 @@ def _with_drift(plan: Plan, host: Host) -> Plan:
         refused = [conflicts.refusal(line, host.policy.takeover) for line in lines]
         drift += files + [_line(line) for line, refusal in zip(lines, refused) if not refusal]
         refusals += [refusal for refusal in refused if refusal]
-        refusals += modprobe.problems(MODPROBE, plan.contents.get(MODPROBE, ""))
+        refusals += _broken(plan.contents)
         # Before the files are right, what will be is not yet what they make it.
         if not (files or lines or refusals):
             drift += _outcome_drift(plan, host)
@@ -231,6 +231,16 @@ def _with_drift(plan: Plan, host: Host) -> Plan:
     if drift and not host.facts["kernel"]["root"]:
         refusals.append("root is needed to change this host; run with --become")
     return plan._replace(drift=drift, refusals=refusals, converged=not (drift or refusals))
+
+
+def _broken(contents: Mapping[str, str]) -> List[str]:
+    """What modprobe would not take of the file that was rendered."""
+    if MODPROBE not in contents:
+        return []
+    # Not needed where the kernel has connection tracking built in.
+    from .modprobe import problems
+
+    return problems(MODPROBE, contents[MODPROBE])
 
 
 def _persisted(plan: Plan) -> Dict[str, int]:

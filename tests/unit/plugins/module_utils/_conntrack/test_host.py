@@ -265,6 +265,18 @@ def test_write_keeps_the_file_and_needs_it(host):
     assert not host.exists("/folder/none")
 
 
+def test_what_somebody_may_run_is_a_file(host, tmp_path):
+    script = tmp_path / "script"
+    script.write_text("")
+    assert not host.is_executable("/script")
+    script.chmod(0o610)
+    assert host.is_executable("/script")
+    (tmp_path / "folder").mkdir(mode=0o755)
+    assert not host.is_executable("/folder")
+    assert not host.is_executable("/none")
+    assert host.unreadable == []
+
+
 @pytest.mark.parametrize(("path", "can"), [("/folder/file", True), ("/none", False)])
 def test_writable(host, path, can):
     assert host.writable(path) is can
