@@ -271,7 +271,6 @@ def test_what_somebody_may_run_is_a_file(host, tmp_path):
     assert not host.is_executable("/script")
     script.chmod(0o610)
     assert host.is_executable("/script")
-    (tmp_path / "folder").mkdir(mode=0o755)
     assert not host.is_executable("/folder")
     assert not host.is_executable("/none")
     assert host.unreadable == []
