@@ -7,6 +7,7 @@ from __future__ import annotations
 import os
 import platform
 from datetime import datetime, timezone
+from pathlib import Path
 from statistics import median
 
 Times = dict[str, list[float]]  # the seconds of each counted run, by the play's name
@@ -71,6 +72,8 @@ Every run opens its SSH connections anew, as a run by hand or by timer does.
 - Disks: each host has its own `/etc`, `/var/lib` and home, in memory.
 - {hosts} kernels: the hosts share one. With everything to change, the first hosts change its live values and the
   later ones find them changed; the files are every host's own.
+- A module, unless the table above says so: where connection tracking is one, a host reads modprobe.d and the rules of udev,
+  too, and the controller compares four files rather than one.
 - A full table or a firewall service: the table is nearly empty and no such service runs.
 - What the playbooks achieve: the usual one neither sizes anything nor proves it.
 """
@@ -127,6 +130,8 @@ def machine() -> Setting:
         "date": f"{datetime.now(timezone.utc):%Y-%m-%d}",
         "machine": f"{os.cpu_count()} cores, {memory:.0f} GiB of memory, {platform.machine()}",
         "load before": f"{os.getloadavg()[0]:.1f}",
+        # What is built in has no state.
+        "connection tracking": "a module" if Path("/sys/module/nf_conntrack/initstate").exists() else "built in",
         "system": f"{platform.freedesktop_os_release().get('PRETTY_NAME', 'Linux')}, kernel {platform.release()}",
     }
 
