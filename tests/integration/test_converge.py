@@ -5,8 +5,8 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 
-import pytest
 from conftest import SYSCTL, Machine
 
 AFTER = re.compile(r"^ *\"limit \(entries\) +(\d+) +(\d+)", re.M)
@@ -65,26 +65,26 @@ def test_audit_changes_nothing(machine: Machine) -> None:
     assert (machine.etc(), machine.values()) == (stamps, values)
 
 
-@pytest.mark.parametrize(
-    "drift",
-    [
-        pytest.param(lambda m: m.set("max", 70000), id="limit"),
-        pytest.param(lambda m: m.set("buckets", 65536), id="buckets"),
-        pytest.param(lambda m: m.set("expect_max", 80), id="expectations"),
-        pytest.param(lambda m: m.set("tcp_timeout_established", 432000), id="timeout"),
-        pytest.param(lambda m: SYSCTL.write_text(SYSCTL.read_text() + "# more\n"), id="content"),
-        pytest.param(lambda m: SYSCTL.chmod(0o600), id="mode"),
-        pytest.param(lambda m: SYSCTL.unlink(), id="file"),
-    ],
-)
-def test_drift_is_seen_in_check_mode_and_healed(machine: Machine, drift) -> None:
+DRIFTS: dict[str, Callable[[Machine], object]] = {
+    "limit": lambda machine: machine.set("max", 70000),
+    "buckets": lambda machine: machine.set("buckets", 65536),
+    "expectations": lambda machine: machine.set("expect_max", 80),
+    "timeout": lambda machine: machine.set("tcp_timeout_established", 432000),
+    "content": lambda _machine: SYSCTL.write_text(SYSCTL.read_text() + "# more\n"),
+    "mode": lambda _machine: SYSCTL.chmod(0o600),
+    "file": lambda _machine: SYSCTL.unlink(),
+}
+
+
+def test_drift_is_seen_in_check_mode_and_healed(machine: Machine) -> None:
     machine.play()
     values, text = machine.values(), SYSCTL.read_text()
-    drift(machine)
-    assert machine.play("--check").changed > 0
-    assert machine.play().changed > 0
-    assert machine.values() == values
-    assert (SYSCTL.read_text(), SYSCTL.stat().st_mode & 0o7777) == (text, 0o644)
+    for kind, drift in DRIFTS.items():
+        drift(machine)
+        assert machine.play("--check").changed > 0, kind
+        assert machine.play().changed > 0, kind
+        assert machine.values() == values, kind
+        assert (SYSCTL.read_text(), SYSCTL.stat().st_mode & 0o7777) == (text, 0o644), kind
     assert machine.play().changed == 0
     assert list(SYSCTL.parent.glob("99-conntrack.conf.*")) == []
 

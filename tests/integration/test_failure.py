@@ -61,6 +61,7 @@ def test_a_file_that_cannot_be_written_changes_nothing(machine: Machine) -> None
     assert (machine.values(), machine.etc()) == (values, etc)
 
 
+@pytest.mark.on_one_core
 def test_a_run_killed_at_any_task_is_completed_by_the_next(machine: Machine) -> None:
     whole = machine.play()
     wanted, text = machine.values(), SYSCTL.read_text()
