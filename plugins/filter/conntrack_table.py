@@ -68,7 +68,7 @@ def conntrack_table(hosts: Iterable[Mapping[str, Any]], planned: bool = False) -
     return report.fleet(rows, ("now", "planned") if planned else ("before", "after"))
 
 
-def _host(variables: Mapping[str, Any], before: Mapping[str, Any], planned: bool) -> report.Host:
+def _host(variables: Mapping[str, Any], before: dict[str, Any], planned: bool) -> report.Host:
     from ansible_collections.headroom.netfilter.plugins.module_utils._conntrack import report
 
     name = str(variables["inventory_hostname"])
