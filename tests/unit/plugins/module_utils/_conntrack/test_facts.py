@@ -2,6 +2,10 @@
 # Copyright: headroom.netfilter maintainers
 """Facts beyond those of the golden hosts: subsets, containers, what can be written, what is missing."""
 
+import os
+import subprocess
+import sys
+
 import pytest
 
 from ansible_collections.headroom.netfilter.plugins.module_utils._conntrack.facts import (
@@ -224,3 +228,47 @@ def test_nothing_is_run_but_for_the_log_where_packets_were_dropped(stat, ran):
     assert host.runs == 0
     gather(host, ["all"])
     assert host.runs == ran
+
+
+LOADED = """
+import sys
+from ansible_collections.headroom.netfilter.plugins.module_utils._conntrack.facts import gather
+from ansible_collections.headroom.netfilter.plugins.module_utils._conntrack.host import Host
+
+gather(Host(sys.argv[1]), ["all"])
+print(*(name.rpartition(".")[2] for name in sys.modules if "._conntrack." in name))
+"""
+FULL = "<4>[    1.0] nf_conntrack: nf_conntrack: table full, dropping packet\n"
+
+
+@pytest.mark.parametrize(
+    ("files", "needed"),
+    [
+        ({}, set()),
+        ({"etc/modprobe.d/a.conf": "options nf_conntrack hashsize=1\n"}, {"loading", "modprobe"}),
+        ({"proc/kmsg": FULL}, {"messages"}),
+        ({"etc/crontab": "@reboot root sysctl -w net.netfilter.nf_conntrack_max=1\n"}, {"commands"}),
+        ({"proc/7/comm": "kube-proxy\n"}, {"kube_proxy", "commands"}),
+    ],
+    ids=["nothing", "an option", "a full table", "a script", "kube-proxy"],
+)
+def test_what_few_hosts_need_is_loaded_where_it_is_needed(tmp_path, files, needed):
+    """Each module costs every host of a fleet the time to compile it, twice."""
+    files = dict(files, **{"proc/sys/net/netfilter/nf_conntrack_max": "1\n"})
+    for path, text in files.items():
+        (tmp_path / path).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / path).write_text(text)
+    environment = dict(os.environ, PYTHONPATH=os.pathsep.join(sys.path))
+    told = subprocess.check_output([sys.executable, "-c", LOADED, str(tmp_path)], env=environment)
+    few = {
+        "loading",
+        "modprobe",
+        "messages",
+        "commands",
+        "kube_proxy",
+        "tuned",
+        "globs",
+        "namespace_names",
+        "netfilter",
+    }
+    assert set(told.decode().split()) & few == needed
