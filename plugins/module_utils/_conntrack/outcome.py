@@ -68,6 +68,7 @@ class _Resolver:
         self.procps = facts["services"]["systemd_sysctl"] is None
         self.settings = sysctl.assignments(host, self.procps)
         self.keys = self._keys()
+        # None where conntrack is built in and nothing is said of its parameters.
         self.loaded: Optional[Loading] = None
         if not self.is_builtin or is_spoken_of(host, self.names.module):
             from . import loading
