@@ -12,6 +12,8 @@ import time
 
 import pytest
 
+pytestmark = pytest.mark.on_one_python
+
 HOME = os.path.dirname(os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__)))))
 SCRIPT = os.path.join(HOME, "playbooks", "files", "drill.sh")
 # Names, uses and users as Debian 12 with firewalld has them once firewalld has stopped; others are not of the stack.

@@ -291,6 +291,7 @@ def test_a_sample_of_nearly_all_has_hardly_a_margin():
     assert reckoned(500, 1999, 2000)[2] < 0.002
 
 
+@pytest.mark.on_one_python
 @pytest.mark.parametrize("share", [0.0005, 0.01, 0.3, 0.999])
 @pytest.mark.parametrize(("examined", "total"), [(2000, 100000), (2000, 8000), (300, 100000)])
 def test_margins_hold_as_often_as_they_say(share, examined, total):

@@ -147,7 +147,7 @@ def test_an_answer_of_one_kind_is_one_block():
     assert sizes == [1000, 1000, 1000]
 
 
-@pytest.mark.parametrize("place", [0, 1, 499, 998, 999])
+@pytest.mark.parametrize("place", [0, 499, 999])
 @pytest.mark.parametrize(
     "odd",
     [
