@@ -118,7 +118,7 @@ def unit_environment(version: str) -> Words:
 
 
 def units(version: str) -> Step:
-    """The unit tests on one Python; what is the same on every one, on the newest alone."""
+    """The unit tests on one Python; what takes long and hardly depends on it, on the newest alone."""
     python = unit_python(version)
     same = () if list(pythons.find())[-1:] == [version] else ("-m", "not on_one_python")
     return Step(
@@ -172,7 +172,7 @@ def integration() -> Iterator[Step]:
     """The kernel of this machine, with the modules on the system's Python; then other cores, with other Pythons."""
     command: Words = (PYTHON, "-m", "pytest", "-q", "-p", "no:cacheprovider", "tests/integration")
     yield Step("integration", (command,), TREE, lack_for_integration, needs=KERNEL)
-    # What other programs make of files, and what is left of a run that was killed, does not depend on the core.
+    # What other programs make of files does not depend on the core; a run killed at every task takes long.
     command = (*command, "--ignore-glob=*_oracle.py", "-m", "not on_one_core")
     for core, controller, target in (("2.16", "3.10", "3.6"), ("2.21", "3.13", "3.13")):
         playbook = unit_python(controller).with_name("ansible-playbook")

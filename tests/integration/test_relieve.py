@@ -29,7 +29,7 @@ def crowd() -> Iterator[tuple[str, ...]]:
 
 
 def test_nothing_is_changed_until_it_is_confirmed(machine: Machine, crowd: tuple[str, ...]) -> None:
-    for arguments in ((), (*CONFIRMED, "--check")):
+    for arguments in ((), ("-e", "relieve_confirm=false"), (*CONFIRMED, "--check")):
         ran = machine.play(*arguments, name="relieve", inside=crowd)
         assert f"would be shortened: {COUNT} of {COUNT} entries" in ran.output
         assert "Nothing was changed. To do it: -e relieve_confirm=true" in ran.output
@@ -43,6 +43,15 @@ def test_entries_are_shortened_and_end(machine: Machine, crowd: tuple[str, ...])
     assert f"freed so far: {COUNT} entries ended meanwhile" in ran.output
     assert ran.changed == 1
     assert not any(path.exists() for path in FILES)
+
+
+def test_what_is_shortened_is_stale_no_more(machine: Machine, crowd: tuple[str, ...]) -> None:
+    first = machine.play(*CONFIRMED, name="relieve", inside=crowd)
+    assert f"stale: {COUNT} entries" in first.output
+    assert "freed so far: 0 entries" in first.output
+    second = machine.play(*CONFIRMED, name="relieve", inside=crowd)
+    assert "stale: 0 entries" in second.output
+    assert second.changed == 0
 
 
 def test_the_limit_is_raised_live_and_nowhere_else(machine: Machine) -> None:

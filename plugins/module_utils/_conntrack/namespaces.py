@@ -75,7 +75,7 @@ def namespaces(host: Host, names: kernel.Flavour, limit: Optional[int]) -> Names
     listed = [
         Namespace(
             inode=inode,
-            name=_name(host, processes.get(inode), mounts.get(inode)) if inode != own else "own",
+            name="own" if inode == own else _name(host, processes.get(inode), mounts.get(inode)),
             own=inode == own,
             count=found[inode].get("count"),
             max=limit,

@@ -81,8 +81,9 @@ def read(root, texts):
         real.write_bytes((b"#sysctl\n" if path.endswith(".rules") else b"") + text)
     host = Host(str(root))
     loading(host, "nf_conntrack")
+    built_in = loading(host, "nf_conntrack", builtin=True)
     # Where outcome.py does not ask, there is nothing to be told.
-    assert is_spoken_of(host, "nf_conntrack") or loading(host, "nf_conntrack", builtin=True) == NOTHING
+    assert is_spoken_of(host, "nf_conntrack") or built_in == NOTHING
     loads_at_boot(host, "nf_conntrack")
     udev_rules(host, "nf_conntrack")
 
