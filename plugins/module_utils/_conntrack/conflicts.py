@@ -11,8 +11,9 @@ from .values import Facts
 
 # Files elsewhere belong to packages, which would bring a line back.
 _OWN = "/etc/"
-# A line that says this one thing and can go as a whole, which a line of a script cannot.
-_SINGLE = re.compile(r"\s*(-?\s*[\w./]+\s*=\s*\S+|options\s+[\w-]+\s+hashsize=\S+)\s*")
+# A line that says this one thing and can go as a whole, which a line of a script cannot. Of plain characters: what had to be
+# escaped, or was cut, is not what the file has.
+_SINGLE = re.compile(r"(?:-[ \t]*)?[\w./]+[ \t]*=[ \t]*[\w+-]+|options[ \t]+[\w-]+[ \t]+hashsize=[\w+]+", re.ASCII)
 HASHSIZE = "hashsize"
 _EVENTS = (("boot", "the next boot"), ("reload", "the next load of the module"))
 
@@ -32,6 +33,7 @@ class Line(NamedTuple):
     text: str
     said: str
     remedy: str  # where it cannot be commented out; empty where it can
+    exposed: str  # who else than root may write the file; empty where nobody may
 
 
 def held(facts: Facts) -> Dict[str, Held]:
@@ -39,21 +41,28 @@ def held(facts: Facts) -> Dict[str, Held]:
     found = {}
     for owner in facts.get("owners") or ():
         for key, value in owner["keys"].items():
-            if owner["at_boot"] and not owner["path"] and value is not None:
+            if owner["at_boot"] and not owner["path"] and value:
                 found[key] = Held(value, owner["evidence"], owner["remedy"])
     return found
+
+
+def exposed(facts: Facts) -> Dict[str, str]:
+    """By path, who else than root may write a file that is applied. What it says is nobody's word: it moves no number, and
+    keeps no run from its work."""
+    return {one["path"]: one["why"] for one in facts.get("exposed") or ()}
 
 
 def lines(facts: Facts, wanted: Mapping[str, int]) -> List[Line]:
     """Those that say something else than ``wanted``, values by key."""
     found = []
+    others = exposed(facts)
     for one in (facts.get("outcome") or {}).get("overriding", ()):
         key, path = one["key"], one["path"]
         if key in wanted and one["value"] != wanted[key]:
             said = "{0}: {1}:{2} says {3!r} and is applied after {4}, which says {5}".format(
                 key, path, one["line"], one["text"].strip(), MODPROBE if key == HASHSIZE else SYSCTL, wanted[key]
             )
-            found.append(Line(path, one["text"], said, _remedy(path, one["text"])))
+            found.append(Line(path, one["text"], said, _remedy(path, one["text"]), others.get(path, "")))
     return found
 
 
@@ -62,7 +71,7 @@ def _remedy(path: str, text: str) -> str:
         return "that file is a package's: put a file or a link of the name {0} in its place below /etc".format(
             path.rpartition("/")[2]
         )
-    return "" if _SINGLE.fullmatch(text) else "take it out there"
+    return "" if _SINGLE.fullmatch(text.strip()) else "take it out there"
 
 
 def refusal(line: Line, takeover: bool) -> str:
@@ -71,6 +80,13 @@ def refusal(line: Line, takeover: bool) -> str:
         return ""
     remedy = line.remedy or "remove that line, ask for its value, or set conntrack_takeover=true"
     return "{0}; {1}".format(line.said, remedy)
+
+
+def passed_over(line: Line) -> str:
+    """What is to be said of a line that is not root's word."""
+    return "{0}; {1}: what it says is passed over, though the next boot will obey it; make the file and its folders root's alone".format(
+        line.said, line.exposed
+    )
 
 
 def commented_out(line: Line) -> Tuple[str, str]:
@@ -82,10 +98,14 @@ def differing(facts: Facts, wanted: Mapping[str, int]) -> Iterator[Tuple[str, An
     """Key, value and a sentence for each value that will not be as ``wanted`` after a boot or a load."""
     outcome: Dict[str, Any] = facts.get("outcome") or {}
     programs = held(facts)
+    others = tuple(path + ":" for path in exposed(facts))
     for event, said in _EVENTS:
         for key, value in wanted.items():
             will = outcome.get(event, {}).get(key)
-            if will and will["value"] not in (None, value) and key not in programs:
+            if not will or will["value"] in (None, value) or key in programs:
+                continue
+            # Alone, or behind the name of who applies it.
+            if not any(will["source"].startswith(path) or ": " + path in will["source"] for path in others):
                 yield (
                     key,
                     will["value"],

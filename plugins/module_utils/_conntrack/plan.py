@@ -13,7 +13,16 @@ from . import conflicts, kernel
 from .files import FIREWALLD, GROUP, IPTABLES, MODE, MODPROBE, MODULES_LOAD, OWNER, SYSCTL, UDEV
 from .policy import Policy, floor_conflict, timeouts_of
 from .profiles import PROFILES, RFC_FLOORS, below_floors
-from .sizing import Host, Sized, buckets_of, expectations_of, limit_of, tied_buckets
+from .sizing import (
+    Host,
+    buckets_of,
+    expectations_of,
+    held_buckets,
+    held_limit,
+    limit_of,
+    not_lowered,
+    tied_buckets,
+)
 from .values import Facts
 
 
@@ -54,10 +63,10 @@ def make(facts: Facts, policy: Policy, contents: Optional[Mapping[str, str]] = N
         return _nothing()
     host = Host(facts, policy)
     held = conflicts.held(facts) if policy.apply else {}
-    limit = _aside(limit_of(host), host.max, held.get(host.names.prefix + "max"))
-    buckets = buckets_of(host, limit.value)
+    limit = not_lowered(host, held_limit(host, limit_of(host), held), host.max)
+    buckets = not_lowered(host, held_buckets(host, buckets_of(host, limit.value), held), host.buckets)
     persisted = buckets.value
-    expectations = expectations_of(host, persisted)
+    expectations = not_lowered(host, expectations_of(host, persisted), host.expect_max)
     if host.is_tied("buckets") and policy.apply:
         buckets = tied_buckets(host, limit.value)
     timeouts, reasons, warnings, refusals = _timeouts(host, held)
@@ -106,20 +115,6 @@ def _nothing() -> Plan:
     return Plan(None, None, None, None, {}, None, {}, [], [], {}, None, {}, {"max": reason}, [], [], [], True)
 
 
-def _aside(sized: Sized, in_force: Optional[int], held: Optional[conflicts.Held]) -> Sized:
-    """A limit that a program sets at each of its starts is the program's, and only not lowered meanwhile."""
-    if not held or not sized.value:
-        return sized
-    value = max(held.value, in_force or 0)
-    reason = "{0} sets {1} at each of its starts".format(held.owner, held.value)
-    if value != held.value:
-        reason += "; already in force is more"
-    warnings = sized.warnings
-    if sized.value > held.value:
-        warnings += ("limit: {0} would be planned, but {1}; {2}".format(sized.value, reason, held.remedy),)
-    return Sized(value, reason, warnings, sized.refusals)
-
-
 # The timeouts.
 
 
@@ -140,14 +135,21 @@ def _timeouts(
     for name in wanted:
         reasons[name] = "conntrack_timeouts" if name in policy.timeouts else choices[name].reason
         owner = held.get(host.names.prefix + kernel.timeout_key(name))
-        if owner and owner.value != wanted[name]:
-            reasons[name] = "{0} sets it at each of its starts".format(owner.owner)
-            warnings.append(
-                "{0}: {1} would be planned, but {2}; {3}".format(name, wanted[name], reasons[name], owner.remedy)
+        if not owner or owner.value == wanted[name]:
+            continue
+        said = "{0} sets it to {1} at each of its starts".format(owner.owner, owner.value)
+        if name in policy.timeouts:
+            refusals.append(
+                "conntrack_timeouts: {0}: {1} asked for, but {2}; ask for {3}, leave it out, or {4}".format(
+                    name, wanted[name], said, owner.value, owner.remedy
+                )
             )
-            wanted[name] = owner.value
+            continue
+        reasons[name] = said
+        warnings.append("{0}: {1} would be planned, but {2}; {3}".format(name, wanted[name], said, owner.remedy))
+        wanted[name] = owner.value
     if host.facts["kernel"]["nat"] or policy.timeout_profile == "gateway":
-        _apply_floors(policy, wanted, reasons, warnings, refusals)
+        _apply_floors(host, held, wanted, reasons, warnings, refusals)
     if host.is_tied("timeouts") and policy.apply:
         for name in sorted(wanted):
             if name in policy.timeouts and wanted[name] != host.timeouts[name]:
@@ -162,8 +164,14 @@ def _timeouts(
 
 
 def _apply_floors(
-    policy: Policy, wanted: Dict[str, int], reasons: Dict[str, str], warnings: List[str], refusals: List[str]
+    host: Host,
+    held: Mapping[str, conflicts.Held],
+    wanted: Dict[str, int],
+    reasons: Dict[str, str],
+    warnings: List[str],
+    refusals: List[str],
 ) -> None:
+    policy = host.policy
     low = below_floors(wanted)
     if policy.rfc_floors == "warn" and low:
         warnings.append(
@@ -174,7 +182,12 @@ def _apply_floors(
         )
     if policy.rfc_floors == "enforce":
         for name in low:
-            if name in policy.timeouts:
+            owner = held.get(host.names.prefix + kernel.timeout_key(name))
+            if owner and owner.value == wanted[name]:
+                refusals.append(
+                    "{0}: {1}, but {2}; {3}".format(name, reasons[name], floor_conflict(name), owner.remedy)
+                )
+            elif name in policy.timeouts:
                 refusals.append("conntrack_timeouts: {0}: {1}: {2}".format(name, wanted[name], floor_conflict(name)))
             else:
                 wanted[name] = RFC_FLOORS[name].seconds
@@ -215,10 +228,12 @@ def _files(host: Host) -> List[str]:
 
 def _with_drift(plan: Plan, host: Host) -> Plan:
     drift = list(_live_drift(plan, host)) if host.policy.apply and host.is_live else []
-    refusals = list(plan.refusals)
+    refusals, warnings = list(plan.refusals), list(plan.warnings)
     if plan.contents is not None:
         files = _file_drift(host, plan.contents)
-        lines = conflicts.lines(host.facts, _persisted(plan))
+        others = conflicts.lines(host.facts, _persisted(plan))
+        lines = [line for line in others if not line.exposed]
+        warnings += [conflicts.passed_over(line) for line in others if line.exposed]
         refused = [conflicts.refusal(line, host.policy.takeover) for line in lines]
         drift += files + [_line(line) for line, refusal in zip(lines, refused) if not refusal]
         refusals += [refusal for refusal in refused if refusal]
@@ -230,7 +245,7 @@ def _with_drift(plan: Plan, host: Host) -> Plan:
         drift += _service_drift(host)
     if drift and not host.facts["kernel"]["root"]:
         refusals.append("root is needed to change this host; run with --become")
-    return plan._replace(drift=drift, refusals=refusals, converged=not (drift or refusals))
+    return plan._replace(drift=drift, warnings=warnings, refusals=refusals, converged=not (drift or refusals))
 
 
 def _broken(contents: Mapping[str, str]) -> List[str]:

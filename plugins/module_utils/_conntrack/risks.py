@@ -167,6 +167,21 @@ RISKS: Dict[str, Risk] = {
         "The first firewall rule that needs it loads the module, with what the kernel thinks of the memory.",
         "Persist the values beforehand with {0}.".format(_TUNE),
     ),
+    "writable-by-others": Risk(
+        (CRITICAL,),
+        "Who can write such a file decides what the kernel has after the next boot or load, and may run commands as root.",
+        "Make the file and the folders above it root's, and writable by nobody else: chown root, chmod go-w.",
+    ),
+    "claim-ignored": Risk(
+        (INFO,),
+        "What is not root's doing on this host sets nothing, and moves no number of a plan.",
+        "Look at who does it, and why. A genuine owner runs as root, in the host's own namespaces, from files that are root's.",
+    ),
+    "untold": Risk(
+        (INFO,),
+        "The time for what is not root's has a bound, so that nobody can hold a run up. Nothing is lowered meanwhile.",
+        "Give it more with budget_seconds of headroom.netfilter.conntrack_facts, or look at what so many processes are for.",
+    ),
     "unreadable": Risk(
         (INFO,),
         "What they say could not be judged.",
@@ -530,6 +545,23 @@ def _name(space: Dict[str, Any]) -> str:
     return space.get("name") or ("one without a name" if inode is None else "net:[{0}]".format(inode))
 
 
+# Whose doing it is.
+
+
+def _provenance(host: _Host) -> Iterator[Finding]:
+    exposed = ["{0} ({1})".format(one["path"], one["why"]) for one in host.facts.get("exposed") or ()]
+    if exposed:
+        yield _finding("writable-by-others", CRITICAL, _list(exposed))
+    claims = [
+        "{0}, of {1}: {2}".format(one["what"], one["whose"], one["why"]) for one in host.facts.get("claims") or ()
+    ]
+    if claims:
+        yield _finding("claim-ignored", INFO, _list(claims))
+    untold = host.facts.get("untold") or []
+    if untold:
+        yield _finding("untold", INFO, _list(untold))
+
+
 # What could not be judged.
 
 
@@ -556,6 +588,7 @@ _RULES: Tuple[Callable[[_Host], Iterable[Finding]], ...] = (
     _others,
     _persistence,
     _namespaces,
+    _provenance,
     _unreadable,
 )
 

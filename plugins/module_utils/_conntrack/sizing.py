@@ -4,9 +4,10 @@
 """How large: facts and policy -> limit, buckets and expectations, within what this host can bear, each with its reason. Pure."""
 
 import math
-from typing import Any, Dict, NamedTuple, Optional, Tuple
+from typing import Any, Dict, Iterator, List, Mapping, NamedTuple, Optional, Tuple
 
 from . import kernel
+from .conflicts import HASHSIZE, Held
 from .policy import Policy
 from .values import Facts
 
@@ -40,6 +41,8 @@ class Host:
         self.memory: int = facts["memory"]["total_bytes"] or 0
         self.services: Dict[str, Any] = facts.get("services") or {}
         self.systemd_sysctl: Optional[str] = self.services.get("systemd_sysctl")
+        # What there was no time to read on the host.
+        self.untold: List[str] = facts.get("untold") or []
 
     def rounded(self, buckets: int) -> int:
         return kernel.rounded_buckets(buckets, self.page, self.pointer)
@@ -57,6 +60,14 @@ class Host:
         return "the kernel lets nobody write it from here ({0})".format(
             self.facts["kernel"]["container"] or "/proc/sys is read-only"
         )
+
+
+def not_lowered(host: Host, sized: Sized, in_force: Optional[int]) -> Sized:
+    """What is in force, where it is more and the host could not tell all."""
+    if not host.untold or not sized.value or not in_force or in_force <= sized.value:
+        return sized
+    reason = "already in force, and nothing is lowered, because not all was told: {0}".format("; ".join(host.untold))
+    return Sized(in_force, reason, sized.warnings + (reason,), sized.refusals)
 
 
 # The limit.
@@ -229,7 +240,71 @@ def _power_of_two_above(number: float) -> int:
     return 1 << (max(math.ceil(number), 1) - 1).bit_length()
 
 
+def held_limit(host: Host, sized: Sized, held: Mapping[str, Held]) -> Sized:
+    """A limit that a program sets at each of its starts is the program's, within the bounds that bind everybody, and only not
+    lowered meanwhile. Against a variable it is not weighed: that is refused."""
+    owner = held.get(host.names.prefix + "max")
+    if not owner or not sized.value:
+        return sized
+    policy = host.policy
+    said = "{0} sets {1} at each of its starts".format(owner.owner, owner.value)
+    if policy.max == owner.value:
+        return sized
+    refusals = sized.refusals
+    if policy.max is not None:
+        refusals += (
+            "conntrack_max: {0} asked for, but {1}; ask for {2}, leave conntrack_max unset, or {3}".format(
+                policy.max, said, owner.value, owner.remedy
+            ),
+        )
+    elif policy.expected_connections is not None and policy.expected_connections > owner.value:
+        refusals += (
+            "conntrack_expected_connections: {0} do not fit, because {1}; {2}".format(
+                policy.expected_connections, said, owner.remedy
+            ),
+        )
+    refusals += tuple("{0}; {1}".format(why, owner.remedy) for why in _beyond_bounds(host, owner.value, said))
+    value = max(owner.value, host.max or 0)
+    reason = said if value == owner.value else said + "; already in force is more"
+    warnings = sized.warnings
+    if sized.value > owner.value:
+        warnings += ("limit: {0} would be planned, but {1}; {2}".format(sized.value, reason, owner.remedy),)
+    return Sized(value, reason, warnings, refusals)
+
+
+def _beyond_bounds(host: Host, value: int, said: str) -> Iterator[str]:
+    policy = host.policy
+    if value > policy.max_ceiling:
+        yield "limit: {0}, above conntrack_max_ceiling {1}; raise it, name conntrack_max={2}".format(
+            said, policy.max_ceiling, value
+        )
+    if value < policy.max_floor and not policy.shrink:
+        yield "limit: {0}, below conntrack_max_floor {1}; lower it".format(said, policy.max_floor)
+    takes = value * _bytes_an_entry(host)
+    if host.memory and takes > _share(host):
+        yield "limit: {0}, which take {1} when full, {2:.1f} percent of memory rather than the {3:g} of conntrack_memory_percent; raise it, name conntrack_max={4}".format(
+            said, size(takes), 100.0 * takes / host.memory, policy.memory_percent, value
+        )
+
+
 # The buckets.
+
+
+def held_buckets(host: Host, sized: Sized, held: Mapping[str, Held]) -> Sized:
+    """A program that sets the buckets raises them only: with as many, it leaves them alone."""
+    owner = held.get(HASHSIZE)
+    if not owner or not sized.value or sized.value >= host.rounded(owner.value):
+        return sized
+    said = "{0} sets {1} at each of its starts".format(owner.owner, owner.value)
+    asked = {"hashsize": host.policy.hashsize, "entries_per_bucket": host.policy.entries_per_bucket}
+    refusals = tuple(
+        "conntrack_{0}: {1} gives {2} buckets, but {3}; leave it unset, or {4}".format(
+            name, value, sized.value, said, owner.remedy
+        )
+        for name, value in asked.items()
+        if value not in (None, Policy().entries_per_bucket)
+    )[:1]
+    return Sized(host.rounded(owner.value), said, sized.warnings, sized.refusals + refusals)
 
 
 def buckets_of(host: Host, limit: Optional[int]) -> Sized:

@@ -180,12 +180,13 @@ def test_what_files_will_mend_is_no_drift_of_the_outcome():
 )
 def test_a_limit_that_a_program_sets_is_left_to_it(theirs, in_force, planned, warned):
     owner = kube_proxy({MAX: theirs})
-    found = made(owners=[owner], changes={"table.max": in_force}, memory_percent=10, max_ceiling=PLANNED)
+    found = made(owners=[owner], changes={"table.max": in_force}, memory_percent=10, max_ceiling=2 * PLANNED)
+    assert found.refusals == []
     assert found.max == found.sysctl[MAX] == found.live["max"] == planned
     assert "kube-proxy sets {0}".format(theirs) in found.reasons["max"]
     assert any("set conntrack.maxPerCore" in warning for warning in found.warnings) is warned
     # The next run finds what the program has set, and leaves it so.
-    again = made(owners=[owner], changes={"table.max": theirs}, memory_percent=10, max_ceiling=PLANNED)
+    again = made(owners=[owner], changes={"table.max": theirs}, memory_percent=10, max_ceiling=2 * PLANNED)
     assert again.max == theirs
 
 
@@ -194,6 +195,108 @@ def test_a_timeout_that_a_program_sets_is_left_to_it():
     assert found.timeouts["tcp_established"] == 86400
     assert "kube-proxy" in found.reasons["tcp_established"]
     assert any("tcp_established" in warning for warning in found.warnings)
+
+
+@pytest.mark.parametrize(
+    ("keys", "asked", "refused"),
+    [
+        ({MAX: PLANNED}, {"max": 100000}, "conntrack_max: 100000 asked for, but"),
+        ({MAX: PLANNED}, {"max": 200000}, "conntrack_max: 200000 asked for, but"),
+        (
+            {MAX: PLANNED},
+            {"expected_connections": 200000},
+            "conntrack_expected_connections: 200000 do not fit, because",
+        ),
+        ({"hashsize": 32768}, {"entries_per_bucket": 8, "shrink": True}, "conntrack_entries_per_bucket: 8 gives 16384"),
+        ({"hashsize": 32768}, {"hashsize": 16384}, "conntrack_hashsize: 16384 gives 16384 buckets, but"),
+        ({ESTABLISHED: 86400}, {"timeouts": {"tcp_established": 7440}}, "tcp_established: 7440 asked for, but"),
+    ],
+    ids=repr,
+)
+def test_a_variable_and_a_program_are_not_weighed(keys, asked, refused):
+    """Both are named, with what the program sets and where that is changed."""
+    (refusal,) = made(owners=[kube_proxy(keys)], **asked).refusals
+    assert refused in refusal
+    (value,) = keys.values()
+    assert "process 4711: kube-proxy sets " in refusal
+    assert str(value) in refusal
+    assert "set conntrack.maxPerCore" in refusal
+
+
+@pytest.mark.parametrize(
+    ("keys", "asked"),
+    [
+        ({MAX: PLANNED}, {"max": PLANNED}),
+        ({MAX: PLANNED}, {"expected_connections": 60000}),
+        ({MAX: 4 * PLANNED}, {"max": 4 * PLANNED, "memory_percent": 10}),
+        # Buckets it only raises.
+        ({"hashsize": 32768}, {"hashsize": 65536}),
+        ({"hashsize": 32768}, {"entries_per_bucket": 2}),
+        ({ESTABLISHED: 86400}, {"timeouts": {"tcp_established": 86400}}),
+    ],
+    ids=repr,
+)
+def test_a_variable_that_agrees_with_a_program(keys, asked):
+    assert made(owners=[kube_proxy(keys)], **asked).refusals == []
+
+
+@pytest.mark.parametrize(
+    ("theirs", "asked", "bound"),
+    [
+        (100000000, {}, "conntrack_max_ceiling"),
+        (100000000, {}, "conntrack_memory_percent"),
+        (PLANNED + 1, {"max_ceiling": PLANNED}, "conntrack_max_ceiling"),
+        (4 * PLANNED, {}, "conntrack_memory_percent"),
+        (65535, {}, "conntrack_max_floor"),
+    ],
+)
+def test_bounds_bind_programs_too(theirs, asked, bound):
+    refusals = [refusal for refusal in made(owners=[kube_proxy({MAX: theirs})], **asked).refusals if bound in refusal]
+    assert len(refusals) == 1
+    assert "process 4711: kube-proxy sets {0}".format(theirs) in refusals[0]
+
+
+def test_a_timeout_of_a_program_below_its_floor_is_refused_where_floors_are_enforced():
+    keys = {"net.netfilter.nf_conntrack_udp_timeout": 10}
+    found = made(owners=[kube_proxy(keys)], changes={"kernel.nat": True}, rfc_floors="enforce")
+    (refusal,) = found.refusals
+    assert "udp: process 4711: kube-proxy sets it to 10" in refusal
+    assert "RFC 4787" in refusal
+
+
+def test_more_buckets_of_a_program_are_planned_for():
+    found = made(owners=[kube_proxy({"hashsize": 2 * PLANNED})])
+    assert found.buckets == found.hashsize == 2 * PLANNED
+    assert found.refusals == []
+
+
+def test_a_line_that_others_than_root_may_write_moves_nothing_and_holds_nothing_up():
+    there = {"exposed": [{"path": "/etc/sysctl.conf", "why": "everybody may write /etc/sysctl.conf"}]}
+    for takeover in (False, True):
+        found = made(outcome(overriding(1000)), changes=there, takeover=takeover)
+        assert (found.max, found.refusals, lines(found)) == (PLANNED, [], [])
+        (warning,) = [warning for warning in found.warnings if "everybody may write" in warning]
+        assert "/etc/sysctl.conf:12" in warning
+    for source in ("/etc/sysctl.conf:12", "ufw: /etc/sysctl.conf:12: net.netfilter.nf_conntrack_max = 1000"):
+        will = outcome(overriding(1000), boot={MAX: {"value": 1000, "source": source}})
+        assert made(will, changes=dict(as_planned(made()), **there)).converged
+
+
+UNTOLD = {
+    "untold": ["812 processes"],
+    "table.max": 4 * PLANNED,
+    "table.buckets": 4 * PLANNED,
+    "table.expect_max": 99999,
+}
+
+
+@pytest.mark.parametrize("asked", [{}, {"max": PLANNED}, {"hashsize": PLANNED}], ids=repr)
+def test_nothing_is_lowered_where_not_all_was_told(asked):
+    found = made(changes=UNTOLD, shrink=True, memory_percent=10, max_ceiling=PLANNED, **asked)
+    assert (found.max, found.buckets, found.expect_max, found.refusals) == (4 * PLANNED, 4 * PLANNED, 99999, [])
+    assert any("nothing is lowered" in warning and "812 processes" in warning for warning in found.warnings)
+    told = made(changes=dict(UNTOLD, untold=[]), shrink=True, memory_percent=10, max_ceiling=PLANNED, **asked)
+    assert told.max == PLANNED
 
 
 @pytest.mark.parametrize(

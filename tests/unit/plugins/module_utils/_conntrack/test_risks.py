@@ -329,6 +329,20 @@ CASES = [
         "a full table",
     ),
     ("unreadable", "info", [{"unreadable": ["/a"]}], "1 path is there and could not be read: /a"),
+    # Whose doing it is
+    (
+        "writable-by-others",
+        "critical",
+        [{"exposed": [{"path": "/etc/sysctl.d/x.conf", "why": "everybody may write /etc/sysctl.d"}]}],
+        "/etc/sysctl.d/x.conf (everybody may write /etc/sysctl.d)",
+    ),
+    (
+        "claim-ignored",
+        "info",
+        [{"claims": [{"what": "process 7: kube-proxy", "whose": "user 65534", "why": "it is not root's"}]}],
+        "process 7: kube-proxy, of user 65534: it is not root's",
+    ),
+    ("untold", "info", [{"untold": ["9 processes of others"]}], "9 processes of others"),
 ]
 
 
