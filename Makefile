@@ -18,44 +18,45 @@ INVENTORY ?= localhost
 EXTRA ?=
 STEPS ?=
 HOST ?= bookworm
-LAB = $(or $(PYTHON),python3) tests/lab/lab.py
-export PYTHON
+PYTHON ?=
+
+# What a caller sets is text: without this, make would expand what its command line says. Commands find it in their environment,
+# where no shell expands it either; tools/words.py splits EXTRA and STEPS.
+$(foreach name,$(.VARIABLES),$(if $(filter command,$(origin $(name))),$(eval override export $$(name) := $$(value $(name)))))
+export INVENTORY EXTRA STEPS HOST PYTHON
 
 .PHONY: help tune audit test bench lab lab-ssh lab-down survival
 
 help:
 	@sed -n 's/^## \{0,1\}//p' Makefile
 
-tune:
-	@tools/play tune '$(INVENTORY)' $(EXTRA)
-
-audit:
-	@tools/play audit '$(INVENTORY)' $(EXTRA)
+tune audit:
+	@tools/play $@ "$$INVENTORY"
 
 test:
 	@tools/venv .venv-test requirements-test.txt
-	@.venv-test/bin/python tests/run.py $(STEPS)
+	@.venv-test/bin/python tools/words.py STEPS .venv-test/bin/python tests/run.py
 
 bench:
 	@tools/venv .venv requirements.txt
 	@tools/collection
-	@.venv/bin/python -B -m tests.bench.run $(EXTRA)
+	@.venv/bin/python tools/words.py EXTRA .venv/bin/python -B -m tests.bench.run
 	@.venv/bin/python -B -m tests.bench.large
 	@.venv/bin/python -B -m tests.bench.crowd
 
 lab:
-	@$(LAB) up
+	@"$${PYTHON:-python3}" tests/lab/lab.py up
 
 lab-ssh:
-	@$(LAB) ssh $(HOST)
+	@"$${PYTHON:-python3}" tests/lab/lab.py ssh "$$HOST"
 
 lab-down:
-	@$(LAB) down
+	@"$${PYTHON:-python3}" tests/lab/lab.py down
 
 survival:
 	@tools/venv .venv requirements.txt
 	@tools/collection
 	@tools/venv .venv-test requirements-test.txt
-	@.venv/bin/python -B -m tests.survival.run $(EXTRA)
+	@.venv/bin/python tools/words.py EXTRA .venv/bin/python -B -m tests.survival.run
 	@.venv/bin/python -B -m tests.outcome.run
 	@SCENARIO_HOSTS=lab .venv-test/bin/python tests/run.py $$(.venv-test/bin/python tests/run.py --list | grep ^molecule-)
