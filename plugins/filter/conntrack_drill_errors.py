@@ -14,7 +14,8 @@ description:
   - Reads C(drill_firewall), C(drill_reload), C(drill_reboot) and C(drill_out_of_band) strictly, without any facts.
   - A host that is reached over the network alone is refused unless C(drill_out_of_band) says that there is another way back;
     the reboot of a host on whose own connection the run stands is refused, too.
-positional: connection
+  - A variable whose name is nearly one of them is refused, with the one that is nearest.
+positional: connection, names
 options:
   _input:
     description: The variables of the host, those of the playbook among them.
@@ -24,6 +25,11 @@ options:
     description: The plugin by which the host is reached, C(ansible_connection).
     type: str
     required: true
+  names:
+    description: The names of all variables of the host; C(hostvars[inventory_hostname]) will do.
+    type: list
+    elements: str
+    default: []
 seealso:
   - plugin: headroom.netfilter.conntrack_drill_plan
     plugin_type: filter
@@ -47,17 +53,17 @@ _value:
   sample: ["drill_reload: 'maybe' will not do: expected true or false"]
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 
-def conntrack_drill_errors(variables: Mapping[str, Any], connection: str) -> list[str]:
+def conntrack_drill_errors(variables: Mapping[str, Any], connection: str, names: Iterable[str] = ()) -> list[str]:
     # Ansible loads every filter of a collection with the first one, in each worker anew: none brings its rules along.
     from ansible_collections.headroom.netfilter.plugins.module_utils._conntrack import drill
     from ansible_collections.headroom.netfilter.plugins.module_utils._conntrack.policy import PolicyError
 
     try:
-        drill.read(variables, connection)
+        drill.read(variables, connection, names)
     except PolicyError as error:
         return list(error.problems)
     return []

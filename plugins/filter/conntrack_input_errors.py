@@ -13,12 +13,20 @@ author: headroom.netfilter maintainers (@headroom)
 description:
   - Reads the variables of the role P(headroom.netfilter.conntrack#role) as strictly as
     P(headroom.netfilter.conntrack_plan#filter) does, without any facts, so that a play can stop before it touches a host.
+  - A variable whose name is nearly one of the role's has no effect; it is told, with the one that is nearest. Other names are
+    left alone.
+positional: playbook
 options:
   _input:
     description: The variables of each host, as the example hands them in.
     type: list
     elements: dict
     required: true
+  playbook:
+    description: Names of variables of the playbook's own; one that is nearly one of them is told, too.
+    type: list
+    elements: str
+    default: []
 seealso:
   - plugin: headroom.netfilter.conntrack_plan
     plugin_type: filter
@@ -42,23 +50,27 @@ _value:
   sample: ["conntrack_max: -1 will not do: expected a whole number of entries from 1 to 2147483647 (web01, web02)"]
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from typing import Any
 
 
-def conntrack_input_errors(hosts: Iterable[Mapping[str, Any]]) -> list[str]:
+def conntrack_input_errors(hosts: Iterable[Mapping[str, Any]], playbook: Collection[str] = ()) -> list[str]:
     # Ansible loads every filter of a collection with the first one, in each worker anew: none brings its rules along.
     from ansible_collections.headroom.netfilter.plugins.module_utils._conntrack.policy import Policy, PolicyError, read
+    from ansible_collections.headroom.netfilter.plugins.module_utils._conntrack.spelling import misspelt
 
+    ours = [f"conntrack_{field}" for field in Policy._fields]
     found: dict[str, list[str]] = {}
     for variables in hosts:
-        # Looked up one by one: a host's variables are many, and each is templated when it is read.
-        names = [f"conntrack_{field}" for field in Policy._fields]
+        # Looked up one by one: a host's variables are many, and each is templated when it is read. Names are not.
+        names = list(variables)
+        problems = misspelt(names, playbook)
         try:
-            read({name: variables[name] for name in names if name in variables})
+            read({name: variables[name] for name in ours if name in variables}, names)
         except PolicyError as error:
-            for problem in error.problems:
-                found.setdefault(problem, []).append(str(variables["inventory_hostname"]))
+            problems = error.problems + problems
+        for problem in problems:
+            found.setdefault(problem, []).append(str(variables["inventory_hostname"]))
     return [f"{problem} ({', '.join(names)})" for problem, names in found.items()]
 
 

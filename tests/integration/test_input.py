@@ -13,7 +13,7 @@ from conftest import Machine, bad_hosts
 # Variables of a host; the first of them is the one that is named, with its value.
 CASES = [
     {"conntrack_max": value}
-    for value in (-1, 0, 1.5, "many", True, [1], 2**40, "1e6", "0x10000", "-65536", {"a": 1}, "12 k")
+    for value in (-1, 0, 1.5, "many", True, [1], 2**40, "1e6", "1_000_000", "0x10000", "-65536", {"a": 1}, "12 k")
 ]
 CASES += [{"conntrack_expected_connections": value} for value in (-1, 0, 2.5, "lots", False, [2], 2**40)]
 CASES += [{"conntrack_headroom": value} for value in (0.5, -2, "double", True, [2.0], 1000, "nan")]
@@ -27,6 +27,8 @@ CASES += [
     {"conntrack_timeouts": value}
     for value in (
         "tcp_established=7440",
+        '{"udp":',
+        '{"udp": 0}',
         ["tcp_established"],
         {"tcp_establishd": 7440},
         {"nf_conntrack_tcp_timeout_established": 7440},
@@ -68,6 +70,34 @@ def test_each_is_refused_before_any_host_is_touched(machine: Machine, tmp_path: 
         assert any(
             word in sentence for word in ("expected", "use", "lower", "raise", "name", "timeout this collection knows")
         ), sentence
+
+
+MISSPELT = {
+    "audit": [("conntrack_expected_connection", "conntrack_expected_connections"), ("audit_fail_no", "audit_fail_on")],
+    "drill": [("drill_reebot", "drill_reboot")],
+    "relieve": [("conntrack_timeout", "conntrack_timeouts"), ("relieve_confrim", "relieve_confirm")],
+    "tune": [("conntrack_hash_size", "conntrack_hashsize"), ("conntrack_max_cieling", "conntrack_max_ceiling")],
+}
+
+
+@pytest.mark.parametrize("name", MISSPELT)
+def test_a_name_that_is_nearly_right_is_refused_before_any_host_is_touched(machine: Machine, name: str) -> None:
+    """Other names are somebody's own, and are not even looked up."""
+    own = {"conntrack_hosts": "all", "conntrack_exporter_port": "{{ nothing }}", "drill_reports": "{{ nothing }}"}
+    given = {**own, **{wrong: 1 for wrong, _meant in MISSPELT[name]}}
+    ran = machine.play("-e", json.dumps(given), name=name, expect=2)
+    assert "Read what" not in ran.output
+    for wrong, meant in MISSPELT[name]:
+        assert f"{wrong}: there is no such variable; did you mean {meant}?" in ran.output
+    assert "exporter" not in ran.output
+    assert "reports" not in ran.output
+
+
+def test_timeouts_after_an_equals_sign_are_text_that_is_read(machine: Machine) -> None:
+    for given, seconds in (('{"udp":"41"}', 41), ("'{\"udp\": 42}'", 42)):
+        ran = machine.play("--check", "--diff", "-e", f"conntrack_timeouts={given}")
+        assert f"net.netfilter.nf_conntrack_udp_timeout = {seconds}" in ran.output
+        machine.play("-e", f"relieve_timeouts={given}", name="relieve")
 
 
 @pytest.mark.parametrize(

@@ -11,18 +11,13 @@ from .profiles import PROFILES
 
 def whole(option: str, value: Any, low: int, high: int, unit: str) -> int:
     """A whole number within bounds."""
-    try:
-        return int(policy.whole(low, high, unit)(value))
-    except policy.Wrong as wrong:
-        raise policy.Wrong(policy.problem(option, value, str(wrong))) from None
+    return int(_read(option, value, policy.whole(low, high, unit)))
 
 
 def timeouts(profile: Optional[str], single: Mapping[str, Any]) -> Dict[str, int]:
     """Seconds by name: those of a profile, if any, with single ones over them."""
-    try:
-        return dict(PROFILES[profile].seconds() if profile else {}, **policy.timeouts(single))
-    except policy.Wrong as wrong:
-        raise policy.Wrong("timeouts: {0}".format(wrong)) from None
+    found = PROFILES[_read("timeout_profile", profile, policy.one_of(PROFILES))].seconds() if profile else {}
+    return dict(found, **_read("timeouts", single, policy.timeouts()))
 
 
 def known(option: str, value: Any, names: Container[str], what: str) -> str:
@@ -30,3 +25,10 @@ def known(option: str, value: Any, names: Container[str], what: str) -> str:
     if value not in names:
         raise policy.Wrong(policy.problem(option, value, "expected " + what))
     return str(value)
+
+
+def _read(option: str, value: Any, reader: policy.Reader) -> Any:
+    try:
+        return reader(value)
+    except policy.Wrong as wrong:
+        raise policy.Wrong(policy.problem(option, value, str(wrong))) from None

@@ -3,10 +3,11 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """A drill: which events a host can be put through, and whether what was set is still there afterwards. Pure."""
 
-from typing import Any, Dict, List, Mapping, NamedTuple, Optional, Tuple
+from typing import Any, Dict, Iterable, List, Mapping, NamedTuple, Optional, Tuple
 
-from .policy import PolicyError, Wrong, problem, truth
+from .policy import PolicyError, Reader, problem, read_each, truth
 from .report import columns, in_order, said
+from .spelling import misspelt
 from .values import Facts
 
 # Where a host is reached through one of these, no firewall can lock the way back.
@@ -39,6 +40,10 @@ class Asked(NamedTuple):
     out_of_band: bool = False
 
 
+_PREFIX = "drill_"
+_READERS: Dict[str, Reader] = {_PREFIX + field: truth for field in Asked._fields}
+
+
 class Plan(NamedTuple):
     """What a drill does on one host."""
 
@@ -56,25 +61,17 @@ class Verdict(NamedTuple):
     said: List[str]
 
 
-def read(variables: Mapping[str, Any], connection: str) -> Asked:
+def read(variables: Mapping[str, Any], connection: str, names: Iterable[str] = ()) -> Asked:
     """What ``variables`` (drill_firewall and so on) ask for on a host that is reached by ``connection``.
 
-    None and the empty string are unset. Raises PolicyError.
+    None and the empty string are unset. ``names`` are those of further variables; one that is nearly one of the playbook's is
+    wrong. Raises PolicyError.
     """
-    found: Dict[str, bool] = {}
-    problems: List[str] = []
-    for field in Asked._fields:
-        name = "drill_" + field
-        value = variables.get(name)
-        if value is None or value == "":
-            continue
-        try:
-            found[field] = truth(value)
-        except Wrong as wrong:
-            problems.append(problem(name, value, str(wrong)))
-    asked = Asked(**found)
+    found, wrong = read_each(variables, _READERS)
+    problems = list(wrong.values()) + misspelt(names, _READERS)
     if problems:
         raise PolicyError(problems)
+    asked = Asked(**{name[len(_PREFIX) :]: value for name, value in found.items()})
     first = next((event for event in EVENTS if getattr(asked, event)), None)
     networked = connection.rpartition(".")[2] not in WITHOUT_NETWORK
     if first and networked and not asked.out_of_band:

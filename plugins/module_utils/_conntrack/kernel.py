@@ -93,7 +93,7 @@ _EARLIER_TIMEOUTS: Dict[str, Tuple[Tuple[int, int], Optional[int]]] = {
 COMMAND_LINE = "kernel command line"
 
 _GIB = 1024**3
-_RELEASE = re.compile(r"(\d+)\.(\d+)")
+_RELEASE = re.compile(r"([0-9]{1,9})\.([0-9]{1,9})")
 
 _TIMEOUT_KEY = re.compile(r"(tcp|udp|udplite|icmp|icmpv6|generic|gre|sctp|dccp)_timeout(_[a-z_]+)?")
 

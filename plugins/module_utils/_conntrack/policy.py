@@ -6,11 +6,14 @@
 Everything wrong is found in one go, and each finding says the variable, the value and what would do.
 """
 
+import json
 import re
-from typing import Any, Callable, Dict, Iterable, Iterator, List, Mapping, NamedTuple, Optional, Set, Tuple
+from typing import Any, Callable, Container, Dict, Iterable, Iterator, List, Mapping, NamedTuple, Optional, Tuple
 
 from .kernel import ENTRIES_PER_BUCKET_AT_LOAD, LARGEST_HASHSIZE, LARGEST_LIMIT, LONGEST_TIMEOUT, TIMEOUTS
 from .profiles import PROFILES, RFC_FLOORS, below_floors
+from .shown import escaped
+from .spelling import misspelt
 
 RFC_CHOICES = ("enforce", "warn", "ignore")
 
@@ -50,80 +53,117 @@ class Wrong(Exception):
 
 # ASCII digits alone; longer numbers are beyond every bound here.
 _WHOLE = re.compile(r"[+-]?[0-9]{1,15}")
+_DECIMAL = re.compile(r"[+-]?[0-9.]{1,40}(?:[eE][+-]?[0-9]{1,3})?")
+# In a sentence: characters of a value, and timeouts that are wrong.
+_LONGEST = 100
+_MOST = 10
+_PREFIX = "conntrack_"
 
 Reader = Callable[[Any], Any]
 
 
-def read(variables: Mapping[str, Any]) -> Policy:
+def read(variables: Mapping[str, Any], names: Iterable[str] = ()) -> Policy:
     """The policy that ``variables`` (conntrack_max and so on; others are passed over) ask for.
 
-    None and the empty string, which an undefined variable becomes on its way through a template, are unset.
-    Raises PolicyError.
+    ``names`` are those of further variables; one that is nearly a variable of the role is wrong, too. Raises PolicyError.
     """
-    problems: List[str] = []
-    found: Dict[str, Any] = {}
-    unread: Set[str] = set()
-    for field, reader in _READERS.items():
-        value = variables.get("conntrack_" + field)
+    found, wrong = read_each(variables, _READERS)
+    policy = Policy(**{name[len(_PREFIX) :]: value for name, value in found.items()})
+    problems = list(wrong.values()) + _contradictions(policy, wrong) + misspelt(names, _READERS)
+    if problems:
+        raise PolicyError(problems)
+    return policy
+
+
+def read_each(values: Mapping[str, Any], readers: Mapping[str, Reader]) -> Tuple[Dict[str, Any], Dict[str, str]]:
+    """What each reader makes of the value of its name, and by name a sentence for each that will not do.
+
+    None and the empty string, which an undefined variable becomes on its way through a template, are unset.
+    """
+    found = {}
+    wrong = {}
+    for name, reader in readers.items():
+        value = values.get(name)
         if value is None or value == "":
             continue
         try:
-            found[field] = reader(value)
-        except Wrong as wrong:
-            problems.append(problem("conntrack_" + field, value, str(wrong)))
-            unread.add("conntrack_" + field)
-    problems += _contradictions(Policy(**found), unread)
-    if problems:
-        raise PolicyError(problems)
-    return Policy(**found)
+            found[name] = reader(value)
+        except Wrong as error:
+            wrong[name] = problem(name, value, str(error))
+    return found, wrong
 
 
 def problem(variable: str, value: Any, wanted: str) -> str:
-    return "{0}: {1!r} will not do: {2}".format(variable, _plain(value), wanted)
+    return "{0}: {1} will not do: {2}".format(variable, shown(value), wanted)
 
 
-def _plain(value: Any) -> Any:
-    """Text and numbers without the wrappers that templating puts around them."""
-    for kind in (bool, int, float, str):
+def shown(value: Any) -> str:
+    """A value in a sentence: as Python writes it, but for the wrappers that templating puts around it; escaped, and cut."""
+    text = escaped(_written(value, _LONGEST + 1)[: _LONGEST + 1])
+    return text if len(text) <= _LONGEST else text[: _LONGEST - 3] + "..."
+
+
+def _written(value: Any, room: int) -> str:
+    """A value as Python writes it. Of a long one at least the first ``room`` characters are right, and not much more is looked at."""
+    if room <= 0:
+        return ""
+    if isinstance(value, str):
+        return repr(str.__str__(value)[:room])
+    if isinstance(value, Mapping):
+        pairs = (_written(name, room - 1) + ": " + _written(item, room - 1) for name, item in value.items())
+        return "{" + _joined(pairs, room) + "}"
+    if isinstance(value, list):
+        return "[" + _joined((_written(item, room - 1) for item in value), room) + "]"
+    if isinstance(value, int) and value.bit_length() > 4 * _LONGEST:
+        # In digits, Python writes it slowly or not at all.
+        return hex(value)
+    for kind in (bool, int, float):
         if isinstance(value, kind):
-            return kind(value)
-    return value
+            return repr(kind(value))
+    return repr(value)
+
+
+def _joined(parts: Iterable[str], room: int) -> str:
+    text = ""
+    for part in parts:
+        text += ", " + part if text else part
+        if len(text) > room:
+            break
+    return text
 
 
 def whole(low: int, high: int, unit: str) -> Reader:
     """A reader of whole numbers, as numbers or as text; a truth value is none."""
+    wanted = "expected a whole number of {0} from {1} to {2}".format(unit, low, high)
 
     def reader(value: Any) -> int:
-        wanted = "a whole number of {0} from {1} to {2}".format(unit, low, high)
-        # True and False are ints, too, but their texts are no numbers.
-        if not isinstance(value, (int, str)) or not _WHOLE.fullmatch(str(value).strip()):
-            raise Wrong("expected " + wanted)
-        number = int(value)
-        if not low <= number <= high:
-            raise Wrong("expected " + wanted)
-        return number
+        if isinstance(value, str) and _WHOLE.fullmatch(value.strip()):
+            value = int(value)
+        if isinstance(value, bool) or not isinstance(value, int) or not low <= value <= high:
+            raise Wrong(wanted)
+        return int(value)
 
     return reader
 
 
 def _number(low: float, high: float, what: str) -> Reader:
+    wanted = "expected {0} from {1:g} to {2:g}".format(what, low, high)
+
     def reader(value: Any) -> float:
-        wanted = "expected {0} from {1:g} to {2:g}".format(what, low, high)
-        if isinstance(value, bool) or not isinstance(value, (int, float, str)):
-            raise Wrong(wanted)
-        try:
-            number = float(value)
-        except (ValueError, OverflowError):
-            raise Wrong(wanted) from None
+        if isinstance(value, str) and _DECIMAL.fullmatch(value.strip()):
+            try:
+                value = float(value)
+            except ValueError:
+                raise Wrong(wanted) from None
         # What is not a number is not between any two.
-        if not low <= number <= high:
+        if isinstance(value, bool) or not isinstance(value, (int, float)) or not low <= value <= high:
             raise Wrong(wanted)
-        return number
+        return float(value)
 
     return reader
 
 
-def _one_of(names: Iterable[str]) -> Reader:
+def one_of(names: Iterable[str]) -> Reader:
     choices = list(names)
 
     def reader(value: Any) -> str:
@@ -144,32 +184,55 @@ def truth(value: Any) -> bool:
     raise Wrong("expected true or false")
 
 
-def timeouts(value: Any) -> Dict[str, int]:
-    """Seconds by the names of timeouts. Raises Wrong."""
-    if not isinstance(value, Mapping):
-        raise Wrong("expected a mapping such as {tcp_established: 7440}")
-    found = {}
-    problems = []
-    for name, seconds in value.items():
-        if name not in TIMEOUTS:
-            problems.append(
-                "{0!r} is not a timeout this collection knows{1}".format(_plain(name), _near(name, TIMEOUTS))
-            )
-            continue
-        try:
-            found[str(name)] = whole(1, LONGEST_TIMEOUT, "seconds")(seconds)
-        except Wrong as wrong:
-            problems.append("{0}: {1!r}: {2}".format(name, _plain(seconds), wrong))
-    if problems:
-        raise Wrong("; ".join(problems))
-    return found
+def timeouts(variable: str = "") -> Reader:
+    """A reader of seconds by the names of timeouts. A variable's may be JSON: what comes with ``-e NAME=`` is text."""
+    wanted = "expected a mapping such as {tcp_established: 7440}"
+    if variable:
+        wanted += '; on a command line -e \'{{"{0}": {{"tcp_established": 7440}}}}\''.format(variable)
+    seconds = whole(1, LONGEST_TIMEOUT, "seconds")
+
+    def reader(value: Any) -> Dict[str, int]:
+        if variable and isinstance(value, str):
+            value = _json(value)
+        if not isinstance(value, Mapping):
+            raise Wrong(wanted)
+        found = {}
+        problems = []
+        for name, item in value.items():
+            try:
+                found[_timeout(name)] = seconds(item)
+            except Wrong as wrong:
+                problems.append("{0}: {1}: {2}".format(name, shown(item), wrong) if name in TIMEOUTS else str(wrong))
+            if len(problems) > _MOST:
+                problems[_MOST:] = ["and more"]
+                break
+        if problems:
+            raise Wrong("; ".join(problems))
+        return found
+
+    return reader
+
+
+def _timeout(name: Any) -> str:
+    if name not in TIMEOUTS:
+        raise Wrong("{0} is not a timeout this collection knows{1}".format(shown(name), _near(name, TIMEOUTS)))
+    return str(name)
+
+
+def _json(text: str) -> Any:
+    """What a text says as JSON, or None; numbers stay text, because one reader reads them all."""
+    try:
+        return json.loads(text, parse_int=str, parse_float=str, parse_constant=str)
+    except (ValueError, RecursionError):
+        return None
 
 
 def _near(value: Any, names: Iterable[str]) -> str:
     """The likeliest meaning of a name not known, a full sysctl name among the possible ones."""
     import difflib  # Slow to load, and wanted for mistakes alone.
 
-    text = str(value).rpartition(".")[2]
+    # What is longer than any of them is near to none, and takes long to compare.
+    text = str(value)[:_LONGEST].rpartition(".")[2] if isinstance(value, str) else ""
     for prefix in ("nf_conntrack_", "ip_conntrack_"):
         if text.startswith(prefix):
             text = text[len(prefix) :]
@@ -178,22 +241,22 @@ def _near(value: Any, names: Iterable[str]) -> str:
 
 
 _READERS: Dict[str, Reader] = {
-    "max": whole(1, LARGEST_LIMIT, "entries"),
-    "expected_connections": whole(1, LARGEST_LIMIT, "connections"),
-    "headroom": _number(1, 100, "a factor"),
-    "memory_percent": _number(0.01, 50, "a percentage"),
-    "max_floor": whole(1, LARGEST_LIMIT, "entries"),
-    "max_ceiling": whole(1, LARGEST_LIMIT, "entries"),
-    "entries_per_bucket": whole(1, 8, "entries"),
-    "hashsize": whole(1, LARGEST_HASHSIZE, "buckets"),
-    "timeout_profile": _one_of(PROFILES),
-    "timeouts": timeouts,
-    "rfc_floors": _one_of(RFC_CHOICES),
-    "shrink": truth,
-    "apply": truth,
-    "firewall": truth,
-    "takeover": truth,
-    "expire_existing": truth,
+    "conntrack_max": whole(1, LARGEST_LIMIT, "entries"),
+    "conntrack_expected_connections": whole(1, LARGEST_LIMIT, "connections"),
+    "conntrack_headroom": _number(1, 100, "a factor"),
+    "conntrack_memory_percent": _number(0.01, 50, "a percentage"),
+    "conntrack_max_floor": whole(1, LARGEST_LIMIT, "entries"),
+    "conntrack_max_ceiling": whole(1, LARGEST_LIMIT, "entries"),
+    "conntrack_entries_per_bucket": whole(1, 8, "entries"),
+    "conntrack_hashsize": whole(1, LARGEST_HASHSIZE, "buckets"),
+    "conntrack_timeout_profile": one_of(PROFILES),
+    "conntrack_timeouts": timeouts("conntrack_timeouts"),
+    "conntrack_rfc_floors": one_of(RFC_CHOICES),
+    "conntrack_shrink": truth,
+    "conntrack_apply": truth,
+    "conntrack_firewall": truth,
+    "conntrack_takeover": truth,
+    "conntrack_expire_existing": truth,
 }
 
 
@@ -212,12 +275,12 @@ class _Pair(NamedTuple):
     wanted: str
 
 
-def _contradictions(policy: Policy, unread: Set[str]) -> List[str]:
+def _contradictions(policy: Policy, unread: Container[str]) -> List[str]:
     """A pair counts only where both its values were understood."""
     return [
         problem(pair.variables[0], pair.value, pair.wanted)
         for pair in _pairs(policy)
-        if not unread & set(pair.variables)
+        if not any(variable in unread for variable in pair.variables)
     ]
 
 

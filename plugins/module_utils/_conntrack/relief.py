@@ -14,23 +14,15 @@ LONGEST_WAIT = 3600
 
 _READERS: Dict[str, policy.Reader] = {
     "relieve_confirm": policy.truth,
-    "relieve_timeouts": policy.timeouts,
+    "relieve_timeouts": policy.timeouts("relieve_timeouts"),
     "relieve_wait": policy.whole(0, LONGEST_WAIT, "seconds"),
 }
 
 
 def errors(variables: Mapping[str, Any]) -> List[str]:
     """What is wrong in the variables of the playbook, a sentence each; None and the empty string are unset."""
-    found = []
-    for name, reader in _READERS.items():
-        value = variables.get(name)
-        if value is None or value == "":
-            continue
-        try:
-            reader(value)
-        except policy.Wrong as wrong:
-            found.append(policy.problem(name, value, str(wrong)))
-    return found
+    _found, wrong = policy.read_each(variables, _READERS)
+    return list(wrong.values())
 
 
 class Relief(NamedTuple):

@@ -50,21 +50,16 @@ _READERS: Dict[str, policy.Reader] = {
     "buckets": policy.whole(1, kernel.LARGEST_HASHSIZE, "buckets"),
     # 0 lets none in, where a limit of 0 is none at all.
     "expect_max": policy.whole(0, kernel.LARGEST_LIMIT, "expectations"),
-    "timeouts": policy.timeouts,
-    "shrink": bool,
+    "timeouts": policy.timeouts(),
+    "shrink": policy.truth,
 }
 
 
 def read(options: Mapping[str, Any]) -> Wanted:
     """The options of the module conntrack_settings. Raises SettingsError for what would not do."""
-    found = {}
-    for name, value in options.items():
-        if value is None:
-            continue
-        try:
-            found[name] = _READERS[name](value)
-        except policy.Wrong as wrong:
-            raise SettingsError("{0}: {1!r} will not do: {2}".format(name, value, wrong)) from None
+    found, wrong = policy.read_each(options, _READERS)
+    if wrong:
+        raise SettingsError("; ".join(wrong.values()))
     return Wanted(**found)
 
 

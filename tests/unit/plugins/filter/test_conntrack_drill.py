@@ -20,6 +20,13 @@ def test_errors():
     assert errors({"drill_reload": "maybe"}, "ssh") == ["drill_reload: 'maybe' will not do: expected true or false"]
 
 
+def test_a_name_that_is_nearly_right():
+    names = {**VARIABLES, "drill_reebot": True, "drill_reports": "x"}
+    said = ["drill_reebot: there is no such variable; did you mean drill_reboot?"]
+    assert errors(VARIABLES, "ssh", names) == said
+    assert errors(VARIABLES, "ssh", VARIABLES) == []
+
+
 def test_plan():
     made = plan(facts(), VARIABLES, "ssh")
     assert set(made) == {"events", "firewalls", "said", "refusals"}

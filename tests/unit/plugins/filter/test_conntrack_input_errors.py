@@ -9,6 +9,7 @@ from ansible_collections.headroom.netfilter.plugins.filter.conntrack_input_error
 conntrack_input_errors = FilterModule().filters()["conntrack_input_errors"]
 MAX = "conntrack_max: -1 will not do: expected a whole number of entries from 1 to 2147483647"
 HEADROOM = "conntrack_headroom: 'x' will not do: expected a factor from 1 to 100"
+NEAR = "conntrack_head_room: there is no such variable; did you mean conntrack_headroom?"
 
 
 def host(name, **variables):
@@ -27,22 +28,52 @@ def host(name, **variables):
             [MAX + " (a)", HEADROOM + " (a, b)"],
         ),
         ([host("a", conntrack_hosts="web", conntrack_nonsense=-1)], []),
+        (
+            [host("a", conntrack_head_room=2), host("b", conntrack_head_room="x", conntrack_max=-1)],
+            [NEAR + " (a, b)", MAX + " (b)"],
+        ),
+        ([host("a", audit_fail_no="info", audit_file="x")], []),
     ],
-    ids=["no hosts", "good", "one", "grouped", "two findings", "variables of others"],
+    ids=[
+        "no hosts",
+        "good",
+        "one",
+        "grouped",
+        "two findings",
+        "variables of others",
+        "nearly a name",
+        "of no playbook",
+    ],
 )
 def test_findings(hosts, found):
     assert conntrack_input_errors(hosts) == found
 
 
+def test_variables_of_the_playbook():
+    own = {"audit_fail_on": None}
+    said = "audit_fail_no: there is no such variable; did you mean audit_fail_on? (a)"
+    assert conntrack_input_errors([host("a", audit_fail_no="info"), host("b", audit_fail_on="info")], own) == [said]
+    assert conntrack_input_errors([host("a", audit_fail_no="info", conntrack_max=-1)], ["audit_fail_on"]) == [
+        MAX + " (a)",
+        said,
+    ]
+
+
 def test_only_our_variables_are_looked_up():
-    """A host's variables are templated when they are read."""
+    """A host's variables are templated when they are read, and their names are not."""
 
     class Variables(dict):
         def __getitem__(self, name):
-            assert name.startswith("conntrack_") or name == "inventory_hostname"
+            assert name in ("conntrack_max", "inventory_hostname")
             return super().__getitem__(name)
 
-        def __iter__(self):
-            raise AssertionError("all variables are looked up")
+        def get(self, name, default=None):
+            raise AssertionError
 
-    assert conntrack_input_errors([Variables(host("a", conntrack_max=-1))]) == [MAX + " (a)"]
+        def items(self):
+            raise AssertionError
+
+        values = items
+
+    given = Variables(host("a", conntrack_max=-1, conntrack_head_room="{{ nothing }}", conntrack_hosts="{{ nothing }}"))
+    assert conntrack_input_errors([given]) == [MAX + " (a)", NEAR + " (a)"]

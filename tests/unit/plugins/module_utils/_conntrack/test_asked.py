@@ -43,9 +43,10 @@ def test_a_profile_is_not_changed_by_what_is_over_it():
     ("single", "said"),
     [
         ({"tcp_establish": 1}, "did you mean tcp_established"),
-        ({"udp": 0}, "a whole number of seconds from 1"),
+        ({"udp": 0}, "{'udp': 0} will not do: udp: 0: expected a whole number of seconds from 1"),
         ({"udp": "soon"}, "'soon'"),
-        ([], "expected a mapping"),
+        ([], "[] will not do: expected a mapping such as {tcp_established: 7440}"),
+        ("udp=1", "'udp=1' will not do: expected a mapping such as {tcp_established: 7440}"),
     ],
 )
 def test_wrong_timeouts(single, said):
@@ -53,6 +54,13 @@ def test_wrong_timeouts(single, said):
         asked.timeouts("server", single)
     assert str(caught.value).startswith("timeouts: ")
     assert said in str(caught.value)
+
+
+def test_a_profile_that_is_none():
+    with pytest.raises(
+        policy.Wrong, match=r"^timeout_profile: 'sever' will not do: expected one of .* did you mean server"
+    ):
+        asked.timeouts("sever", {})
 
 
 def test_known():

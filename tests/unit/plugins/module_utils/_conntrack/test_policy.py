@@ -29,6 +29,8 @@ GOOD = [
     ("headroom", 1, 1.0),
     ("headroom", "1.5", 1.5),
     ("headroom", 100, 100.0),
+    ("headroom", Wrapped(" 2.50 "), 2.5),
+    ("headroom", "1e1", 10.0),
     ("memory_percent", "0.01", 0.01),
     ("memory_percent", 50, 50.0),
     ("max_floor", 1, 1),
@@ -41,6 +43,11 @@ GOOD = [
     ("timeouts", {"udp": "60", "gre_stream": 1}, {"udp": 60, "gre_stream": 1}),
     ("timeouts", {"tcp_established": 2147483}, {"tcp_established": 2147483}),
     ("timeouts", {}, {}),
+    ("timeouts", '{"udp":"40"}', {"udp": 40}),
+    ("timeouts", '{"udp": 40, "tcp_established": 7440}', {"udp": 40, "tcp_established": 7440}),
+    ("timeouts", Wrapped(' {"udp": 40}\n'), {"udp": 40}),
+    ("timeouts", {Wrapped("udp"): Wrapped("40")}, {"udp": 40}),
+    ("timeouts", "{}", {}),
     ("rfc_floors", "ignore", "ignore"),
     ("shrink", True, True),
     ("shrink", "yes", True),
@@ -73,7 +80,7 @@ def test_unset_is_the_default(unset):
     ids=["none", "of others"],
 )
 def test_other_variables_are_passed_over(variables):
-    assert read(variables) == Policy()
+    assert read(variables, variables) == Policy()
 
 
 @pytest.mark.parametrize(

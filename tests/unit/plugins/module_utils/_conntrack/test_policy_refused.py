@@ -2,6 +2,10 @@
 # Copyright: headroom.netfilter maintainers
 """Bad input: each finding names the variable, the value, and what would do."""
 
+import json
+import re
+import time
+
 import pytest
 
 from ansible_collections.headroom.netfilter.plugins.module_utils._conntrack.policy import PolicyError, read
@@ -11,6 +15,7 @@ BUCKETS = "a whole number of buckets from 1 to 268435455"
 FACTOR = "a factor from 1 to 100"
 PERCENTAGE = "a percentage from 0.01 to 50"
 SECONDS = "a whole number of seconds from 1 to 2147483"
+MAPPING = 'a mapping such as {tcp_established: 7440}; on a command line -e \'{"conntrack_timeouts": {"tcp_established": 7440}}\''
 
 # Variable without its prefix, value, what would do.
 ONE_VALUE = [
@@ -30,7 +35,13 @@ ONE_VALUE = [
     ("max", "--5", ENTRIES),
     ("max", "+-5", ENTRIES),
     ("max", "\u00b2", ENTRIES),
-    ("max", "9" * 5000, ENTRIES),
+    ("max", "\uff11\uff12", ENTRIES),
+    ("max", "\u0661\u0662", ENTRIES),
+    ("max", "1_000_000", ENTRIES),
+    ("max", "1e400", ENTRIES),
+    ("max", float("nan"), ENTRIES),
+    ("max", float("inf"), ENTRIES),
+    ("max", "0" * 15 + "65536", ENTRIES),
     ("max", " ", ENTRIES),
     ("max", [65536], ENTRIES),
     ("max", {"value": 65536}, ENTRIES),
@@ -45,7 +56,15 @@ ONE_VALUE = [
     ("headroom", "2,5", FACTOR),
     ("headroom", "nan", FACTOR),
     ("headroom", "inf", FACTOR),
-    ("headroom", 10**400, FACTOR),
+    ("headroom", "1e400", FACTOR),
+    ("headroom", 1e400, FACTOR),
+    ("headroom", float("nan"), FACTOR),
+    ("headroom", "1_0", FACTOR),
+    ("headroom", "\uff12", FACTOR),
+    ("headroom", "\u00b2", FACTOR),
+    ("headroom", "2.0.0", FACTOR),
+    ("headroom", "0x2", FACTOR),
+    ("headroom", ".", FACTOR),
     ("headroom", [2], FACTOR),
     ("memory_percent", 0, PERCENTAGE),
     ("memory_percent", 51, PERCENTAGE),
@@ -65,9 +84,21 @@ ONE_VALUE = [
     ("timeout_profile", "router", "kernel, server, gateway, kubernetes, dns, edge"),
     ("timeout_profile", 1, "kernel, server, gateway, kubernetes, dns, edge"),
     ("timeout_profile", ["server"], "kernel, server, gateway, kubernetes, dns, edge"),
-    ("timeouts", "tcp_established=7440", "a mapping such as {tcp_established: 7440}"),
-    ("timeouts", [{"udp": 30}], "a mapping such as {tcp_established: 7440}"),
-    ("timeouts", 30, "a mapping such as {tcp_established: 7440}"),
+    ("timeouts", "tcp_established=7440", MAPPING),
+    ("timeouts", [{"udp": 30}], MAPPING),
+    ("timeouts", 30, MAPPING),
+    ("timeouts", '{"udp":', MAPPING),
+    ("timeouts", "{'udp': 30}", MAPPING),
+    ("timeouts", "{udp: 30}", MAPPING),
+    ("timeouts", '["udp"]', MAPPING),
+    ("timeouts", '"{}"', MAPPING),
+    ("timeouts", "30", MAPPING),
+    ("timeouts", "null", MAPPING),
+    ("timeouts", '{"udp": 0}', "udp: '0': expected " + SECONDS),
+    ("timeouts", '{"udp": 1.5}', "udp: '1.5': expected " + SECONDS),
+    ("timeouts", '{"udp": NaN}', "udp: 'NaN': expected " + SECONDS),
+    ("timeouts", '{"udp": true}', "udp: True: expected " + SECONDS),
+    ("timeouts", '{"upd": 30}', "'upd' is not a timeout this collection knows; did you mean udp?"),
     (
         "timeouts",
         {"tcp_establish": 7440},
@@ -198,3 +229,98 @@ def test_all_contradictions_are_found_at_once():
         "conntrack_max",
         "conntrack_hashsize",
     ]
+
+
+class Wrapped(str):
+    """Text as templating hands it over: a subclass of its own, and what is cut from it is one, too."""
+
+    __slots__ = ()
+
+    def __repr__(self):
+        return "Wrapped"
+
+    def __getitem__(self, key):
+        return Wrapped(super().__getitem__(key))
+
+
+@pytest.mark.parametrize(
+    ("value", "shown"),
+    [
+        ("x" * 98, "'" + "x" * 98 + "'"),
+        ("x" * 99, "'" + "x" * 96 + "..."),
+        ("x" * 2**20, "'" + "x" * 96 + "..."),
+        ("9" * 2**20, "'" + "9" * 96 + "..."),
+        (10**400, "0x"),
+        (1 << 2**22, "0x1000000000"),
+        ("\x1b[2J\u202e\x00\x85\u2028\ud800", r"'\x1b[2J\u202e\x00\x85\u2028\ud800'"),
+        (Wrapped("many"), "'many'"),
+        ([Wrapped("many"), {Wrapped("a"): Wrapped("b")}], "['many', {'a': 'b'}]"),
+        (["x" * 2**20] * 1000, "['" + "x" * 95 + "..."),
+        ([1] * 2**20, "[1, 1, 1, "),
+        ({number: [] for number in range(2**20)}, "{0: [], 1: [], "),
+        ({"x" * 2**20: "\x1b"}, "{'" + "x" * 95 + "..."),
+        ((1, "\x9b"), r"(1, '\x9b')"),
+    ],
+    ids=[
+        "whole",
+        "cut",
+        "long text",
+        "long digits",
+        "long number",
+        "longer number",
+        "escaped",
+        "wrapped",
+        "wrapped within",
+        "list of long texts",
+        "long list",
+        "long mapping",
+        "long name",
+        "something else",
+    ],
+)
+def test_what_is_shown_of_a_value(value, shown):
+    started = time.perf_counter()
+    (problem,) = problems(max=value)
+    assert problem.startswith("conntrack_max: " + shown)
+    assert len(problem) <= len("conntrack_max: " + " will not do: expected " + ENTRIES) + 100
+    assert problem.isprintable()
+    assert time.perf_counter() - started < 1
+
+
+def test_what_is_nested_without_end_is_cut_as_well():
+    endless = []
+    endless.append(endless)
+    assert problems(max=endless)[0].startswith("conntrack_max: [[[[")
+    assert problems(timeouts="[" * 2**20)[0].startswith("conntrack_timeouts: '[[[[")
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        {"x" * 2**20: 1},
+        {"x{0}".format(number): 1 for number in range(10**5)},
+        {"udp": "x" * 2**20},
+        {"udp": 10**400},
+        '{"udp": ' + "9" * 2**20 + "}",
+        "{" + ", ".join('"x{0}": 1'.format(number) for number in range(10**4)) + "}",
+    ],
+    ids=["name", "names", "text", "number", "number in JSON", "names in JSON"],
+)
+def test_many_or_long_timeouts_are_one_short_sentence(value):
+    started = time.perf_counter()
+    (problem,) = problems(timeouts=value)
+    assert len(problem) < 2000
+    assert time.perf_counter() - started < 1
+
+
+def test_names_that_are_nearly_right_are_told_with_the_values_that_are_not():
+    with pytest.raises(PolicyError) as caught:
+        read({"conntrack_max": -1}, ["conntrack_max", "conntrack_hosts", "conntrack_head_room", "ansible_host"])
+    assert [problem.partition(":")[0] for problem in caught.value.problems] == ["conntrack_max", "conntrack_head_room"]
+    assert caught.value.problems[1].endswith("did you mean conntrack_headroom?")
+
+
+def test_what_a_refusal_says_to_write_will_do():
+    (problem,) = problems(timeouts="udp=30")
+    given = json.loads(re.search("-e '(.*)'", problem).group(1))
+    assert read(given).timeouts == {"tcp_established": 7440}
