@@ -26,6 +26,12 @@ options:
     type: list
     elements: str
     default: [all]
+  budget_seconds:
+    description:
+      - How long reading what is not root's may take in all, processes of other users and their network namespaces, seconds from 0 to 3600.
+      - What is left out for it is in RV(ansible_facts.conntrack.untold). Root's own files and processes are read first, and all of them.
+    type: float
+    default: 10
 extends_documentation_fragment:
   - ansible.builtin.action_common_attributes
   - ansible.builtin.action_common_attributes.facts
@@ -128,15 +134,37 @@ ansible_facts:
               type: bool
               returned: always
             writable:
-              description: Whether C(max) (and C(expect_max) with it), C(buckets) and C(timeouts) can be written live from here.
+              description: What can be written live from here.
               type: dict
               returned: always
-              sample: {max: true, buckets: true, timeouts: true}
+              contains:
+                max:
+                  description: The limit, and C(expect_max) with it.
+                  type: bool
+                  returned: always
+                buckets:
+                  description: The buckets.
+                  type: bool
+                  returned: always
+                timeouts:
+                  description: The timeouts.
+                  type: bool
+                  returned: always
         memory:
-          description: Bytes of memory, C(total_bytes) and C(available_bytes).
+          description: Memory.
           type: dict
           returned: always
-          sample: {total_bytes: 2062680064, available_bytes: 1753997312}
+          contains:
+            total_bytes:
+              description: Bytes of it, less what the kernel keeps.
+              type: int
+              returned: always
+              sample: 2062680064
+            available_bytes:
+              description: Bytes that new programs may have. V(none) on kernels before 3.14.
+              type: int
+              returned: always
+              sample: 1753997312
         cpus:
           description: Processors online.
           type: int
@@ -209,22 +237,86 @@ ansible_facts:
               type: int
               returned: on kernels 5.15 and later
         services:
-          description:
-            - Firewall services by name (firewalld, iptables, nftables, netfilter_persistent, ufw), V(none) where one is not installed.
-            - C(systemd_sysctl) is the path of systemd's helper that applies sysctl.d, V(none) without systemd.
+          description: Firewall services, V(none) where one is not installed.
           type: dict
           returned: with subset C(persistence)
-          sample:
-            firewalld: {version: 1.3.3, active: true, cleanup_modules_on_exit: "no"}
-            iptables: null
-            nftables: {active: false}
-            netfilter_persistent: null
-            ufw: null
-            systemd_sysctl: /usr/lib/systemd/systemd-sysctl
+          contains:
+            firewalld:
+              description: firewalld.
+              type: dict
+              returned: always
+              contains:
+                version:
+                  description: Its version, V(none) where that is not found.
+                  type: str
+                  returned: always
+                  sample: 1.3.3
+                active:
+                  description: Whether it is active.
+                  type: bool
+                  returned: always
+                cleanup_modules_on_exit:
+                  description: CleanupModulesOnExit of its configuration, V(none) where that does not say.
+                  type: str
+                  returned: always
+                  sample: "no"
+            iptables:
+              description: iptables-services of Red Hat and its kin.
+              type: dict
+              returned: always
+              contains:
+                active:
+                  description: Whether it is active.
+                  type: bool
+                  returned: always
+                modules_unload:
+                  description: IPTABLES_MODULES_UNLOAD of its configuration, V(none) where that does not say.
+                  type: str
+                  returned: always
+                  sample: "yes"
+                sysctl_load_list:
+                  description: The words of IPTABLES_SYSCTL_LOAD_LIST.
+                  type: list
+                  elements: str
+                  returned: always
+                  sample: [".nf_conntrack"]
+            nftables:
+              description: nftables.service.
+              type: dict
+              returned: always
+              contains:
+                active:
+                  description: Whether it is active.
+                  type: bool
+                  returned: always
+            netfilter_persistent:
+              description: netfilter-persistent of Debian and its kin.
+              type: dict
+              returned: always
+              contains:
+                active:
+                  description: Whether it is active.
+                  type: bool
+                  returned: always
+            ufw:
+              description: ufw, active where its configuration enables it, too.
+              type: dict
+              returned: always
+              contains:
+                active:
+                  description: Whether it is active.
+                  type: bool
+                  returned: always
+            systemd_sysctl:
+              description: The path of systemd's helper that applies sysctl.d, V(none) without systemd.
+              type: str
+              returned: always
+              sample: /usr/lib/systemd/systemd-sysctl
         files:
           description:
             - The files that the role manages and that are there, by path.
-            - C(ours) is whether the file says that this collection wrote it.
+            - Each has C(sha256) of its content, C(mode) of four octal digits, C(owner) and C(group), and C(ours), which is whether the
+              file says that this collection wrote it.
           type: dict
           returned: with subset C(persistence)
           sample:
@@ -241,7 +333,7 @@ ansible_facts:
           contains:
             boot:
               description:
-                - Value and source after the next boot, by dotted sysctl name or C(hashsize) (buckets, as the kernel rounds them).
+                - C(value) and C(source) after the next boot, by dotted sysctl name or C(hashsize) (buckets, as the kernel rounds them).
                 - A value of V(none) cannot be told, or there will be none; the source says why.
               type: dict
               returned: always
@@ -249,65 +341,185 @@ ansible_facts:
                 hashsize: {value: 65536, source: "/etc/modprobe.d/nf_conntrack.conf:4"}
                 net.netfilter.nf_conntrack_max: {value: 65536, source: "/etc/sysctl.d/99-conntrack.conf:6"}
             reload:
-              description: The same after the next load of the module; empty where conntrack is built in.
+              description: The same, C(value) and C(source), after the next load of the module; empty where conntrack is built in.
               type: dict
               returned: always
               sample:
                 hashsize: {value: 8192, source: kernel default}
                 net.netfilter.nf_conntrack_max: {value: 8192, source: kernel default}
             overriding:
-              description:
-                - Lines of other files that are applied after the role's own files and win over them.
-                - Each has C(path), C(line), C(text), C(key), C(value) and C(owner).
+              description: Lines of other files that are applied after the role's own files and win over them.
               type: list
               elements: dict
               returned: always
-              sample:
-                - path: /etc/sysctl.conf
-                  line: 68
-                  text: net.netfilter.nf_conntrack_max = 131072
-                  key: net.netfilter.nf_conntrack_max
-                  value: 131072
-                  owner: sysctl.d
+              contains:
+                path:
+                  description: The file.
+                  type: str
+                  returned: always
+                  sample: /etc/sysctl.conf
+                line:
+                  description: The number of the line.
+                  type: int
+                  returned: always
+                  sample: 68
+                text:
+                  description: The line.
+                  type: str
+                  returned: always
+                  sample: net.netfilter.nf_conntrack_max = 131072
+                key:
+                  description: The dotted sysctl name that it sets, or C(hashsize).
+                  type: str
+                  returned: always
+                  sample: net.netfilter.nf_conntrack_max
+                value:
+                  description: The value. V(none) is one that the kernel refuses, and with it the role's own.
+                  type: int
+                  returned: always
+                  sample: 131072
+                owner:
+                  description: Who applies the file.
+                  type: str
+                  returned: always
+                  sample: sysctl.d
             problems:
               description: What keeps files from doing what they say, in sentences with path and line.
               type: list
               elements: str
               returned: always
+        exposed:
+          description: Files that are applied at a boot or a load though others than root may write them.
+          type: list
+          elements: dict
+          returned: with subset C(persistence)
+          contains:
+            path:
+              description: The file.
+              type: str
+              returned: always
+              sample: /etc/sysctl.d/10-app.conf
+            why:
+              description: Who may write it.
+              type: str
+              returned: always
+              sample: mode 0666
         owners:
-          description:
-            - Who else sets keys of connection tracking here, a finding for each line of a file or process.
-            - C(keys) is what they are set to, V(none) where that cannot be told. C(at_boot) is whether that is after systemd-sysctl.
-            - C(path), C(line) and C(text) are those of the line, V(none) where it is none of a file. docs/owners.md has the list.
+          description: Who else sets keys of connection tracking here, a finding for each line of a file or process. docs/owners.md has the list.
           type: list
           elements: dict
           returned: with subset C(owners)
-          sample:
-            - name: ufw
-              keys: {net.netfilter.nf_conntrack_max: 77000}
-              evidence: "/etc/ufw/sysctl.conf:71: net/netfilter/nf_conntrack_max=77000"
-              path: /etc/ufw/sysctl.conf
-              line: 71
-              text: net/netfilter/nf_conntrack_max=77000
-              at_boot: true
-              remedy: change or remove the line in /etc/ufw/sysctl.conf
+          contains:
+            name:
+              description: What it is.
+              type: str
+              returned: always
+              sample: ufw
+            keys:
+              description: What keys are set to, by dotted sysctl name or C(hashsize). V(none) where that cannot be told.
+              type: dict
+              returned: always
+              sample: {net.netfilter.nf_conntrack_max: 77000}
+            evidence:
+              description: What was found, and where.
+              type: str
+              returned: always
+              sample: "/etc/ufw/sysctl.conf:71: net/netfilter/nf_conntrack_max=77000"
+            path:
+              description: The file of the line that could be taken out, V(none) where it is none of a file.
+              type: str
+              returned: always
+              sample: /etc/ufw/sysctl.conf
+            line:
+              description: The number of that line.
+              type: int
+              returned: always
+              sample: 71
+            text:
+              description: That line.
+              type: str
+              returned: always
+              sample: net/netfilter/nf_conntrack_max=77000
+            at_boot:
+              description: Whether it writes after systemd-sysctl at each boot.
+              type: bool
+              returned: always
+            remedy:
+              description: How to make it say what is wanted, or nothing.
+              type: str
+              returned: always
+              sample: change or remove the line in /etc/ufw/sysctl.conf
+        claims:
+          description: What pretends to set keys of connection tracking and was passed over, because it is not root's doing.
+          type: list
+          elements: dict
+          returned: with subset C(owners)
+          contains:
+            what:
+              description: The process, or the file.
+              type: str
+              returned: always
+              sample: "process 4711: kube-proxy"
+            whose:
+              description: Whose it is.
+              type: str
+              returned: always
+              sample: user 65534
+            why:
+              description: Why it was passed over.
+              type: str
+              returned: always
+              sample: it is not root's
         namespaces:
-          description:
-            - The own network namespace, and up to 32 of the others that have entries or have dropped some, worst first.
-            - C(max) is the host's. C(timeouts) are those that are not as in the own namespace, seconds by name.
+          description: The own network namespace, and up to 32 of the others that have entries or have dropped some, worst first.
           type: list
           elements: dict
           returned: with subset C(namespaces)
-          sample:
-            - inode: 4026532280
-              name: docker 0123456789ab
-              own: false
-              count: 65536
-              max: 65536
-              usage: 1.0
-              drop: 3909
-              early_drop: 0
-              timeouts: {tcp_established: 432000}
+          contains:
+            inode:
+              description: The number of the namespace, 0 where the kernel gives none (before 3.8).
+              type: int
+              returned: always
+              sample: 4026532280
+            name:
+              description: By C(ip netns), by its container or by its process.
+              type: str
+              returned: always
+              sample: docker 0123456789ab
+            own:
+              description: Whether it is the one that these facts are of.
+              type: bool
+              returned: always
+            count:
+              description: Entries in use there.
+              type: int
+              returned: always
+              sample: 65536
+            max:
+              description: The limit, which is the host's.
+              type: int
+              returned: always
+              sample: 65536
+            usage:
+              description: Share of the limit in use.
+              type: float
+              returned: always
+              sample: 1.0
+            drop:
+              description: Packets counted as dropped.
+              type: int
+              returned: always
+              sample: 3909
+            early_drop:
+              description: Entries given up early.
+              type: int
+              returned: always
+              sample: 0
+            timeouts:
+              description: Those that are not as in the own namespace, seconds by name.
+              type: dict
+              returned: always
+              sample: {tcp_established: 432000}
         netns_total:
           description: How many network namespaces there are, as far as can be seen.
           type: int
@@ -316,25 +528,61 @@ ansible_facts:
         log:
           description:
             - Messages of a full table in the kernel's ring buffer, and in the last MiB of kern.log, messages and syslog in C(/var/log).
-            - A message may stand in several sources; C(table_full) and C(suppressed) are those of the one that has most. C(source) is
-              what could be read, that one first.
             - If none has such a message and the own network namespace has dropped packets, those of this boot in the journal, the newest
-              MiB; C(source) has C(journal) then, if it has any. From there C(suppressed) is 0.
+              MiB.
           type: dict
           returned: with subset C(log)
-          sample:
-            table_full: 41
-            suppressed: 3868
-            first_seen: "2026-11-22T08:13:01Z"
-            last_seen: "2026-11-22T08:13:20Z"
-            netns: []
-            source: [kernel ring buffer]
+          contains:
+            table_full:
+              description: How many there are, in the source that has most. A message may stand in several.
+              type: int
+              returned: always
+              sample: 41
+            suppressed:
+              description: How many the kernel kept to itself, as the same source says; 0 from the journal.
+              type: int
+              returned: always
+              sample: 3868
+            first_seen:
+              description: When the first one was, ISO 8601, UTC.
+              type: str
+              returned: always
+              sample: "2026-11-22T08:13:01Z"
+            last_seen:
+              description: When the last one was.
+              type: str
+              returned: always
+              sample: "2026-11-22T08:13:20Z"
+            netns:
+              description: The numbers of namespaces other than the first that messages name.
+              type: list
+              elements: int
+              returned: always
+            source:
+              description: What could be read, the one that has most first; C(journal) is among them if it has any.
+              type: list
+              elements: str
+              returned: always
+              sample: [kernel ring buffer]
         unreadable:
           description: Paths that are there and could not be read.
           type: list
           elements: str
           returned: always
           sample: [/sys/module/nf_conntrack/parameters/hashsize]
+        untold:
+          description: What was not read for the time it would have taken.
+          type: list
+          elements: str
+          returned: always
+          sample: ["812 processes of others than root: their network namespaces"]
+        left_out:
+          description:
+            - How many items of a list are not told of, by the list's name; of each, 50 are. What is planned and predicted is made of all.
+            - Texts are cut after 300 characters, and characters that a terminal would obey are escaped.
+          type: dict
+          returned: always
+          sample: {outcome.problems: 12}
 """
 
 from ansible.module_utils.basic import AnsibleModule
@@ -345,11 +593,17 @@ from ansible_collections.headroom.netfilter.plugins.module_utils._conntrack.host
 
 def main():
     module = AnsibleModule(
-        argument_spec={"gather_subset": {"type": "list", "elements": "str", "default": ["all"]}},
+        argument_spec={
+            "gather_subset": {"type": "list", "elements": "str", "default": ["all"]},
+            "budget_seconds": {"type": "float", "default": 10},
+        },
         supports_check_mode=True,
     )
+    budget = module.params["budget_seconds"]
+    if not 0 <= budget <= 3600:
+        module.fail_json(msg="budget_seconds: {0} will not do: expected seconds from 0 to 3600".format(budget))
     try:
-        facts = gather(Host(), module.params["gather_subset"])
+        facts = gather(Host(budget=budget), module.params["gather_subset"])
     except SubsetError as error:
         module.fail_json(msg=str(error))
     module.exit_json(changed=False, ansible_facts={"conntrack": facts})

@@ -79,7 +79,11 @@ def facts(changes=()):
             "systemd_sysctl": "/usr/lib/systemd/systemd-sysctl",
         },
         "files": {},
+        "claims": [],
+        "exposed": [],
         "unreadable": [],
+        "untold": [],
+        "left_out": {},
     }
     for name, value in dict(changes).items():
         *folders, last = name.split(".")

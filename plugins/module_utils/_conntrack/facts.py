@@ -4,7 +4,7 @@
 """What is: the facts of a host's connection tracking, read through its door. Changes nothing, and runs
 nothing, but for journalctl where packets were dropped and no log has said why."""
 
-from typing import Any, Callable, Dict, FrozenSet, Iterable, List, Optional, Tuple
+from typing import Any, Callable, Dict, FrozenSet, Iterable, Optional, Tuple
 
 from . import kernel, table
 from .files import MANAGED, MARK
@@ -12,8 +12,9 @@ from .host import Host
 from .log import log
 from .namespaces import namespaces, timeouts
 from .outcome import outcome
-from .owners import Owner, owners
+from .owners import owners
 from .services import services
+from .shown import plain
 from .values import Facts, as_dict
 
 # Modules of masquerading and source NAT: nftables, xtables, and iptables before 5.2 and before 3.7.
@@ -42,7 +43,28 @@ def gather(host: Host, subsets: Iterable[str]) -> Facts:
     if chosen & {"persistence", "owners"}:
         found.update(_others(host, names, found, chosen))
     found["unreadable"] = sorted(host.unreadable)
-    return found
+    found["untold"] = host.untold
+    return told(found)
+
+
+# Items of a list that are told of. What decides has been made of all of them.
+MOST_TOLD = 50
+_LISTS = ("owners", "claims", "exposed", "unreadable", "outcome.overriding", "outcome.problems", "log.netns")
+
+
+def told(facts: Facts) -> Facts:
+    """Facts as they are handed on: texts escaped and of a bounded length, and so much of each list; what is left out is counted."""
+    left_out = {}
+    for name in _LISTS:
+        *folders, last = name.split(".")
+        within = facts
+        for folder in folders:
+            within = within.get(folder, {})
+        more = len(within.get(last, ())) - MOST_TOLD
+        if more > 0:
+            left_out[name] = more
+            within[last] = within[last][:MOST_TOLD]
+    return dict(plain(facts), left_out=left_out)
 
 
 def chosen_subsets(subsets: Iterable[str]) -> FrozenSet[str]:
@@ -221,15 +243,19 @@ def _log(host: Host, names: kernel.Flavour) -> Facts:
 
 def _others(host: Host, names: kernel.Flavour, found: Facts, chosen: FrozenSet[str]) -> Facts:
     """Who else writes, and with them what will be: of which the one cannot be told without the other."""
-    owned: List[Owner] = owners(host, names, found["cpus"], host.processes())
+    owned, claims = owners(host, names, found["cpus"])
     facts = dict(found)
     if "timeouts" not in facts:
         facts["timeouts"] = timeouts(host, names)
     added: Facts = {}
     if "owners" in chosen:
-        added["owners"] = as_dict(owned)
+        # Programs first: the plan asks what they hold, and lines of files are told of by the outcome, too.
+        added["owners"] = as_dict(sorted(owned, key=lambda owner: owner.path is not None))
+        added["claims"] = as_dict(claims)
     if "persistence" in chosen:
-        added["outcome"] = as_dict(outcome(host, facts, owned))
+        found_outcome, exposed = outcome(host, facts, owned)
+        added["outcome"] = as_dict(found_outcome)
+        added["exposed"] = as_dict(exposed)
     return added
 
 

@@ -51,11 +51,13 @@ def owner(host: Host, names: kernel.Flavour, cpus: Optional[int], pid: int, comm
     proc = "/proc/{0}".format(pid)
     settings: Optional[Dict[str, str]] = None
     said = ""
+    arguments = _MICROK8S_ARGUMENTS if name == "microk8s" else proc + "/cmdline"
+    others = host.exposed(_MICROK8S_ARGUMENTS) if name == "microk8s" else None
+    if others:
+        said = ", whose arguments are not root's alone: {0}".format(others)
     # k3s shows its arguments to nobody.
-    if name != "k3s":
-        settings, said = _proxy_settings(
-            host, proc, host.read(_MICROK8S_ARGUMENTS if name == "microk8s" else proc + "/cmdline")
-        )
+    elif name != "k3s":
+        settings, said = _proxy_settings(host, proc, host.read(arguments))
     keys = _proxy_keys(settings, cpus, names)
     if keys.get("hashsize") is not None and _more_buckets(host, names, keys["hashsize"] or 0):
         del keys["hashsize"]
@@ -89,7 +91,16 @@ def _proxy_settings(host: Host, proc: str, arguments: Optional[str]) -> Tuple[Op
         found = {_PROXY_FLAGS[flag]: value for flag, value in flags.items() if flag in _PROXY_FLAGS}
         return found, "".join(" --{0}={1}".format(flag, flags[flag]) for flag in flags if flag in _PROXY_FLAGS)
     # As the process sees it, which is in a container as a rule.
-    text = host.read(proc + ("/root" if config.startswith("/") else "/cwd/") + config)
+    folder = host.link(proc + "/cwd")
+    if config.startswith("/"):
+        path, others = host.resolved(config, proc + "/root")
+    elif folder:
+        path, others = host.resolved("{0}/{1}".format(folder, config), proc + "/root")
+    else:
+        path, others = host.resolved(config, proc + "/cwd")
+    if others:
+        return None, " --config={0}, which is not root's alone: {1}".format(config, others)
+    text = host.read(path)
     if text is None:
         return None, " --config={0}, which cannot be read".format(config)
     found = conntrack_mapping(text)

@@ -3,8 +3,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """What will be: each value after the next boot and after the next load of the module, and the line that decides it."""
 
-import re
-from typing import TYPE_CHECKING, Dict, Iterable, List, NamedTuple, Optional, Sequence
+from typing import TYPE_CHECKING, Dict, Iterable, List, NamedTuple, Optional, Sequence, Tuple
 
 from . import kernel, sysctl
 from .files import MODPROBE, SYSCTL
@@ -42,6 +41,13 @@ class Overriding(NamedTuple):
     owner: str
 
 
+class Exposed(NamedTuple):
+    """A file that is applied at a boot or a load though others than root may write it."""
+
+    path: str
+    why: str
+
+
 class Outcome(NamedTuple):
     boot: Values
     reload: Values  # empty where the kernel has conntrack built in: it is never loaded again
@@ -49,11 +55,12 @@ class Outcome(NamedTuple):
     problems: List[str]
 
 
-def outcome(host: Host, facts: Facts, owned: Sequence[Owner]) -> Outcome:
+def outcome(host: Host, facts: Facts, owned: Sequence[Owner]) -> Tuple[Outcome, List[Exposed]]:
     """``facts`` are those of this host that are always gathered, with table, timeouts and services."""
     if facts["state"] == "absent":
-        return Outcome({}, {}, [], [])
-    return _Resolver(host, facts).outcome(owned)
+        return Outcome({}, {}, [], []), []
+    resolver = _Resolver(host, facts)
+    return resolver.outcome(owned), resolver.exposed(owned)
 
 
 class _Resolver:
@@ -89,6 +96,24 @@ class _Resolver:
             is_early = loading.loads_at_boot(self.host, self.names.module) is not None
             boot = self._at_boot() if is_early else later
         return Outcome(self._by_owners(boot, owned), later, self._overriding(owned), problems)
+
+    def exposed(self, owned: Sequence[Owner]) -> List[Exposed]:
+        """Of all files that say something of these keys, whichever of them wins."""
+        known = set(self.keys + self._aliases() + [self.names.prefix + "buckets"])
+        paths = {owner.path for owner in owned if owner.path}
+        for line in self.settings:
+            if line.key in known or (line.glob and sysctl.effective([line], known)):
+                paths.add(line.path)
+        found = {path: self.host.exposed(path) for path in paths}
+        folders = () if self.is_builtin else ("modprobe.d", "modules-load.d", "udev/rules.d")
+        for path in (
+            home + "/" + name for folder in folders for home in sysctl.folders(folder) for name in self.host.list(home)
+        ):
+            why = self.host.exposed(path)
+            # Asked first, since hardly any is: those need not be read once more.
+            if why and self.names.module in (self.host.read(path) or "").replace("-", "_"):
+                found[path] = why
+        return [Exposed(path, why) for path, why in sorted(found.items()) if why]
 
     def _keys(self) -> List[str]:
         """Those that the kernel has; of a module that is not loaded, those it will have and the timeouts that files name."""
@@ -132,11 +157,11 @@ class _Resolver:
         if unknown:
             return unknown
         install = self.loaded.install if self.loaded else None
-        calls = [install.sysctl] if install and install.sysctl else []
-        calls += [rule.sysctl for rule in rules if rule.runs]
+        calls = [(install.sysctl, install.path, install.line)] if install and install.sysctl else []
+        calls += [(rule.sysctl, rule.path, rule.line) for rule in rules if rule.runs]
         values = self._at_load()
-        for call in calls:
-            values = self._called(values, call)
+        for call, path, line in calls:
+            values = self._called(values, call, "{0}:{1}".format(path, line))
         return values
 
     def _at_boot(self) -> Values:
@@ -160,8 +185,8 @@ class _Resolver:
             return {}
         return {key: Value(None, why) for key in [HASHSIZE] + self.keys}
 
-    def _called(self, values: Values, call: "Sysctl") -> Values:
-        """What a call of systemd-sysctl, or of procps' sysctl, makes of values."""
+    def _called(self, values: Values, call: "Sysctl", where: str) -> Values:
+        """What a call of systemd-sysctl, or of procps' sysctl, makes of values; ``where`` it stands."""
         procps = not call.command.endswith("systemd-sysctl")
         if call.files:
             settings = [line for path in call.files for line in sysctl.parse(path, self.host.read(path) or "")]
@@ -170,7 +195,16 @@ class _Resolver:
         else:
             settings = sysctl.assignments(self.host, procps)
         if call.pattern is not None:
-            settings = [line for line in settings if _finds(call.pattern, line.key)]
+            # Few hosts have one.
+            from .patterns import finds
+
+            found = {key: finds(call.pattern, key) for key in {line.key for line in settings}}
+            if None in found.values():
+                # What it may set is what any line reaches, each in turn.
+                may = self._applied(values, settings, True, call.prefixes)
+                why = "{0}: --pattern {1:.99} is not understood".format(where, call.pattern)
+                return {key: value if may[key] is value else Value(None, why) for key, value in values.items()}
+            settings = [line for line in settings if found[line.key]]
         return self._applied(values, settings, procps, call.prefixes)
 
     def _applied(
@@ -247,11 +281,3 @@ def is_spoken_of(host: Host, module: str) -> bool:
     texts.append(host.read(sysctl.COMMAND_LINE))
     # A backslash may join two lines amid the name.
     return any("\\" in text or module in text.replace("-", "_") for text in texts if text)
-
-
-def _finds(pattern: str, key: str) -> bool:
-    """As sysctl --pattern; one that Python does not understand finds everything."""
-    try:
-        return re.search(pattern, key) is not None
-    except re.error:
-        return True

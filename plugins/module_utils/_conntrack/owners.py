@@ -3,12 +3,14 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Who else writes the keys of connection tracking on a host, with evidence, read from files alone.
 
-What each of them reads and does, and where that is from, stands in docs/owners.md.
+What each of them reads and does, and where that is from, stands in docs/owners.md. What is not root's doing is a claim: it is
+told of and sets nothing. What a file says that others than root may write, and that is applied all the same, counts, for it is
+what will be; Host.exposed tells of the file.
 """
 
 import re
 from itertools import islice
-from typing import Callable, Dict, Iterable, Iterator, List, NamedTuple, Optional, Set, Tuple
+from typing import Callable, Dict, Iterable, Iterator, List, NamedTuple, Optional, Sequence, Set, Tuple
 
 from . import kernel
 from .files import IPTABLES, SYSCTL
@@ -40,16 +42,29 @@ class Owner(NamedTuple):
     remedy: str
 
 
-def owners(host: Host, names: kernel.Flavour, cpus: Optional[int], pids: Iterable[int]) -> List[Owner]:
-    """Everyone found; each finding is of one line of a file, or of one process."""
+class Claim(NamedTuple):
+    """What pretends to set keys, and was passed over."""
+
+    what: str
+    whose: str
+    why: str  # it was passed over
+
+
+def owners(host: Host, names: kernel.Flavour, cpus: Optional[int]) -> Tuple[List[Owner], List[Claim]]:
+    """Everyone found; each finding is of one line of a file, or of one process. And who only pretends."""
     enabled = _enabled_units(host)
-    return [
-        *_proxies(host, names, cpus, pids),
+    claims: List[Claim] = []
+    roots, others = host.by_user()
+    found = [
+        *_proxies(host, names, cpus, roots, claims),
         *_tuned(host, names, enabled),
         *_ufw(host, names),
         *_iptables(host, names, enabled),
-        *_scripts(host, names, enabled),
+        *_scripts(host, names, enabled, claims),
     ]
+    # After all that is root's: it takes nothing of their time.
+    _pretenders(host, others, claims)
+    return found, claims
 
 
 def lines_of(text: Optional[str]) -> Iterator[Tuple[int, str]]:
@@ -73,24 +88,47 @@ def _enabled_units(host: Host) -> Set[str]:
 _PROXIES = {"kube-proxy": "kube-proxy", "kubelite": "microk8s", "k3s-server": "k3s", "k3s-agent": "k3s"}
 
 
-def _proxies(host: Host, names: kernel.Flavour, cpus: Optional[int], pids: Iterable[int]) -> Iterator[Owner]:
-    for pid in islice(pids, MOST_PROCESSES):
-        proc = "/proc/{0}".format(pid)
-        command = (host.read(proc + "/comm") or "").strip()
+def _proxies(
+    host: Host, names: kernel.Flavour, cpus: Optional[int], pids: Sequence[int], claims: List[Claim]
+) -> Iterator[Owner]:
+    for pid in pids[:MOST_PROCESSES]:
+        command = _command(host, pid)
         name = _PROXIES.get(command)
-        if name is not None and not _elsewhere(host, proc):
-            # Few hosts have one: the others need not load it.
-            from . import kube_proxy
+        if name is None or _elsewhere(host, pid):
+            continue
+        # Asked again afterwards: the number may be another's by then.
+        doubt = host.doubt(pid) or (None if _command(host, pid) == command else "it has ended")
+        if doubt:
+            claims.append(_claim(pid, command, 0, doubt))
+            continue
+        # Few hosts have one: the others need not load it.
+        from . import kube_proxy
 
-            found = kube_proxy.owner(host, names, cpus, pid, command, name)
-            if found:
-                yield found
+        found = kube_proxy.owner(host, names, cpus, pid, command, name)
+        if found:
+            yield found
 
 
-def _elsewhere(host: Host, proc: str) -> bool:
+def _command(host: Host, pid: int) -> str:
+    return (host.read("/proc/{0}/comm".format(pid)) or "").strip()
+
+
+def _elsewhere(host: Host, pid: int) -> bool:
     """Whether a process is in a network namespace that is not this one, as in a cluster made of containers."""
-    own, its = host.link("/proc/self/ns/net"), host.link(proc + "/ns/net")
+    own, its = host.link("/proc/self/ns/net"), host.link("/proc/{0}/ns/net".format(pid))
     return own is not None and its is not None and own != its
+
+
+def _pretenders(host: Host, others: Sequence[int], claims: List[Claim]) -> None:
+    left_out = "{0} processes of others than root: whether one pretends to set keys of connection tracking"
+    for pid in host.unhurried(others, left_out):
+        command = _command(host, pid)
+        if command in _PROXIES:
+            claims.append(_claim(pid, command, host.user(pid), "it is not root's"))
+
+
+def _claim(pid: int, command: str, user: Optional[int], why: str) -> Claim:
+    return Claim("process {0}: {1}".format(pid, command), "user {0}".format(user) if user else "root", why)
 
 
 def _tuned(host: Host, names: kernel.Flavour, enabled: Set[str]) -> Iterable[Owner]:
@@ -145,10 +183,14 @@ def _iptables(host: Host, names: kernel.Flavour, enabled: Set[str]) -> Iterator[
 # Scripts, cron and units.
 
 
-def _scripts(host: Host, names: kernel.Flavour, enabled: Set[str]) -> Iterator[Owner]:
+def _scripts(host: Host, names: kernel.Flavour, enabled: Set[str], claims: List[Claim]) -> Iterator[Owner]:
     for name, path, at_boot, said in islice(_places(host, enabled), MOST_SCRIPTS):
         text = host.read(path) or ""
         if "conntrack" not in text:
+            continue
+        refused = _refused(host, path)
+        if refused:
+            claims.append(Claim(path, refused, "{0} refuses a file that others than root may write".format(name)))
             continue
         from .commands import assignments
 
@@ -166,6 +208,7 @@ Place = Tuple[str, str, bool, Optional[Callable[[str], object]]]
 _UP = re.compile(r"\s*(pre-|post-)?up\s").match
 _EXEC = re.compile(r"\s*ExecStart(Pre|Post)?\s*=").match
 _DISPATCHER = "/etc/NetworkManager/dispatcher.d"
+_LOOKED_AT = (_DISPATCHER, "/etc/crontab", "/etc/cron.d/", "/var/spool/cron/")
 
 
 def _places(host: Host, enabled: Set[str]) -> Iterator[Place]:
@@ -187,6 +230,17 @@ def _places(host: Host, enabled: Set[str]) -> Iterator[Place]:
     for path in _files(host, _UNITS):
         if path.endswith(".service"):
             yield "systemd", path, path.rpartition("/")[2] in enabled, _EXEC
+
+
+def _refused(host: Host, path: str) -> Optional[str]:
+    """Whose a file is that cron or NetworkManager looks at itself before it obeys: they do not where it is not root's, or where
+    others may write it (load_crontab of cron and cronie, check_permissions of NetworkManager's dispatcher)."""
+    if not path.startswith(_LOOKED_AT):
+        return None
+    found = host.mode(path)
+    if found is None or host.root != "/" or (found.st_uid == 0 and not found.st_mode & 0o022):
+        return None
+    return "user {0}, mode {1:04o}".format(found.st_uid, found.st_mode & 0o7777)
 
 
 def _files(host: Host, folder: str) -> List[str]:

@@ -3,6 +3,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """The firewall services of a host and what they do to the module, read from files alone."""
 
+import posixpath
 import re
 from typing import Any, Dict, List, Optional
 
@@ -12,7 +13,7 @@ from .table import shell_value
 
 # Debian's and Red Hat's places of firewalld's Python package; a version of Python stands between.
 _PYTHON_HOMES = ("/usr/lib", "/usr/lib64")
-_VERSION = re.compile(r"""^VERSION\s*=\s*["']([0-9.]+)""", re.M)
+_VERSION = re.compile(r"""^VERSION\s*=\s*["']([0-9.]{1,20})""", re.M)
 # systemd's helper that applies sysctl.d: merged /usr first, then the split one (Debian 11, Ubuntu 16.04).
 _SYSTEMD_SYSCTL = ("/usr/lib/systemd/systemd-sysctl", "/lib/systemd/systemd-sysctl")
 
@@ -80,9 +81,9 @@ def _ufw(host: Host) -> Optional[Dict[str, Any]]:
 
 def is_active(host: Host, name: str) -> bool:
     """systemd keeps a link per active unit since 236; before, a service has a cgroup while it has processes;
-    iptables-services, which has none, leaves a lock file as the init scripts did."""
+    iptables-services, which has none, leaves a lock file as the init scripts did: where anybody may make one, it says nothing."""
     return any(
-        host.exists(path)
+        host.exists(path) and not host.exposed(posixpath.dirname(path))
         for path in (
             "/run/systemd/units/invocation:{0}.service".format(name),
             "/sys/fs/cgroup/systemd/system.slice/{0}.service".format(name),

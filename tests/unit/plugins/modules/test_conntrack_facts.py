@@ -20,8 +20,8 @@ def test_every_golden_host(run_module, tree, name, check_mode):
     assert golden.shortened(found) == golden.load(name, "facts")["root"]
 
 
-TABLE, PERSISTENCE = {"table", "timeouts", "counters"}, {"services", "files", "outcome"}
-OTHERS = {"owners", "namespaces", "netns_total", "log"}
+TABLE, PERSISTENCE = {"table", "timeouts", "counters"}, {"services", "files", "outcome", "exposed"}
+OTHERS = {"owners", "claims", "namespaces", "netns_total", "log"}
 
 
 @pytest.mark.parametrize(
@@ -31,7 +31,7 @@ OTHERS = {"owners", "namespaces", "netns_total", "log"}
         (["table"], PERSISTENCE | OTHERS),
         ("!all,persistence", TABLE | OTHERS),
         (["!log", "!namespaces"], {"log", "namespaces", "netns_total"}),
-        (["owners"], (TABLE | PERSISTENCE | OTHERS) - {"owners"}),
+        (["owners"], (TABLE | PERSISTENCE | OTHERS) - {"owners", "claims"}),
     ],
     ids=repr,
 )
@@ -70,6 +70,14 @@ def test_what_is_returned_is_what_is_documented(run_module, tree, name):
 
 def test_options_are_those_that_are_documented():
     yaml = pytest.importorskip("yaml", reason="PyYAML is not installed")
-    (option,) = yaml.safe_load(conntrack_facts.DOCUMENTATION)["options"].items()
-    assert option[0] == "gather_subset"
-    assert (option[1]["type"], option[1]["elements"], option[1]["default"]) == ("list", "str", ["all"])
+    options = yaml.safe_load(conntrack_facts.DOCUMENTATION)["options"]
+    assert {name: (option["type"], option["default"]) for name, option in options.items()} == {
+        "gather_subset": ("list", ["all"]),
+        "budget_seconds": ("float", 10),
+    }
+
+
+@pytest.mark.parametrize("budget", [-1, 3601, float("nan")])
+def test_a_budget_that_will_not_do(run_module, tree, budget):
+    result = run_module(conntrack_facts, golden.GoldenHost("debian12", tree("debian12")), budget_seconds=budget)
+    assert result["msg"].endswith("will not do: expected seconds from 0 to 3600")

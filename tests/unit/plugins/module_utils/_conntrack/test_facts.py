@@ -15,9 +15,10 @@ from ansible_collections.headroom.netfilter.plugins.module_utils._conntrack.fact
 )
 from ansible_collections.headroom.netfilter.tests.unit.fakes import BUCKETS, COUNT, HASHSIZE, MAX, SYSCTL, FakeKernel
 
-ALWAYS = {"state", "flavour", "kernel", "memory", "cpus", "unreadable"}
+ALWAYS = {"state", "flavour", "kernel", "memory", "cpus", "unreadable", "untold", "left_out"}
 TABLE = {"table", "timeouts", "counters"}
-PERSISTENCE = {"services", "files", "outcome"}
+PERSISTENCE = {"services", "files", "outcome", "exposed"}
+OWNERS = {"owners", "claims"}
 NAMESPACES = {"namespaces", "netns_total"}
 EVERYTHING = {"table", "persistence", "owners", "namespaces", "log"}
 
@@ -76,10 +77,10 @@ def test_a_subset_that_is_none_is_refused(asked):
         (["min"], set()),
         (["table"], TABLE),
         (["persistence"], PERSISTENCE),
-        (["owners"], {"owners"}),
+        (["owners"], OWNERS),
         (["namespaces"], NAMESPACES),
         (["log"], {"log"}),
-        (["all"], TABLE | PERSISTENCE | NAMESPACES | {"owners", "log"}),
+        (["all"], TABLE | PERSISTENCE | NAMESPACES | OWNERS | {"log"}),
     ],
     ids=["min", "table", "persistence", "owners", "namespaces", "log", "all"],
 )

@@ -5,7 +5,6 @@
 import hashlib
 import os
 import struct
-import threading
 import time
 
 import pytest
@@ -48,10 +47,13 @@ def test_read(host, path, text):
     assert host.unreadable == []
 
 
-def test_no_more_than_the_longest_text_is_read(host):
+@pytest.mark.parametrize(("more", "length"), [(0, LONGEST_TEXT), (1, None)])
+def test_a_text_that_is_too_long_is_not_cut_but_unreadable(host, more, length):
     with open(host.path("/long"), "wb") as target:
-        target.write(b"x" * (LONGEST_TEXT + 1))
-    assert len(host.read("/long")) == LONGEST_TEXT
+        target.write(b"x" * (LONGEST_TEXT + more))
+    found = host.read("/long")
+    assert (None if found is None else len(found)) == length
+    assert host.unreadable == ["/long"] * more
 
 
 def test_bytes_that_are_no_text_are_no_error(host):
@@ -234,10 +236,11 @@ def test_what_is_no_file(host, path):
     assert host.unreadable == []
 
 
-def test_a_longer_file_is_compared_by_its_beginning(host):
+def test_a_file_that_is_too_long_is_unreadable(host):
     with open(host.path("/long"), "wb") as target:
         target.write(b"x" * (LONGEST_FILE + 1))
-    assert host.file("/long").sha256 == hashlib.sha256(b"x" * LONGEST_FILE).hexdigest()
+    assert host.file("/long") is None
+    assert host.unreadable == ["/long"]
 
 
 def test_what_may_not_be_read_is_remembered_once(host):
@@ -305,47 +308,127 @@ def test_no_lines(host, path):
 
 
 def test_lines_that_cannot_be_read_are_remembered(host):
-    assert list(host.lines("/folder")) == []
-    assert host.unreadable == ["/folder"]
+    os.symlink("loop", host.path("/loop"))
+    assert list(host.lines("/loop")) == []
+    assert host.unreadable == ["/loop"]
 
 
 @pytest.mark.parametrize("path", ["/none", "/folder/file", "/fifo"])
-def test_enter_raises_for_what_is_no_namespace(host, path):
+def test_within_raises_for_what_is_no_namespace(host, path):
+    opened = os.listdir("/proc/self/fd")
     with pytest.raises(OSError, match=r"No such file|Invalid argument|Operation not permitted"):
-        host.enter(path)
+        host.within(path, lambda: 1, 10)
+    assert os.listdir("/proc/self/fd") == opened
+    with pytest.raises(ChildProcessError):
+        os.waitpid(-1, os.WNOHANG)
 
 
-def test_a_conversation_with_the_kernel():
-    """No more than any user may do: a request that the kernel does not know is refused, with its sequence."""
+AS_ROOT = pytest.mark.skipif(os.geteuid() != 0, reason="only root can make files of others")
+USER = 65534
+
+
+@pytest.fixture
+def roots(tmp_path):
+    """A folder that is as / is: root's, with folders, files and links below it."""
+    os.chmod(str(tmp_path), 0o755)
+    for name in ("etc/d", "open", "users"):
+        os.makedirs(str(tmp_path / name), 0o755)
+        for folder in (tmp_path / name, (tmp_path / name).parent):
+            os.chmod(str(folder), 0o755)
+    for name in ("etc/d/file", "open/file", "users/file", "etc/d/shared", "etc/d/world", "etc/d/others"):
+        (tmp_path / name).write_text("text")
+        os.chmod(str(tmp_path / name), 0o644)
+    os.chmod(str(tmp_path / "open"), 0o1777)
+    os.chmod(str(tmp_path / "etc/d/world"), 0o646)
+    os.chmod(str(tmp_path / "etc/d/shared"), 0o664)
+    os.chown(str(tmp_path / "etc/d/shared"), 0, USER)
+    os.chown(str(tmp_path / "etc/d/others"), USER, 0)
+    os.chown(str(tmp_path / "users"), USER, USER)
+    for name, target in (
+        ("etc/d/relative", "../d/file"),
+        ("etc/d/absolute", "/etc/d/file"),
+        ("etc/d/away", "/open/file"),
+        ("etc/d/above", "../../../../../etc/d/file"),
+        ("etc/d/dangling", "/etc/none"),
+        ("etc/d/loop", "loop"),
+        ("link", "users"),
+    ):
+        os.symlink(target, str(tmp_path / name))
+    return str(tmp_path)
+
+
+@AS_ROOT
+@pytest.mark.parametrize(
+    ("path", "leads_to", "why"),
+    [
+        ("/etc/d/file", "/etc/d/file", None),
+        ("etc//d/./file", "/etc/d/file", None),
+        ("/etc/d/relative", "/etc/d/file", None),
+        # As it is for a process whose root this folder is.
+        ("/etc/d/absolute", "/etc/d/file", None),
+        ("/etc/d/above", "/etc/d/file", None),
+        ("/etc/d/dangling", "/etc/none", None),
+        ("/etc/d/none/below", "/etc/d/none/below", None),
+        ("/etc/d/world", "/etc/d/world", "everybody may write {0}/etc/d/world"),
+        ("/etc/d/shared", "/etc/d/shared", "group 65534 may write {0}/etc/d/shared"),
+        ("/etc/d/others", "/etc/d/others", "{0}/etc/d/others belongs to user 65534"),
+        ("/open/file", "/open/file", "everybody may write {0}/open"),
+        ("/etc/d/away", "/open/file", "everybody may write {0}/open"),
+        ("/users/file", "/users/file", "{0}/users belongs to user 65534"),
+        # Not looked at: who owns a folder can make a look at what is in it take long.
+        ("/users/none/../file", "/users/none/../file", "{0}/users belongs to user 65534"),
+        ("/link/file", "/users/file", "{0}/users belongs to user 65534"),
+    ],
+)
+def test_who_else_may_write_what_a_path_leads_to(roots, path, leads_to, why):
+    assert Host().resolved(path, roots) == (roots + leads_to, why and why.format(roots))
+
+
+@AS_ROOT
+def test_a_loop_of_links_ends(roots):
+    assert Host().resolved("/etc/d/loop", roots)[1] is None
+
+
+@AS_ROOT
+def test_the_group_root_is_root_unless_there_is_a_list(roots):
+    path = roots + "/etc/d/file"
+    os.chmod(path, 0o664)
+    assert Host().resolved("/etc/d/file", roots)[1] is None
+    # Version 2; owner rw-, user 65534 rw-, group r--, mask rw-, others r--.
+    entries = [(1, 6, 2**32 - 1), (2, 6, USER), (4, 4, 2**32 - 1), (16, 6, 2**32 - 1), (32, 4, 2**32 - 1)]
+    packed = struct.pack("<I", 2) + b"".join(struct.pack("<HHI", *entry) for entry in entries)
     try:
-        conversation = Host().netfilter()
-    except OSError:
-        pytest.skip("this kernel has no netfilter, or nobody may talk to it")
-    assert list(conversation.received()) == []
-    conversation.send(struct.pack("=IHHII", 20, 0x3FFF, 0x5, 77, 0) + bytes(4))
-    length, kind, _flags, sequence, _port, number = struct.unpack_from("=IHHIIi", b"".join(conversation.answers()))
-    assert (kind, sequence) == (2, 77)
-    assert length >= 20
-    assert number < 0
-    assert list(conversation.received()) == []
-    conversation.close()
-    with pytest.raises(OSError, match="descriptor"):
-        list(conversation.answers())
+        os.setxattr(path, "system.posix_acl_access", packed)
+    except OSError as error:
+        pytest.skip("no lists of access here: {0}".format(error.strerror))
+    assert Host().resolved("/etc/d/file", roots)[1] == "group 0 may write {0}".format(path)
 
 
-def test_answers_that_nobody_waits_for_leave_no_thread():
-    """However many there are still."""
+def test_in_a_tree_all_is_vouched_for(host):
+    os.chmod(host.path("/folder"), 0o777)
+    assert host.exposed("/folder/file") is None
+    assert (host.user(1), host.doubt(1)) == (None, None)
+    os.makedirs(host.path("/proc/1"))
+    assert host.user(1) == 0
 
-    class Endless:
-        def recv(self, limit, flags=0):
-            return b"." * 20
 
-    conversation = Host().netfilter()
-    conversation.close()
-    conversation._socket = Endless()
-    before = threading.active_count()
-    answers = conversation.answers()
-    assert next(answers) == b"." * 20
-    assert threading.active_count() == before + 1
-    answers.close()
-    assert threading.active_count() == before
+@pytest.mark.parametrize("what", ["exists", "read", "link", "list", "file", "is_executable", "writable", "exposed"])
+@pytest.mark.parametrize("path", ["/folder/fi\0le", "/folder/\ud800"], ids=["NUL", "half a pair"])
+def test_no_file_has_such_a_name(host, what, path):
+    assert not getattr(host, what)(path)
+    assert not getattr(Host(), what)(path)
+    assert (list(host.lines(path)), host.tail(path, 9), host.mode(path)) == ([], None, None)
+    assert host.unreadable == []
+
+
+def test_what_is_not_root_s_has_so_much_time():
+    host = Host(budget=0.05)
+    met = []
+    for thing in host.unhurried(range(1000), "{0} are left"):
+        met.append(thing)
+        time.sleep(0.01)
+    assert 1 <= len(met) <= 5
+    assert host.untold == ["{0} are left".format(1000 - len(met))]
+    assert list(host.unhurried(range(9), "{0} more")) == []
+    assert host.untold[1:] == ["9 more"]
+    assert list(Host().unhurried(range(9), "")) == list(range(9))

@@ -39,7 +39,7 @@ def resolve(tmp_path):
                 target.symlink_to(text[3:])
             else:
                 target.write_text(text)
-        return outcome(Host(str(tmp_path)), examples.facts(changes), owners)
+        return outcome(Host(str(tmp_path)), examples.facts(changes), owners)[0]
 
     return run
 
