@@ -74,11 +74,17 @@ attributes:
     support: full
     platforms: linux
 notes:
-  - Needs root, or CAP_NET_ADMIN in the network namespace; to enter another one, CAP_SYS_ADMIN.
+  - Needs no root but CAP_NET_ADMIN in the network namespace that is read. To enter another one it needs CAP_SYS_ADMIN, and to find
+    it by a process of another user, or by its inode, CAP_SYS_PTRACE.
+  - Another network namespace is entered by a child process, which ends with the module; the module's own stays where it is.
+  - Whoever has CAP_NET_ADMIN in the network namespace may send messages that look like the kernel's. They are told from the
+    kernel's by their sender and by a number that only the kernel is told, count for nothing but RV(forged), and the kernel is asked
+    to drop those that follow.
+  - A reading waits 120 seconds at most for what the kernel tells; then RV(exact) is V(false).
   - As with the program conntrack, the first use loads the module nf_conntrack_netlink, where the kernel has it as one. Where
     connection tracking itself is not loaded, nothing is read and nothing is loaded.
   - Shares of a sample assume that nothing makes entries stand where they do by what they are. Resizing the table while it is read
-    does; it is read again then, three times at most, and afterwards RV(exact) is V(false).
+    does; it is read again then, three times at most, and afterwards RV(exact) is V(false). So it is where answers are lost.
   - Python 3.6 or later is needed on the host.
 seealso:
   - module: headroom.netfilter.conntrack_expire
@@ -136,14 +142,69 @@ groupings:
       sample: state
     top:
       description:
-        - The largest groups, each with the values that its entries have in common, under the names of the fields.
-        - C(entries) is how many there are (of a sample, reckoned for the whole table), C(share) their part of all, 0 to 1.
-        - C(margin) is how far the true share may be off, in 95 of 100 cases; V(none) where all were counted.
+        - The largest groups, each with the values that its entries have in common.
         - A value that entries do not have, as the port of ICMP, is V(none).
       type: list
       elements: dict
       returned: always
       sample: [{state: ESTABLISHED, entries: 858150, share: 0.85815, margin: 0.004736}]
+      contains:
+        protocol:
+          description: The protocol, by its name or number.
+          type: str
+          returned: where O(group_by) has it
+        state:
+          description: The state, as C(conntrack -L) prints it.
+          type: str
+          returned: where O(group_by) has it
+        source:
+          description: The address of the source.
+          type: str
+          returned: where O(group_by) has it
+        destination:
+          description: The address of the destination.
+          type: str
+          returned: where O(group_by) has it
+        source_network:
+          description: The network of the source.
+          type: str
+          returned: where O(group_by) has it
+        destination_network:
+          description: The network of the destination.
+          type: str
+          returned: where O(group_by) has it
+        destination_port:
+          description: The port of the destination.
+          type: int
+          returned: where O(group_by) has it
+        zone:
+          description: The zone.
+          type: int
+          returned: where O(group_by) has it
+        mark:
+          description: The mark.
+          type: int
+          returned: where O(group_by) has it
+        assured:
+          description: The mark of a flow that has seen traffic both ways, and is not given up early.
+          type: bool
+          returned: where O(group_by) has it
+        timeout_class:
+          description: The name of the timeout that they live by.
+          type: str
+          returned: where O(group_by) has it
+        entries:
+          description: How many there are; of a sample, reckoned for the whole table.
+          type: int
+          returned: always
+        share:
+          description: Their part of all, 0 to 1.
+          type: float
+          returned: always
+        margin:
+          description: How far the true share may be off, in 95 of 100 cases; V(none) where all were counted.
+          type: float
+          returned: always
     others:
       description: How many groups there are besides, as far as they were met and kept.
       type: int
@@ -156,21 +217,55 @@ groupings:
       sample: 0
 stale:
   description:
-    - Entries that have more time left than their timeout of the profile would ever give them, in all and by that timeout.
+    - Entries that have more time left than their timeout of the profile would ever give them.
     - They come from before the timeouts were lowered. M(headroom.netfilter.conntrack_expire) shortens them.
   returned: success
   type: dict
-  sample:
-    entries: 612000
-    share: 0.612
-    margin: 0.006789
+  contains:
+    entries:
+      description: How many, in all.
+      type: int
+      returned: always
+      sample: 612000
+    share:
+      description: Their part of all, 0 to 1.
+      type: float
+      returned: always
+      sample: 0.612
+    margin:
+      description: How far the true share may be off; V(none) where all were counted.
+      type: float
+      returned: always
+      sample: 0.006789
     timeouts:
-      tcp_established: {entries: 612000, share: 0.612, margin: 0.006789, timeout: 7440}
+      description: The same by the name of the timeout, C(entries), C(share) and C(margin), with its seconds, C(timeout).
+      type: dict
+      returned: always
+      sample:
+        tcp_established: {entries: 612000, share: 0.612, margin: 0.006789, timeout: 7440}
 unread:
-  description: C(entries) that could not be read, and C(attributes) of others that are not known.
+  description: What was passed over.
   returned: success
   type: dict
-  sample: {entries: 0, attributes: 0}
+  contains:
+    entries:
+      description: Entries that could not be read.
+      type: int
+      returned: always
+      sample: 0
+    attributes:
+      description: Attributes of others that are not known.
+      type: int
+      returned: always
+      sample: 0
+forged:
+  description:
+    - Messages that were passed over because they are not the kernel's, or answer nothing that was asked. Somebody who has CAP_NET_ADMIN
+      in this network namespace sends them.
+    - After the first of them the kernel drops what follows, uncounted.
+  returned: success
+  type: int
+  sample: 0
 """
 
 from ansible.module_utils.basic import AnsibleModule

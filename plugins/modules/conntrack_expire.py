@@ -81,7 +81,12 @@ attributes:
     support: full
     platforms: linux
 notes:
-  - Needs root, or CAP_NET_ADMIN in the network namespace, and a kernel with ctnetlink, whose module it loads.
+  - Needs no root but CAP_NET_ADMIN in the network namespace, and a kernel with ctnetlink, whose module it loads. To enter another
+    network namespace it needs CAP_SYS_ADMIN, and to find it by a process of another user, or by its inode, CAP_SYS_PTRACE.
+  - Another network namespace is entered by a child process, which ends with the module; the module's own stays where it is.
+  - Messages that look like the kernel's and are not count for nothing but RV(forged), as with
+    M(headroom.netfilter.conntrack_census_info).
+  - A reading waits 120 seconds at most for what the kernel tells; then RV(complete) is V(false).
   - What is idle for longer than the timeout wanted is not yet over; it is over when that timeout has passed once more.
   - Python 3.6 or later is needed on the host.
 seealso:
@@ -118,7 +123,7 @@ examined:
 complete:
   description:
     - Whether the table was gone through to its end. It is not where O(limit) was reached.
-    - Nor where the table was resized meanwhile, even in the third attempt; then run it again.
+    - Nor where the table was resized meanwhile, or some of it lost on the way, even in the third attempt; then run it again.
   returned: success
   type: bool
   sample: true
@@ -145,14 +150,49 @@ corrected:
   type: int
   sample: 0
 states:
-  description:
-    - By C(protocol) and C(state), the entries C(examined) and C(shortened).
-    - C(timeout_class) is the name of the timeout that they live by, and C(timeout) the seconds wanted, V(none) where they are left alone.
+  description: What was looked at, by protocol and state.
   returned: success
   type: list
   elements: dict
-  sample:
-    - {protocol: tcp, state: ESTABLISHED, timeout_class: tcp_established, timeout: 7440, examined: 812000, shortened: 612000}
+  contains:
+    protocol:
+      description: The protocol, by its name or number.
+      type: str
+      returned: always
+      sample: tcp
+    state:
+      description: The state, as C(conntrack -L) prints it.
+      type: str
+      returned: always
+      sample: ESTABLISHED
+    timeout_class:
+      description: The name of the timeout that they live by, V(none) where there is none.
+      type: str
+      returned: always
+      sample: tcp_established
+    timeout:
+      description: The seconds wanted, V(none) where they are left alone.
+      type: int
+      returned: always
+      sample: 7440
+    examined:
+      description: Entries looked at.
+      type: int
+      returned: always
+      sample: 812000
+    shortened:
+      description: Those of them that have less time left now, or would have in check mode.
+      type: int
+      returned: always
+      sample: 612000
+forged:
+  description:
+    - Messages that were passed over because they are not the kernel's, or answer nothing that was asked. Somebody who has CAP_NET_ADMIN
+      in this network namespace sends them.
+    - After the first of them the kernel drops what follows, uncounted.
+  returned: success
+  type: int
+  sample: 0
 source:
   description: Always V(ctnetlink); V(none) where connection tracking is not loaded, and there is nothing to shorten.
   returned: success

@@ -192,7 +192,7 @@ def trials() -> dict[str, list[int]]:
 
 def dumped(host: Any, netlink: Any) -> Iterator[bytes]:
     conversation = host.netfilter()
-    conversation.send(netlink.dump_request())
+    conversation.send(netlink.dump_request(conversation.sequence))
     for answer in conversation.answers():
         start = 0
         while start < len(answer):
@@ -204,7 +204,8 @@ def dumped(host: Any, netlink: Any) -> Iterator[bytes]:
 
 def counted(messages: list[bytes], total: int, census: Any, netlink: Any, terms: Any) -> dict[str, tuple[float, Any]]:
     """Share and margin of the states and of the ports."""
-    dump, taken = netlink.Dump(), census.Census([(field,) for field in BOTH], terms, {})
+    sequence = netlink.HEADER.unpack_from(messages[0])[3]
+    dump, taken = netlink.Dump(sequence), census.Census([(field,) for field in BOTH], terms, {})
     for layout, block in dump.blocks([b"".join(messages)]):
         taken.add(layout, block)
     return {

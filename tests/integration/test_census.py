@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import random
 import subprocess
@@ -52,45 +53,84 @@ def test_a_namespace_that_is_not_there(machine: Machine, tmp_path: Path) -> None
 
 
 @pytest.fixture
-def powerless(machine: Machine, tmp_path_factory: pytest.TempPathFactory) -> str:
-    """The Python that runs modules, as nobody, where nobody may see it; modules come to it through a pipe."""
-    script = tmp_path_factory.mktemp("powerless") / "python"
+def as_nobody(machine: Machine, tmp_path_factory: pytest.TempPathFactory) -> Callable[..., dict[str, str]]:
+    """Settings of Ansible by which the Python that runs modules is nobody's, where nobody may see it, with these capabilities
+    and no others; modules come to it through a pipe."""
     ask = [machine.python, "-c", "import sys; print(sys.base_prefix, *sys.version_info[:2])"]
     prefix, *version = subprocess.run(ask, capture_output=True, text=True, check=True).stdout.split()
-    nobody = "setpriv --reuid=65534 --regid=65534 --clear-groups --inh-caps=-all --bounding-set=-all env LD_LIBRARY_PATH=/mnt/lib"
-    script.write_text(
-        "#!/bin/sh\n"
-        f"""exec unshare --mount sh -c 'mount --bind {prefix} /mnt && cd / && exec {nobody} "$@"' """
-        f"""sh /mnt/bin/python{".".join(version)} "$@"\n"""
-    )
-    script.chmod(0o755)
-    return str(script)
+
+    def settings(*capabilities: str) -> dict[str, str]:
+        script = tmp_path_factory.mktemp("nobody") / "python"
+        own = "".join(f",+{name}" for name in capabilities)
+        nobody = (
+            "setpriv --reuid=65534 --regid=65534 --clear-groups "
+            f"--inh-caps=-all{own} --ambient-caps=-all{own} --bounding-set=-all{own} env LD_LIBRARY_PATH=/mnt/lib"
+        )
+        script.write_text(
+            "#!/bin/sh\n"
+            f"""exec unshare --mount sh -c 'mount --bind {prefix} /mnt && cd / && exec {nobody} "$@"' """
+            f"""sh /mnt/bin/python{".".join(version)} "$@"\n"""
+        )
+        script.chmod(0o755)
+        return {
+            "ANSIBLE_PYTHON_INTERPRETER": str(script),
+            "ANSIBLE_PIPELINING": "1",
+            "ANSIBLE_REMOTE_TEMP": "/tmp",
+        }
+
+    return settings
 
 
-def test_without_root(machine: Machine, powerless: str, tmp_path: Path, held: Callable[[int], int], named: str) -> None:
-    process = held(3)
-    options: list[dict[str, Any]] = [{}, {"namespace": str(process)}, {"namespace": named}]
-    said = machine.tasks(
-        tmp_path,
-        [{module: each} for module in (CENSUS, EXPIRE) for each in options],
-        ANSIBLE_PYTHON_INTERPRETER=powerless,
-        ANSIBLE_PIPELINING="1",
-        ANSIBLE_REMOTE_TEMP="/tmp",
-    )
-    refused = (
-        "the kernel refuses the use of ctnetlink{}: expected CAP_NET_ADMIN, found a user or a container without it; "
-    )
-    remedy = "run as root, with become: true"
-    unseen = f"namespace: '{process}' is not among those that this user may look at"
-    closed = f"namespace: {named!r} cannot be entered (Operation not permitted)"
-    elsewhere = [f"{lack}: run as root with CAP_SYS_ADMIN, with become: true" for lack in (unseen, closed)]
-    assert [found["msg"] for found in said] == [
-        refused.format(" and of /proc/net/nf_conntrack") + remedy,
-        *elsewhere,
-        refused.format("") + remedy,
-        *elsewhere,
-    ]
-    assert all(found["failed"] for found in said)
+NO_CTNETLINK = (
+    "the kernel refuses the use of ctnetlink{}: expected CAP_NET_ADMIN, found a user or a container without it; "
+    "run as root, with become: true"
+)
+UNSEEN = (
+    "namespace: {!r} is not among those that this user may look at: expected CAP_SYS_PTRACE to look at processes "
+    "of others, and CAP_SYS_ADMIN to enter what they are in; run as root, with become: true"
+)
+CLOSED = "namespace: {!r} cannot be entered (Operation not permitted): expected CAP_SYS_ADMIN; run as root, with become: true"
+READABLE = " and of /proc/net/nf_conntrack"
+
+
+@pytest.mark.parametrize(
+    ("capabilities", "census", "expire"),
+    [
+        ((), [NO_CTNETLINK.format(READABLE), UNSEEN, CLOSED], [NO_CTNETLINK.format(""), UNSEEN, CLOSED]),
+        (("net_admin",), [None, UNSEEN, CLOSED], [None, UNSEEN, CLOSED]),
+        (("net_admin", "sys_admin"), [None, UNSEEN, None], [None, UNSEEN, None]),
+        (("net_admin", "sys_admin", "sys_ptrace"), [None, None, None], [None, None, None]),
+        (
+            ("sys_admin",),
+            [NO_CTNETLINK.format(READABLE), UNSEEN, NO_CTNETLINK.format(READABLE)],
+            [NO_CTNETLINK.format(""), UNSEEN, NO_CTNETLINK.format("")],
+        ),
+    ],
+    ids=["none", "net_admin", "to enter", "to find", "no net_admin"],
+)
+def test_without_root_it_takes_these_capabilities_and_names_the_one_that_lacks(
+    machine: Machine,
+    as_nobody: Callable[..., dict[str, str]],
+    tmp_path: Path,
+    held: Callable[[int], int],
+    named: str,
+    capabilities: tuple[str, ...],
+    census: list[str | None],
+    expire: list[str | None],
+) -> None:
+    process = str(held(3))
+    places = [None, process, named]
+    options: list[dict[str, Any]] = [{"namespace": place} if place else {} for place in places]
+    tasks = [{CENSUS: each} for each in options] + [{EXPIRE: {**each, **SHORTER}} for each in options]
+    said = machine.tasks(tmp_path, tasks, **as_nobody(*capabilities))
+    for found, wrong, place in zip(said, [*census, *expire], places * 2):
+        assert found.get("msg") == (wrong.format(place) if wrong else None), found
+        assert found["failed"] is bool(wrong)
+    for number, place in enumerate(places[1:], 1):
+        count = {process: 3, named: 5}[place]
+        if not census[number]:
+            assert (said[number]["source"], said[number]["total"]) == ("ctnetlink", count)
+            assert (said[number + 3]["shortened"], said[number + 3]["complete"]) == (count, True)
 
 
 def test_who_may_only_read_files_reads_the_one_of_proc(machine: Machine, tmp_path: Path, named: str) -> None:
@@ -144,3 +184,65 @@ def _shuffled() -> list[int]:
 )
 def test_an_order_is_told_from_chance(order: list[int], good: bool) -> None:
     assert all(figure.good for figure in dump_order.figures(order)) == good
+
+
+WITHIN = """
+import atexit, json, os, sys, threading, time
+from ansible_collections.headroom.netfilter.plugins.module_utils._conntrack.host import Host
+
+def opened():
+    return sorted(os.listdir("/proc/self/fd"))
+
+def outcome(work, path=sys.argv[1]):
+    begun = time.monotonic()
+    try:
+        found = Host().within(path, work, 1.0)
+    except Exception as error:
+        found = [type(error).__name__, str(error)]
+    assert time.monotonic() - begun < 10
+    return found
+
+def where():
+    # More than a pipe holds.
+    return [os.readlink("/proc/self/ns/net"), os.getpid(), "x" * 100000]
+
+def fail():
+    raise ValueError("no such thing")
+
+# A process that lives on has threads, text that is not yet written, and more to do at its end.
+atexit.register(lambda: print("end"))
+sys.stdout.write("begun ")
+threading.Thread(target=time.sleep, args=(60,), daemon=True).start()
+before = where(), opened()
+found = [outcome(work) for work in (where, fail, lambda: time.sleep(60), lambda: os._exit(0), lambda: sys.exit(3))]
+found.append(outcome(where, "/etc/passwd"))
+found.append(outcome(where, "/nowhere"))
+assert (where(), opened()) == before
+try:
+    os.waitpid(-1, os.WNOHANG)
+except ChildProcessError:
+    print(json.dumps([before[0], found]))
+"""
+
+
+def test_what_is_done_elsewhere_is_done_by_a_child(machine: Machine, held: Callable[[int], int]) -> None:
+    process = held(1)
+    environment = {**os.environ, "PYTHONPATH": os.environ["ANSIBLE_COLLECTIONS_PATH"]}
+    command = [machine.python, "-c", WITHIN, f"/proc/{process}/ns/net"]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
+    word, _blank, told = done.stdout.partition(" ")
+    assert (word, told.splitlines()[1:]) == ("begun", ["end"])
+    (own, number, _text), (there, *wrong) = json.loads(told.splitlines()[0])
+    assert there[0] == os.readlink(f"/proc/{process}/ns/net") != own
+    assert there[1] != number
+    failed, *late, no_namespace, nowhere = wrong
+    assert failed[0] == "RuntimeError"
+    assert failed[1].endswith("ValueError: no such thing\n")
+    assert late == [
+        ["TimeoutError", "[Errno 110] what went there gave no answer in 1 s"],
+        ["ChildProcessError", "[Errno 10] what went there ended without an answer"],
+        ["ChildProcessError", "[Errno 10] what went there ended without an answer"],
+    ]
+    assert no_namespace == ["OSError", "[Errno 22] Invalid argument: '/etc/passwd'"]
+    assert nowhere == ["FileNotFoundError", "[Errno 2] No such file or directory: '/nowhere'"]

@@ -4,6 +4,7 @@
 
 import base64
 import errno
+import json
 import os
 import socket
 import struct
@@ -21,6 +22,7 @@ ERROR, DONE, NEW, GET = 2, 3, 0x100, 0x101
 REQUEST, MULTI, INTERRUPTED, DUMP = 0x1, 0x2, 0x10, 0x300
 NESTED = 0x8000
 FULL = 30000  # bytes in an answer
+SEQUENCE = 1  # of what a conversation asks for first
 
 
 def golden_text(name):
@@ -49,16 +51,16 @@ def nested(kind, *inner):
     return attribute(kind | NESTED, b"".join(inner))
 
 
-def message(body, kind=NEW, flags=MULTI, family=socket.AF_INET):
+def message(body, kind=NEW, flags=MULTI, family=socket.AF_INET, sequence=SEQUENCE):
     inner = bytes([family, 0, 0, 0]) + body
-    return HEADER.pack(HEADER.size + len(inner), kind, flags, 1, 0) + inner
+    return HEADER.pack(HEADER.size + len(inner), kind, flags, sequence, 0) + inner
 
 
-def done(number=0):
-    return HEADER.pack(HEADER.size + 4, DONE, MULTI, 1, 0) + struct.pack("=i", -number)
+def done(number=0, sequence=SEQUENCE):
+    return HEADER.pack(HEADER.size + 4, DONE, MULTI, sequence, 0) + struct.pack("=i", -number)
 
 
-def refusal(number, sequence=1):
+def refusal(number, sequence=SEQUENCE):
     """A negative acknowledgement, with the head of what it answers."""
     return HEADER.pack(36, ERROR, 0, sequence, 0) + struct.pack("=i", -number) + bytes(16)
 
@@ -97,14 +99,14 @@ class Entry:
         zone = b"" if self.zone is None else attribute(18, struct.pack("!H", self.zone))
         return nested(1, self._tuple()) + zone
 
-    def told(self, flags=MULTI):
+    def told(self, flags=MULTI, sequence=SEQUENCE):
         body = self.name() + attribute(3, struct.pack("!I", self.status)) + attribute(7, struct.pack("!I", self.left))
         if self.mark is not None:
             body += attribute(8, struct.pack("!I", self.mark))
         if self.state is not None:
             which = {TCP: 1, DCCP: 2, SCTP: 3}[self.protocol]
             body += nested(4, nested(which, attribute(1, bytes([self.state])), attribute(2, b"\0")))
-        return message(body + self.extra, NEW, flags, self.family)
+        return message(body + self.extra, NEW, flags, self.family, sequence)
 
 
 # Reading, one attribute after the other.
@@ -112,6 +114,10 @@ class Entry:
 
 def kind_of(one):
     return HEADER.unpack_from(one)[1]
+
+
+def sequence_of(one):
+    return HEADER.unpack_from(one)[3]
 
 
 def cut(answer):
@@ -214,6 +220,9 @@ class Table:
         self.refuse = None  # errno of a dump
         self.before_dump = lambda number: None  # may change entries; gives what is wrong with the dump, as below
         self.before_update = lambda entry: None  # gives an errno for a refusal
+        self.forged = lambda dumps: 0  # messages of others in a conversation that began after so many dumps
+        self.more_refusals = []  # that nothing was asked for; an exception among them is raised in its place
+        self.shut_out = 0  # conversations that others are kept out of
         self.open = 0
 
     def dumped(self):
@@ -258,19 +267,26 @@ class Table:
 class Conversation:
     """In place of host.Netfilter."""
 
+    sequence = SEQUENCE
+
     def __init__(self, table):
         self._table = table
         self._dump, self._refusals = [], []
+        self.forged = table.forged(table.dumps)
         table.open += 1
 
     def send(self, requests):
         parts = cut(requests)
         if kind_of(parts[0]) == GET:
-            assert requests == message(b"", GET, REQUEST | DUMP, 0)
+            assert requests == message(b"", GET, REQUEST | DUMP, 0, self.sequence)
             self._dump = self._table.dumped()
             return
         self._table.batches.append(len(parts))
         self._refusals += [answer for answer in map(self._table.update, parts) if answer]
+        self._refusals += self._table.more_refusals
+
+    def shut_out(self):
+        self._table.shut_out += 1
 
     def answers(self):
         while self._dump:
@@ -281,7 +297,10 @@ class Conversation:
 
     def received(self):
         while self._refusals:
-            yield self._refusals.pop(0)
+            answer = self._refusals.pop(0)
+            if isinstance(answer, Exception):
+                raise answer
+            yield answer
 
     def close(self):
         self._table.open -= 1
@@ -294,7 +313,7 @@ class TableHost(FakeKernel):
         super().__init__(**more)
         self.table = Table(entries, answers)
         self.refused = refused
-        self.entered = []
+        self.entered, self.longest = [], None
 
     def netfilter(self):
         if self.refused:
@@ -307,9 +326,11 @@ class TableHost(FakeKernel):
     def namespace(self, path):
         return 4026532001 if path in self.texts else None
 
-    def enter(self, path):
+    def within(self, path, work, longest):
         assert self.table.dumps == self.table.open == 0, "what is open stays where it was opened"
         self.entered.append(path)
+        self.longest = longest
+        return json.loads(json.dumps(work()))
 
 
 def refused(number):

@@ -10,10 +10,7 @@ from typing import Any, Dict, List, Mapping, NamedTuple, Optional, Tuple
 from . import asked, kernel, policy, table
 from .census import FIELDS, Census, Counted, Grouping, Terms, reckoned
 from .host import Host
-from .reading import NOTHING, Table, TableError, enter, flavour_in_use, read
-
-# A table that is resized in the middle of a reading is read anew.
-_ATTEMPTS = 3
+from .reading import ATTEMPTS, NOTHING, Table, TableError, flavour_in_use, read, within
 
 
 class Wanted(NamedTuple):
@@ -62,7 +59,10 @@ def _grouping(text: str) -> Grouping:
 
 def examine(host: Host, wanted: Wanted, namespace: Optional[str]) -> Dict[str, Any]:
     """Who fills the table of a network namespace, the own one unless another is named. Raises TableError."""
-    enter(host, namespace)
+    return within(host, namespace, lambda: _examined(host, wanted))
+
+
+def _examined(host: Host, wanted: Wanted) -> Dict[str, Any]:
     names = flavour_in_use(host)
     found, census, count = NOTHING, _census(wanted), 0
     if names:
@@ -77,16 +77,19 @@ def examine(host: Host, wanted: Wanted, namespace: Optional[str]) -> Dict[str, A
         "groupings": [_told(counted) for counted in census.counted(found.examined, total, wanted.top)],
         "stale": _stale(census.stale(), wanted.timeouts, found.examined, total),
         "unread": {"entries": found.skipped, "attributes": found.unknown},
+        "forged": found.forged,
     }
 
 
 def _taken(host: Host, names: kernel.Flavour, wanted: Wanted) -> Tuple[Table, Census]:
-    for _attempt in range(_ATTEMPTS):
+    forged = 0
+    for _attempt in range(ATTEMPTS):
         census = _census(wanted)
         found = read(host, names, wanted.sample, census.add)
-        if not found.interrupted:
+        forged += found.forged
+        if not found.interrupted or found.late:
             break
-    return found, census
+    return found._replace(forged=forged), census
 
 
 def _census(wanted: Wanted) -> Census:

@@ -22,14 +22,15 @@ from .host import Host
 from .namespaces import timeouts as live_timeouts
 from .netfilter import Netfilter
 from .netlink import Layout, Update, refusals
-from .reading import NOTHING, Table, TableError, enter, flavour_in_use, read, why
+from .reading import ATTEMPTS, LONGEST_WORK, NOTHING, Table, TableError, flavour_in_use, read, why, within
+from .table import integer
 
 # Requests that are sent in one go, of some 100 bytes each; with a rate those of a twentieth of a second at most.
 BATCH = 256
 # Entries that may have been told and wait for their turn: 18 answers of 32 KiB, in messages of 110 bytes.
 _BACKLOG = 5400
-# As often a table that is resized meanwhile is gone through: entries may have been missed.
-_ATTEMPTS = 3
+# Seconds, eleven days. What a rate may make of it at most.
+_SLOWEST = 1000000.0
 # An entry that ended by itself, or is ending.
 _GONE = (errno.ENOENT, errno.ETIME)
 
@@ -128,31 +129,53 @@ class Label(NamedTuple):
 
 def expire(host: Host, wanted: Wanted, namespace: Optional[str], check: bool) -> Dict[str, Any]:
     """Shorten entries of a network namespace, the own one unless another is named. Raises TableError."""
-    enter(host, namespace)
+    return within(host, namespace, lambda: _expired(host, wanted, check), LONGEST_WORK + _slowly(host, wanted))
+
+
+def _slowly(host: Host, wanted: Wanted) -> float:
+    """Seconds that the rate takes for as many entries as there can be."""
+    if wanted.rate is None:
+        return 0.0
+    names = flavour_in_use(host)
+    limit = integer(host.read(kernel.sysctl_path(names.prefix + "max"))) if names else None
+    return min((wanted.limit or limit or kernel.LARGEST_LIMIT) / wanted.rate, _SLOWEST)
+
+
+def _expired(host: Host, wanted: Wanted, check: bool) -> Dict[str, Any]:
     names = flavour_in_use(host)
     if names is None:
         return _told(NOTHING, _Post(None, None), Counter(), {}, 0)
     live = live_timeouts(host, names)
     timeouts = live if wanted.timeouts is None else wanted.timeouts
+    forged = 0
     with contextlib.closing(_conversation(host)) as conversation:
         post = _Post(None if check else conversation, wanted.rate)
-        for _attempt in range(_ATTEMPTS):
+        for _attempt in range(ATTEMPTS):
             if check:
                 post = _Post(None, None)
             most = None if wanted.limit is None else wanted.limit - sum(post.shortened.values())
             look = _Look(wanted.match, _limit(timeouts, wanted.match), post, most, _delay(wanted.rate))
             table = read(host, names, None, look.take, updating=True)
-            if not table.interrupted or sum(post.shortened.values()) == wanted.limit:
+            forged += table.forged
+            if not table.interrupted or table.late or sum(post.shortened.values()) == wanted.limit:
                 break
-        corrected = 0 if check else _correct(host, names, wanted.match, live, timeouts, post, conversation)
-    return _told(table, post, look.examined, timeouts, corrected)
+        corrected = 0
+        if not check:
+            corrected, again = _correct(host, names, wanted.match, live, timeouts, post, conversation)
+            forged += again.forged
+            table = table._replace(interrupted=table.interrupted or again.interrupted)
+        forged += conversation.forged
+    return _told(table._replace(forged=forged), post, look.examined, timeouts, corrected)
 
 
 def _conversation(host: Host) -> Netfilter:
+    """One in which requests to change entries are sent. What is not the kernel's is not let in, so that no refusal is lost."""
     try:
-        return host.netfilter()
+        conversation = host.netfilter()
     except OSError as error:
         raise TableError(why(error, None)) from None
+    conversation.shut_out()
+    return conversation
 
 
 def _delay(rate: Optional[int]) -> int:
@@ -182,8 +205,9 @@ def _correct(
     timeouts: Mapping[str, int],
     post: "_Post",
     conversation: Netfilter,
-) -> int:
-    """Shorten, of flows that changed their state meanwhile, what the first look gave them for another one.
+) -> Tuple[int, Table]:
+    """Shorten, of flows that changed their state meanwhile, what the first look gave them for another one; how many, and
+    what has been read for it.
 
     They get what the kernel gives to their state, or what is wanted for it where that is more.
     """
@@ -194,7 +218,7 @@ def _correct(
     ends = {name: max(seconds, timeouts.get(name, 0)) for name, seconds in live.items()}
     shorter = {name: seconds for name, seconds in ends.items() if seconds < longest}
     if not shorter:
-        return 0
+        return 0, NOTHING
     again = _Post(conversation, None)
     # Only protocols with states: of the others no flow comes to a shorter timeout.
     match = match._replace(protocol=tuple({label.protocol for label in given}), state=())
@@ -204,8 +228,8 @@ def _correct(
         return any(seconds - oldest <= left <= seconds for seconds in given.values())
 
     look = _Look(match, _limit(shorter, match), again, None, suspect=suspect)
-    read(host, names, None, look.take, updating=True)
-    return sum(again.shortened.values())
+    table = read(host, names, None, look.take, updating=True)
+    return sum(again.shortened.values()), table
 
 
 class _Look:
@@ -249,7 +273,7 @@ class _Look:
         updates = sort.updates
         self.post.send(
             [updates[raw[at]].request(block, at * length) for at in numbers],
-            Counter(updates[raw[at]].sequence for at in numbers),
+            [updates[raw[at]].sequence for at in numbers],
         )
         return self._chosen == self.most
 
@@ -292,33 +316,43 @@ class _Post:
         self.refused: Counter[int] = Counter()  # by errno
         self.begun = time.monotonic()
         self._conversation = conversation
+        self._first = conversation.sequence if conversation else 0
         self._rate = rate
         self._batch = min(BATCH, max(1, rate // 20)) if rate else BATCH
-        self._labels: List[Label] = []  # the sequence of a request is the place of its label here
+        self._labels: List[Label] = []  # in the order of the sequences of their requests
         self._sent = 0
 
     def sequence(self, label: Label, seconds: int) -> int:
         if label not in self.seconds:
             self.seconds[label] = seconds
             self._labels.append(label)
-        return self._labels.index(label)
+        return self._first + self._labels.index(label)
 
-    def send(self, requests: List[bytes], sequences: Mapping[int, int]) -> None:
-        """Requests, and how many have which sequence; not faster than the rate."""
+    def send(self, requests: List[bytes], sequences: List[int]) -> None:
+        """Requests, and the sequence of each; not faster than the rate."""
+        if self._conversation is None:
+            self._count(sequences)
+            return
         for start in range(0, len(requests), self._batch):
-            if self._conversation is None:
-                break
             if self._rate:
                 time.sleep(max(0.0, self.begun + self._sent / self._rate - time.monotonic()))
             batch = requests[start : start + self._batch]
             self._conversation.send(b"".join(batch))
+            self._count(sequences[start : start + self._batch])
             self._sent += len(batch)
             for answer in self._conversation.received():
-                for sequence, number in refusals(answer):
-                    self.refused[number] += 1
-                    self.shortened[self._labels[sequence]] -= 1
-        for sequence, count in sequences.items():
-            self.shortened[self._labels[sequence]] += count
+                self._refuse(answer)
+
+    def _count(self, sequences: List[int]) -> None:
+        for sequence, count in Counter(sequences).items():
+            self.shortened[self._labels[sequence - self._first]] += count
+
+    def _refuse(self, answer: bytes) -> None:
+        for sequence, number in refusals(answer):
+            # What refuses nothing that was sent is none.
+            if 0 <= sequence - self._first < len(self._labels):
+                self.refused[number] += 1
+                self.shortened[self._labels[sequence - self._first]] -= 1
 
 
 def _told(
@@ -334,6 +368,7 @@ def _told(
         "gone": gone,
         "busy": failed - gone,
         "corrected": corrected,
+        "forged": table.forged,
         "states": [
             {
                 "protocol": label.protocol,

@@ -191,9 +191,12 @@ class Host:
 
                     tell({"failed": traceback.format_exc()})
 
+        deadline = time.monotonic() + longest
         told = _told_by_child(enter_and_work, longest)
+        if not told and time.monotonic() >= deadline:
+            raise OSError(errno.ETIMEDOUT, "what went there gave no answer in {0:.0f} s".format(longest))
         if not told:
-            raise TimeoutError(errno.ETIMEDOUT, "a process that went there gave no answer in {0:.0f} s".format(longest))
+            raise OSError(errno.ECHILD, "what went there ended without an answer")
         if "refused" in told[0]:
             raise OSError(told[0]["refused"], os.strerror(told[0]["refused"]), path)
         if "failed" in told[0]:

@@ -10,6 +10,7 @@ equal records, for struct and Counter to go through in C. What cannot be read is
 Sources: include/uapi/linux/netlink.h, and nfnetlink.h and nfnetlink_conntrack.h of include/uapi/linux/netfilter.
 """
 
+import errno
 import socket
 import struct
 import time
@@ -19,9 +20,10 @@ from typing import DefaultDict, Dict, Iterable, Iterator, List, Mapping, NamedTu
 from .entries import WITH_PORTS
 
 HEADER = struct.Struct("=IHHII")  # struct nlmsghdr: length, type, flags, sequence, port
-_START = struct.Struct("=IHH")
+_START = struct.Struct("=IHHI")
 _ERROR, _DONE = 2, 3
 _REQUEST, _DUMP, _INTERRUPTED = 0x1, 0x300, 0x10
+_LAST_ERRNO = 4095  # MAX_ERRNO of linux/err.h
 _BODY = HEADER.size + 4  # behind struct nfgenmsg: family, version, two bytes more
 
 _NEW, _GET = 0x100, 0x101  # IPCTNL_MSG_CT_NEW and _GET of NFNL_SUBSYS_CTNETLINK
@@ -116,11 +118,13 @@ def _difference(layout: Layout, other: Layout) -> slice:
 class Dump:
     """Entries out of what the kernel says, and what came of it so far."""
 
-    def __init__(self, most: Optional[int] = None, prompt: bool = False) -> None:
+    def __init__(self, sequence: int, most: Optional[int] = None, prompt: bool = False) -> None:
+        self.sequence = sequence  # of the request
         self.most = most  # entries to look at, None for all
         self.prompt = prompt  # whether to hand on what waits for others of its layout before long
         self.examined = 0
         self.skipped = 0  # messages that cannot be read
+        self.forged = 0  # messages that answer something else
         self.unknown = 0  # attributes that are not known, of all entries
         self.interrupted = False  # the kernel says that entries may be missing, or be there twice
         self.error = 0  # the kernel's, as errno
@@ -158,15 +162,17 @@ class Dump:
 
     def _cut(self, answer: bytes) -> int:
         """Messages of an answer, in whole words, to those like them that wait; how many there are."""
-        known, start, end, unpack = self._known, 0, len(answer), _START.unpack_from
+        known, start, end, unpack, own = self._known, 0, len(answer), _START.unpack_from, self.sequence
         last, wanted = end - HEADER.size, end if self.most is None else self.most - self._met
         met = seen = 0
         while start <= last and met < wanted:
-            length, kind, flags = unpack(answer, start)
+            length, kind, flags, sequence = unpack(answer, start)
             after = start + (length + 3 & ~3)
             if length < HEADER.size or start + length > end:
                 break
-            if kind == _NEW:
+            if sequence != own:
+                self.forged += 1
+            elif kind == _NEW:
                 message = answer[start:after] if after <= end else answer[start:] + bytes(after - end)
                 alike = known[after - start]
                 marks = alike.marks
@@ -235,9 +241,9 @@ class Dump:
         return layout, block
 
 
-def dump_request() -> bytes:
+def dump_request(sequence: int) -> bytes:
     """Asks for all entries of the network namespace, of every family."""
-    return HEADER.pack(_BODY, _GET, _REQUEST | _DUMP, 1, 0) + bytes(4)
+    return HEADER.pack(_BODY, _GET, _REQUEST | _DUMP, sequence, 0) + bytes(4)
 
 
 class Update:
@@ -273,7 +279,7 @@ def refusals(answer: bytes) -> Iterator[Tuple[int, int]]:
 def layout_of(message: bytes) -> Layout:
     """The layout of a message of an entry. Raises ValueError where the message breaks the rules or lacks what names it."""
     parts: Dict[str, Tuple[int, str]] = {}
-    words = [(0, message[:4]), (4, message[4:8]), (16, message[16:20])]
+    words = [(0, message[:4]), (4, message[4:8]), (8, message[8:12]), (16, message[16:20])]
     copied: Dict[int, Tuple[int, int]] = {}
     protocol_at = unknown = 0
 
@@ -341,4 +347,5 @@ def _length(message: bytes) -> int:
 
 def _errno(message: bytes) -> int:
     """Of a message that ends a dump, or of an error."""
-    return -struct.unpack_from("=i", message, HEADER.size)[0] if len(message) >= HEADER.size + 4 else 0
+    number = -struct.unpack_from("=i", message, HEADER.size)[0] if len(message) >= HEADER.size + 4 else 0
+    return number if 0 <= number <= _LAST_ERRNO else errno.EPROTO

@@ -7,7 +7,7 @@ import contextlib
 import errno
 import os
 import re
-from typing import Callable, NamedTuple, Optional
+from typing import Any, Callable, Dict, NamedTuple, Optional
 
 from . import kernel
 from .facts import live_buckets, state_and_flavour
@@ -17,6 +17,11 @@ from .namespaces import door
 from .netlink import Dump, Layout, dump_request
 
 CTNETLINK = "ctnetlink"
+
+# As often a table is gone through that is resized meanwhile, or of which some is lost on the way.
+ATTEMPTS = 3
+# Seconds. What work in another network namespace may take, waiting for its own sake aside: as long as all attempts may.
+LONGEST_WORK = 600.0
 
 _NAMESPACE = re.compile(r"[^/\0]{1,255}")
 
@@ -35,21 +40,26 @@ class Table(NamedTuple):
     all: bool  # whether these are all there were
     skipped: int  # entries that could not be read
     unknown: int  # attributes that are not known
-    interrupted: bool  # the table was resized meanwhile: entries may be missing, or be there twice
+    interrupted: bool  # the table was resized meanwhile, or some was lost: entries may be missing, or be there twice
+    late: bool  # it took too long, and would again
+    forged: int  # messages that were passed over, as they are not the kernel's, or no answer
 
 
-NOTHING = Table(None, 0, True, 0, 0, False)
+NOTHING = Table(None, 0, True, 0, 0, False, False, 0)
 
 
-def enter(host: Host, namespace: Optional[str]) -> None:
-    """Go into a network namespace: a name of ip netns, the number of a process, or the inode as the facts have it."""
+def within(
+    host: Host, namespace: Optional[str], work: Callable[[], Dict[str, Any]], longest: float = LONGEST_WORK
+) -> Dict[str, Any]:
+    """What ``work`` gives in a network namespace: a name of ip netns, the number of a process, or the inode as the facts have
+    it; in the own one where none is named. Raises TableError, also where work does."""
     if namespace is None or namespace == "":
-        return
+        return work()
     path = door(host, namespace) if _NAMESPACE.fullmatch(namespace) else None
     if path is None and host.unreadable and not host.is_root():
         raise TableError(
-            "namespace: {0!r} is not among those that this user may look at: run as root with CAP_SYS_ADMIN, "
-            "with become: true".format(namespace)
+            "namespace: {0!r} is not among those that this user may look at: expected CAP_SYS_PTRACE to look at processes "
+            "of others, and CAP_SYS_ADMIN to enter what they are in; run as root, with become: true".format(namespace)
         )
     if path is None:
         raise TableError(
@@ -57,13 +67,26 @@ def enter(host: Host, namespace: Optional[str]) -> None:
             "or an inode as ansible_facts.conntrack.namespaces has it".format(namespace)
         )
     try:
-        host.enter(path)
-    except OSError as error:
+        answer = host.within(path, lambda: _answer(work), longest)
+    except PermissionError as error:
         raise TableError(
-            "namespace: {0!r} cannot be entered ({1}): run as root with CAP_SYS_ADMIN, with become: true".format(
+            "namespace: {0!r} cannot be entered ({1}): expected CAP_SYS_ADMIN; run as root, with become: true".format(
                 namespace, error.strerror
             )
         ) from None
+    except OSError as error:
+        raise TableError("namespace: {0!r} cannot be worked in ({1})".format(namespace, error.strerror)) from None
+    if answer["wrong"] is not None:
+        raise TableError(answer["wrong"])
+    found: Dict[str, Any] = answer["found"]
+    return found
+
+
+def _answer(work: Callable[[], Dict[str, Any]]) -> Dict[str, Any]:
+    try:
+        return {"found": work(), "wrong": None}
+    except TableError as error:
+        return {"found": None, "wrong": str(error)}
 
 
 def flavour_in_use(host: Host) -> Optional[kernel.Flavour]:
@@ -87,15 +110,17 @@ def read(host: Host, names: kernel.Flavour, most: Optional[int], take: Take, upd
 
 
 def _through_ctnetlink(host: Host, most: Optional[int], take: Take, updating: bool) -> Table:
-    dump, enough = Dump(most, prompt=updating), False
+    enough = late = False
     with contextlib.closing(host.netfilter()) as conversation:
-        conversation.send(dump_request())
+        dump = Dump(conversation.sequence, most, prompt=updating)
+        conversation.send(dump_request(conversation.sequence))
         with contextlib.closing(conversation.answers()) as answers:
             try:
                 enough = any(take(layout, block) for layout, block in dump.blocks(answers))
-            except OSError:
+            except OSError as error:
                 # Some of it is lost.
                 dump.interrupted = True
+                late = isinstance(error, TimeoutError)
     if dump.error and not dump.examined:
         raise OSError(dump.error, os.strerror(dump.error))
     cut_off = not dump.done and not enough and most is None
@@ -106,6 +131,8 @@ def _through_ctnetlink(host: Host, most: Optional[int], take: Take, updating: bo
         skipped=dump.skipped,
         unknown=dump.unknown,
         interrupted=dump.interrupted or dump.error != 0 or cut_off,
+        late=late,
+        forged=dump.forged + conversation.forged,
     )
 
 
@@ -114,7 +141,7 @@ def _from_file(host: Host, path: str, most: Optional[int], take: Take) -> Table:
     for layout, block in listing.blocks(host.lines(path)):
         take(layout, block)
     there = host.exists(path) and path not in host.unreadable
-    return Table(path if there else None, listing.examined, listing.done, listing.skipped, 0, False)
+    return Table(path if there else None, listing.examined, listing.done, listing.skipped, 0, False, False, 0)
 
 
 def why(refusal: OSError, path: Optional[str]) -> str:

@@ -17,6 +17,7 @@ from ansible_collections.headroom.netfilter.tests.unit.ctnetlink import (
     ICMP,
     OFFLOAD,
     SEEN_REPLY,
+    SEQUENCE,
     TCP,
     UDP,
     Entry,
@@ -32,7 +33,7 @@ def censused(entries, groupings, terms=TERMS, timeouts=None, most=None, answer=1
         census.most = most
     told = [entry.told() for entry in entries]
     answers = [b"".join(told[at : at + answer]) for at in range(0, len(told), answer)]
-    for layout, block in Dump().blocks(answers + [done()]):
+    for layout, block in Dump(SEQUENCE).blocks(answers + [done()]):
         census.add(layout, block)
     return census
 
@@ -191,7 +192,7 @@ def test_nothing_is_dropped_as_long_as_there_is_room():
 def test_memory_has_a_bound():
     census = Census([("source",), ("destination",)], TERMS, {})
     census.most = 50
-    dump = Dump()
+    dump = Dump(SEQUENCE)
     for layout, block in dump.blocks([entry.told() for entry in crowd(1, 2000)] + [done()]):
         census.add(layout, block[: layout.length])
         for start in range(layout.length, len(block), layout.length):

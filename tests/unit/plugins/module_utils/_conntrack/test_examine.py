@@ -58,6 +58,7 @@ def test_all():
             },
         },
         "unread": {"entries": 0, "attributes": 0},
+        "forged": 0,
     }
     assert list(found["stale"]["timeouts"]) == ["udp_stream", "tcp_established"]
 
@@ -120,6 +121,28 @@ def test_what_is_interrupted_is_read_anew_twice(wrong, times, exact):
         assert (found["examined"], found["total"]) == (1000, 1000)
         assert found["groupings"][0]["top"][0]["entries"] == 600
         assert found["stale"]["entries"] == 700
+
+
+def test_what_would_take_too_long_again_is_not_read_anew():
+    host = TableHost(TABLE)
+    host.table.before_dump = lambda number: refused(errno.ETIMEDOUT)
+    found = examine(host, asked(sample=0), None)
+    assert (found["exact"], host.table.dumps) == (False, 1)
+
+
+def test_what_others_say_is_counted_over_all_attempts():
+    host = TableHost(TABLE)
+    host.table.before_dump = lambda number: "interrupted" if number == 1 else None
+    host.table.forged = lambda dumps: 7 if dumps == 0 else 30
+    found = examine(host, asked(sample=0), None)
+    assert (found["exact"], found["total"], found["forged"]) == (True, 1000, 37)
+
+
+def test_elsewhere_it_is_the_same():
+    host = TableHost(TABLE, count=1000)
+    host.texts["/var/run/netns/web"] = ""
+    assert examine(host, asked(), "web") == examine(TableHost(TABLE, count=1000), asked(), None)
+    assert host.entered == ["/var/run/netns/web"]
 
 
 def test_nothing_is_opened_where_there_is_no_table():

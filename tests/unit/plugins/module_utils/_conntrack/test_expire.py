@@ -27,6 +27,7 @@ from ansible_collections.headroom.netfilter.tests.unit.ctnetlink import (
     TableHost,
     golden_answers,
     golden_text,
+    refusal,
     refused,
 )
 from ansible_collections.headroom.netfilter.tests.unit.fakes import ESTABLISHED, HASHSIZE, SYSCTL, TIMEOUTS
@@ -83,6 +84,7 @@ def test_shortened():
         "gone": 0,
         "busy": 0,
         "corrected": 0,
+        "forged": 0,
         "states": [
             {
                 "protocol": "tcp",
@@ -245,6 +247,7 @@ def test_nothing_is_opened_where_there_is_no_table(check):
         "gone": 0,
         "busy": 0,
         "corrected": 0,
+        "forged": 0,
         "states": [],
     }
 
@@ -405,6 +408,54 @@ def test_what_is_interrupted_is_gone_through_anew_twice(wrong, times):
     if times < 3 or not isinstance(wrong, OSError):
         assert (found["shortened"], len(host.table.updated)) == (1000, 1000)
         assert {entry.left for entry in host.table.entries} == {600}
+
+
+@pytest.mark.parametrize("late", [1, 2], ids=["first look", "second look"])
+def test_what_would_take_too_long_again_is_not_gone_through_anew(late):
+    host = TableHost(flows(1000))
+    host.table.before_dump = lambda number: refused(errno.ETIMEDOUT) if number == late else None
+    found = run(host, timeouts=TEN_MINUTES)
+    assert (found["complete"], host.table.dumps) == (False, 2)
+
+
+FOREIGN = [0, 2, 5000, 1 << 31, 0xFFFFFFFF]
+
+
+def test_refusals_of_what_was_never_asked_count_for_nothing():
+    host = TableHost(flows(600))
+    host.table.more_refusals = [refusal(errno.EBUSY, sequence) for sequence in FOREIGN] + [bytes(20), b"\1" * 50]
+    found = run(host, timeouts=TEN_MINUTES)
+    assert (found["shortened"], found["busy"], found["gone"], found["complete"]) == (600, 0, 0, True)
+
+
+def test_refusals_that_are_lost_make_it_go_through_the_table_anew():
+    host = TableHost(flows(600))
+    host.table.more_refusals = [refused(errno.ENOBUFS)]
+    host.table.before_update = lambda entry: host.table.more_refusals.clear() if len(host.table.updated) > 300 else None
+    found = run(host, timeouts=TEN_MINUTES)
+    assert (found["shortened"], found["complete"]) == (600, True)
+    assert {entry.left for entry in host.table.entries} == {600}
+
+
+def test_what_others_say_is_counted_and_kept_out_where_requests_are_sent():
+    host = TableHost(flows(100))
+    host.table.forged = lambda dumps: 10**dumps
+    host.table.before_dump = lambda number: "interrupted" if number == 1 else None
+    found = run(host, timeouts=TEN_MINUTES)
+    # Three dumps, of which the last is the second look, and where the requests are sent.
+    assert (found["forged"], host.table.shut_out) == (1 + 1 + 10 + 100, 1)
+
+
+@pytest.mark.parametrize(
+    ("options", "longest"),
+    [({}, 600), ({"rate": 100}, 600 + 655.36), ({"rate": 100, "limit": 500}, 605), ({"limit": 500}, 600)],
+    ids=str,
+)
+def test_elsewhere_it_has_its_time_and_that_of_its_rate(options, longest):
+    host = TableHost(flows(1))
+    host.texts["/var/run/netns/web"] = ""
+    run(host, namespace="web", **options)
+    assert (host.entered, host.longest) == (["/var/run/netns/web"], longest)
 
 
 def test_check_mode_counts_an_entry_once_though_it_looks_again():

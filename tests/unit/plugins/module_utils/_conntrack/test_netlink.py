@@ -26,6 +26,7 @@ from ansible_collections.headroom.netfilter.tests.unit.ctnetlink import (
     MULTI,
     NEW,
     SCTP,
+    SEQUENCE,
     TCP,
     UDP,
     Entry,
@@ -143,7 +144,7 @@ def test_order_and_answers_do_not_matter(seed):
 def test_an_answer_of_one_kind_is_one_block():
     """Which makes it fast: the records of the second answer are not touched one by one."""
     answer = b"".join(Entry(UDP, ports=(port, 53)).told() for port in range(1000))
-    sizes = [len(block) // layout.length for layout, block in Dump().blocks([answer, answer, answer, done()])]
+    sizes = [len(block) // layout.length for layout, block in Dump(SEQUENCE).blocks([answer, answer, answer, done()])]
     assert sizes == [1000, 1000, 1000]
 
 
@@ -234,8 +235,8 @@ def test_lengths_that_are_no_multiple_of_four(pad):
 
 MALFORMED = {
     "no attributes": spoilt(),
-    "no body": HEADER.pack(16, NEW, MULTI, 1, 0),
-    "a part of its body": HEADER.pack(18, NEW, MULTI, 1, 0) + bytes(4),
+    "no body": HEADER.pack(16, NEW, MULTI, SEQUENCE, 0),
+    "a part of its body": HEADER.pack(18, NEW, MULTI, SEQUENCE, 0) + bytes(4),
     "no protocol": spoilt(nested(1, ADDRESSES)),
     "no addresses": spoilt(nested(1, PORTS)),
     "no source": spoilt(nested(1, nested(1, attribute(2, bytes(4))), PORTS)),
@@ -273,7 +274,7 @@ def test_malformed_entries_are_skipped_and_counted(bad):
 
 
 @pytest.mark.parametrize(
-    "tail", [b"\0", bytes(15), bytes(16), HEADER.pack(15, NEW, 0, 0, 0), HEADER.pack(999, NEW, 0, 0, 0)]
+    "tail", [b"\0", bytes(15), bytes(16), HEADER.pack(15, NEW, 0, 1, 0), HEADER.pack(999, NEW, 0, 1, 0)]
 )
 def test_an_answer_that_is_cut_off(tail):
     answers = [Entry().told() + tail, Entry().told(), done()]
@@ -287,6 +288,28 @@ def test_other_messages_are_skipped_and_counted(kind):
     answers = [Entry().told() + message(NAME, kind) + Entry().told(), done()]
     agree(answers)
     assert told(answers)[1].skipped == 1
+
+
+@pytest.mark.parametrize("sequence", [0, 2, 1 << 31, 0xFFFFFFFF])
+@pytest.mark.parametrize("alike", [1, 500], ids=["one by one", "as a block"])
+def test_what_answers_something_else_is_counted_and_moves_nothing(sequence, alike):
+    foreign = [
+        Entry(UDP, ports=(1, 53)).told(MULTI | INTERRUPTED, sequence) * alike,
+        done(sequence=sequence),
+        done(errno.EPERM, sequence),
+        refusal(errno.EPERM, sequence),
+        message(NAME, 0x101, sequence=sequence),
+        Entry(extra=attribute(1000, b"new")).told(sequence=sequence),
+    ]
+    own = Entry(UDP, ports=(2, 53)).told()
+    answers = [own * alike] + [part + own + part for part in foreign] + foreign + [own * alike, done()]
+    found = agree(answers)
+    assert sum(found.values()) == 2 * alike + len(foreign)
+    dump = told(answers)[1]
+    assert dump.forged == 3 * (alike + len(foreign) - 1)
+    assert (dump.skipped, dump.unknown, dump.interrupted, dump.error, dump.done) == (0, 0, False, 0, True)
+    # Nor do they count as looked at in a sample.
+    assert told(answers, alike + 3)[1].examined == alike + 3
 
 
 def test_unknown_attributes_are_counted():
@@ -322,7 +345,7 @@ def test_an_empty_answer():
 
 
 def test_the_request_for_a_dump():
-    assert dump_request() == struct.pack("=IHHII", 20, 0x101, 0x301, 1, 0) + bytes(4)
+    assert dump_request(7) == struct.pack("=IHHII", 20, 0x101, 0x301, 7, 0) + bytes(4)
 
 
 @pytest.mark.parametrize("number", range(36))
@@ -364,7 +387,7 @@ def test_what_is_to_be_updated_does_not_wait_long(monkeypatch, prompt, first):
     monkeypatch.setattr(time, "monotonic", lambda: next(now))
     answers = [Entry(UDP).told() + Entry(TCP, left=5, state=7).told()] * 4 + [done()]
     given = iter(answers)
-    next(Dump(prompt=prompt).blocks(given))
+    next(Dump(SEQUENCE, prompt=prompt).blocks(given))
     assert len(answers) - len(list(given)) == first
 
 
@@ -375,5 +398,5 @@ def test_nor_does_it_wait_for_answers_that_are_all_of_another_layout(monkeypatch
     alike = Entry(UDP).told() * 200
     answers = [alike, Entry(UDP).told() + Entry(TCP, left=5, state=7).told(), *[alike] * 6, done()]
     given = iter(answers)
-    next(layout for layout, _block in Dump(prompt=prompt).blocks(given) if layout.protocol == TCP)
+    next(layout for layout, _block in Dump(SEQUENCE, prompt=prompt).blocks(given) if layout.protocol == TCP)
     assert len(answers) - len(list(given)) == answered

@@ -2,6 +2,7 @@
 # Copyright: headroom.netfilter maintainers
 """Whatever bytes come from the kernel: what a plain reader makes of them, counted, and never an exception."""
 
+import json
 import socket
 import struct
 
@@ -12,10 +13,15 @@ pytest.importorskip("hypothesis", reason="hypothesis is not installed; it runs o
 from hypothesis import given
 from hypothesis import strategies as st
 
+from ansible_collections.headroom.netfilter.plugins.module_utils._conntrack import examine, expire
 from ansible_collections.headroom.netfilter.plugins.module_utils._conntrack.census import FIELDS, Census, Terms
 from ansible_collections.headroom.netfilter.plugins.module_utils._conntrack.listing import Listing
 from ansible_collections.headroom.netfilter.plugins.module_utils._conntrack.netlink import Dump, Update, refusals
+from ansible_collections.headroom.netfilter.plugins.module_utils._conntrack.reading import TableError
 from ansible_collections.headroom.netfilter.tests.unit.ctnetlink import (
+    HEADER,
+    SEQUENCE,
+    TableHost,
     attribute,
     cut,
     done,
@@ -35,7 +41,7 @@ GROUPINGS = [tuple(FIELDS), ("source_network",), ("timeout_class", "destination"
 
 def used(answers):
     """All that is done with what a dump tells; gives how many entries it had."""
-    dump, census = Dump(), Census(GROUPINGS, TERMS, {"tcp_established": 7440, "udp": 30})
+    dump, census = Dump(SEQUENCE), Census(GROUPINGS, TERMS, {"tcp_established": 7440, "udp": 30})
     for layout, block in dump.blocks(answers):
         census.add(layout, block)
         if layout.copied:
@@ -74,10 +80,18 @@ NAMES = st.builds(
     st.integers(0, 65535),
 )
 MADE = st.builds(
-    lambda parts, kind, family: message(b"".join(parts), kind, family=family),
+    lambda parts, kind, family, sequence: message(b"".join(parts), kind, family=family, sequence=sequence),
     st.lists(st.one_of(NAMES, TREES), max_size=4),
     st.sampled_from([0x100] * 9 + [0x101, 1]),
     st.sampled_from([2, 2, 2, 10, 10, 0, 7]),
+    st.sampled_from([SEQUENCE] * 9 + [0, 2, 0xFFFFFFFF]),
+)
+ENDS = st.builds(
+    lambda kind, number, size, own: HEADER.pack(16 + size, kind, 0, own, 0) + struct.pack("=i", number)[:size],
+    st.sampled_from([2, 3]),
+    st.one_of(st.integers(-(1 << 31), (1 << 31) - 1), st.integers(-200, 200)),
+    st.sampled_from([4, 4, 4, 0]),
+    st.sampled_from([SEQUENCE, SEQUENCE, 0, 7]),
 )
 
 
@@ -86,13 +100,40 @@ def test_any_bytes(answers):
     agree(answers)
     used(answers)
     for answer in answers:
-        assert all(sequence >= 0 for sequence, _number in refusals(answer))
+        assert all(sequence >= 0 and 0 <= number < 4096 for sequence, number in refusals(answer))
 
 
 @given(st.lists(st.lists(st.one_of(MADE, st.sampled_from(MESSAGES)), max_size=8).map(b"".join), max_size=4))
 def test_any_attributes(answers):
     agree(answers)
     used(answers)
+
+
+OPTIONS = {"limit": 0, "rate": 0, "match": None, "timeout_profile": "server", "timeouts": {}}
+WANTED = examine.read_options(
+    dict(OPTIONS, sample=0, group_by=["state", "source+zone+mark"], top=9, prefix_lengths={}, anonymise=True)
+)
+ABSURD = st.lists(st.lists(st.one_of(MADE, ENDS, st.sampled_from(MESSAGES)), max_size=6).map(b"".join), max_size=4)
+
+
+@given(ABSURD, st.lists(st.one_of(ENDS, st.binary(max_size=60)), max_size=3))
+def test_whatever_is_said_there_is_a_result_or_a_reason(answers, refusals):
+    """Of both modules, in whatever order entries, errors and ends come."""
+    host = TableHost(answers=answers)
+    host.texts["/proc/net/nf_conntrack"] = golden_text("table.proc")
+    found = examine.examine(host, WANTED, None)
+    assert json.loads(json.dumps(found)) == found
+    assert found["examined"] <= found["total"]
+    host = TableHost(answers=answers)
+    # Of entries that nobody has, it may be told; no update is possible then.
+    host.table.update = lambda request: None
+    host.table.more_refusals = refusals
+    for check in (True, False):
+        try:
+            found = expire.expire(host, expire.read_options(OPTIONS), None, check)
+        except TableError:
+            continue
+        assert json.loads(json.dumps(found)) == found
 
 
 @given(st.lists(st.tuples(st.integers(0, 4000), st.integers(0, 7)), min_size=1, max_size=8), st.integers(0, 35))
@@ -118,7 +159,7 @@ def test_order_and_answers_do_not_matter(chance, bounds, most):
     answers = [b"".join(messages[start:end]) for start, end in zip([0] + bounds, bounds + [36])]
     assert agree(answers + [done()]) == agree(ANSWERS)
     first = [entry for answer in answers for entry in cut(answer)][:most]
-    dump = Dump(most)
+    dump = Dump(SEQUENCE, most)
     assert sum(len(block) // layout.length for layout, block in dump.blocks(answers + [done()])) == most
     assert dump.examined == most
     assert agree([b"".join(first)]) == told(answers + [done()], most)[0]

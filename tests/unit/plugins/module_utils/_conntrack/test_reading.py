@@ -4,6 +4,7 @@
 
 import errno
 import os
+import struct
 
 import pytest
 
@@ -11,9 +12,9 @@ from ansible_collections.headroom.netfilter.plugins.module_utils._conntrack impo
 from ansible_collections.headroom.netfilter.plugins.module_utils._conntrack.host import Host
 from ansible_collections.headroom.netfilter.plugins.module_utils._conntrack.reading import (
     TableError,
-    enter,
     flavour_in_use,
     read,
+    within,
 )
 from ansible_collections.headroom.netfilter.tests.unit.ctnetlink import (
     Entry,
@@ -40,7 +41,7 @@ def look(host, most=None, updating=False):
 
 def test_through_ctnetlink():
     found, taken = look(TableHost(ENTRIES))
-    assert found == ("ctnetlink", 1000, True, 0, 0, False)
+    assert found == ("ctnetlink", 1000, True, 0, 0, False, False, 0)
     assert taken == 1000
 
 
@@ -51,12 +52,12 @@ def test_a_sample(most, everything):
 
 
 def test_an_empty_table():
-    assert look(TableHost())[0] == ("ctnetlink", 0, True, 0, 0, False)
+    assert look(TableHost())[0] == ("ctnetlink", 0, True, 0, 0, False, False, 0)
 
 
 def test_what_cannot_be_read_is_told():
     host = TableHost(answers=[Entry(extra=b"\x08\0\xff\0abcd").told() + message(b""), done()])
-    assert look(host)[0] == ("ctnetlink", 1, True, 1, 1, False)
+    assert look(host)[0] == ("ctnetlink", 1, True, 1, 1, False, False, 0)
 
 
 def test_whoever_takes_may_have_enough():
@@ -68,15 +69,31 @@ def test_whoever_takes_may_have_enough():
 
 @pytest.mark.parametrize(
     "wrong",
-    ["interrupted", refused(errno.ENOBUFS)],
-    ids=["the kernel says so", "answers are lost"],
+    ["interrupted", refused(errno.ENOBUFS), refused(errno.EMSGSIZE), refused(errno.ETIMEDOUT)],
+    ids=["the kernel says so", "answers are lost", "an answer is cut off", "it takes too long"],
 )
 def test_interrupted(wrong):
     host = TableHost(ENTRIES)
     host.table.before_dump = lambda number: wrong
     found, _taken = look(host)
     assert found.interrupted is True
+    assert found.late is isinstance(wrong, TimeoutError)
     assert found.all is (wrong == "interrupted")
+
+
+@pytest.mark.parametrize("number", [5, -4096, (1 << 31) - 1, -(1 << 31)])
+def test_errors_that_there_are_not(number):
+    last = done()[:-4] + struct.pack("=i", number)
+    found, taken = look(TableHost(answers=[ENTRIES[0].told(), last]))
+    assert (found.source, found.interrupted, taken) == ("ctnetlink", True, 1)
+    with pytest.raises(TableError, match="Protocol error"):
+        look(TableHost(answers=[last]))
+
+
+def test_what_others_say_is_counted():
+    host = TableHost(answers=[ENTRIES[0].told() + ENTRIES[1].told(sequence=9), done(errno.EPERM, sequence=9), done()])
+    host.table.forged = lambda dumps: 5
+    assert look(host) == (("ctnetlink", 1, True, 0, 0, False, False, 7), 1)
 
 
 def test_interrupted_by_an_error_at_the_end():
@@ -100,9 +117,9 @@ def test_without_a_socket_the_file_is_read(number):
     host = TableHost(refused=refused(number))
     host.texts[PROC] = golden_text("table.proc") + "nonsense\n"
     found, taken = look(host)
-    assert found == (PROC, 36, True, 1, 0, False)
+    assert found == (PROC, 36, True, 1, 0, False, False, 0)
     assert taken == 36
-    assert look(host, 5) == ((PROC, 5, False, 0, 0, False), 5)
+    assert look(host, 5) == ((PROC, 5, False, 0, 0, False, False, 0), 5)
 
 
 @pytest.mark.parametrize("number", [errno.EPERM, errno.EINVAL, errno.EOPNOTSUPP], ids=os.strerror)
@@ -187,10 +204,15 @@ class Doors(Host):
         text = self.read(path)
         return int(text) if text else None
 
-    def enter(self, path):
+    def within(self, path, work, longest):
         if self.refusal:
             raise self.refusal
         self.entered.append(path)
+        return work()
+
+
+def work():
+    return {"did": 1}
 
 
 @pytest.mark.parametrize(
@@ -203,27 +225,45 @@ class Doors(Host):
         ("4026532002", "/var/run/netns/web"),
     ],
 )
-def test_enter(tmp_path, asked, path):
+def test_within(tmp_path, asked, path):
     host = Doors(tmp_path)
-    enter(host, asked)
+    assert within(host, asked, work) == {"did": 1}
     assert host.entered == [path]
 
 
 @pytest.mark.parametrize("asked", [None, ""])
-def test_stay(tmp_path, asked):
+def test_here(tmp_path, asked):
     host = Doors(tmp_path)
-    enter(host, asked)
+    assert within(host, asked, work) == {"did": 1}
     assert host.entered == []
+
+
+@pytest.mark.parametrize("asked", ["web", None], ids=["elsewhere", "here"])
+def test_what_work_says_is_wrong(tmp_path, asked):
+    def refuse():
+        raise TableError("the table is not there")
+
+    with pytest.raises(TableError) as caught:
+        within(Doors(tmp_path), asked, refuse)
+    assert str(caught.value) == "the table is not there"
 
 
 @pytest.mark.parametrize("asked", ["wob", "13", "4026539999", "../netns/web", "a\0b", "x" * 256, "."])
 def test_no_such_namespace(tmp_path, asked):
     host = Doors(tmp_path)
     with pytest.raises(TableError, match="is not there; expected a name that ip netns lists"):
-        enter(host, asked)
+        within(host, asked, work)
     assert host.entered == []
 
 
-def test_a_namespace_that_cannot_be_entered(tmp_path):
-    with pytest.raises(TableError, match=r"'web' cannot be entered \(Operation not permitted\): .* CAP_SYS_ADMIN"):
-        enter(Doors(tmp_path, refused(errno.EPERM)), "web")
+@pytest.mark.parametrize(
+    ("number", "said"),
+    [
+        (errno.EPERM, r"'web' cannot be entered \(Operation not permitted\): expected CAP_SYS_ADMIN; run as root"),
+        (errno.ETIMEDOUT, r"'web' cannot be worked in \(Connection timed out\)"),
+        (errno.EINVAL, r"'web' cannot be worked in \(Invalid argument\)"),
+    ],
+)
+def test_a_namespace_in_which_nothing_can_be_done(tmp_path, number, said):
+    with pytest.raises(TableError, match=said):
+        within(Doors(tmp_path, refused(number)), "web", work)
