@@ -230,7 +230,7 @@ class Host:
         is run: a file in place of the program, argv[0], has what it would write.
         """
         if self.root != "/":
-            found = self._bytes(argv[0], LONGEST_FILE)
+            found = self._bytes(argv[0], limit + 1, whole=False)
             return None if found is None else _whole_lines(found, limit)
         deadline = time.monotonic() + longest
         reading, writing = os.pipe()
@@ -426,8 +426,8 @@ class Host:
         finally:
             os.close(found)
 
-    def _bytes(self, path: str, limit: int, from_end: bool = False) -> Optional[bytes]:
-        """All of a file; from its end, so many bytes at most, begun at the start of a line."""
+    def _bytes(self, path: str, limit: int, from_end: bool = False, whole: bool = True) -> Optional[bytes]:
+        """All of a file, or unless it has to be whole as much; from its end, so much at most, begun at the start of a line."""
         try:
             opened = self._open(path)
             if opened is None:
@@ -444,10 +444,10 @@ class Host:
             return None
         if from_end:
             return content.partition(b"\n")[2] if more > 0 else content[:limit]
-        if len(content) > limit:
+        if len(content) > limit and whole:
             self._remember(path, OSError(errno.EFBIG, os.strerror(errno.EFBIG)))
             return None
-        return content
+        return content[:limit]
 
     def _remember(self, path: str, error: Exception) -> None:
         # A process that has ended meanwhile was not there either, and nothing has a name with a NUL.

@@ -213,7 +213,7 @@ def test_options():
         ({"prefix_lengths": {"ip": 1}}, "prefix_lengths: 'ip' is neither ipv4 nor ipv6"),
         ({"group_by": ["sauce"]}, "group_by: 'sauce' has 'sauce', which is none of protocol, state"),
         ({"group_by": ["state", "source+"]}, "group_by: 'source+' has ''"),
-        ({"timeouts": {"udp": 0}}, "timeouts: udp: 0"),
+        ({"timeouts": {"udp": 0}}, "timeouts: {'udp': 0} will not do: udp: 0: expected"),
     ],
 )
 def test_wrong_options(options, said):

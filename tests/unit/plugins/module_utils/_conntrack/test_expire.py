@@ -568,7 +568,7 @@ def test_without_ctnetlink():
     [
         ({"limit": -1}, "limit: -1 will not do"),
         ({"rate": -1}, "rate: -1 will not do"),
-        ({"timeouts": {"tcp": 5}}, "timeouts: 'tcp' is not a timeout"),
+        ({"timeouts": {"tcp": 5}}, "timeouts: {'tcp': 5} will not do: 'tcp' is not a timeout"),
         ({"match": {"protocol": ["tpc"]}}, "match: 'tpc' will not do: expected one of icmp, tcp"),
         (
             {"match": {"state": ["established"]}},
