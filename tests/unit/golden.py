@@ -122,7 +122,7 @@ class GoldenHost(Host):
     def _mode(self, path):
         try:
             return os.stat(self.path(path)).st_mode
-        except OSError:
+        except (OSError, ValueError):
             return 0
 
     @staticmethod

@@ -8,20 +8,23 @@ from typing import Dict, Optional
 
 from . import kernel
 
-# Characters of a line.
+# Characters. Of a longer line it is only told which keys it names.
 _LONGEST_LINE = 4096
 
 _NAME = (
     r"net[./](?:netfilter[./]nf_conntrack_|ipv4[./]netfilter[./]ip_conntrack_"
-    r"|(?:nf_conntrack_|ipv4[./]ip_conntrack_)(?=max\b))(?P<key>[a-z0-9_]+)"
+    r"|(?:nf_conntrack_|ipv4[./]ip_conntrack_)(?=max\b))(?P<key>[a-z0-9_]{1,99})"
 )
 HASHSIZE_FILE = r"/sys/module/(?:nf|ip)_conntrack/parameters/hashsize"
 HASHSIZE = re.compile(r"\bhashsize=(\S*)")
 _SYSCTL_NAME = re.compile(r"(?:/proc/sys/)?" + _NAME)
 _ASSIGNMENT = re.compile(_NAME + r"""\s*=\s*["']?(?P<value>[^\s"']*)""")
 _SYSCTL_COMMAND = re.compile(r"(?:^|[\s/'\"(`=@+-])sysctl\s")
-_WRITE = re.compile(r"""(?:>{1,2}|\btee\s+(?:-a\s+)?)\s*["']?(/proc/sys/net/[\w./]+|""" + HASHSIZE_FILE + ")")
-_ECHOED = re.compile(r"""\b(?:echo|printf)\s+(?:-\w+\s+)*["']?(\d+)["']?\s*(?:\|\s*(?:sudo\s+)?)?$""")
+_WRITE = re.compile(r"""(?:>\s*|\btee\s+(?:-a\s+)?)["']?(/proc/sys/net/[\w./]+|""" + HASHSIZE_FILE + ")")
+_ECHOED = re.compile(
+    r"""\b(?:echo|printf)\s+(?:-[A-Za-z]{1,9}\s+){0,3}["']?([0-9]+)["']?\s*(?:\|\s*(?:sudo\s+)?|>)?$"""
+)
+_NAMED = re.compile(_NAME + r"|\bhashsize=|" + HASHSIZE_FILE)
 _MODPROBE = re.compile(r"\b(?:modprobe|insmod)\s")
 _MODULE = re.compile(r"\b(?:nf|ip)_conntrack(?:\.ko)?\s")
 
@@ -47,11 +50,14 @@ def plain_number(text: str) -> Optional[int]:
 
 def assignments(line: str, names: kernel.Flavour) -> Keys:
     """What a line of a shell script, crontab or unit sets: by sysctl, by the key's file, by loading the module."""
-    line = line[:_LONGEST_LINE]
     if line.lstrip().startswith(("#", ";")):
         return {}
-    line = line.split(" #")[0]
+    line = line.split(" #", 1)[0]
     keys: Keys = {}
+    if len(line) > _LONGEST_LINE:
+        for named in _NAMED.finditer(line):
+            _put(keys, _key_of(named.group(), names), "")
+        return keys
     for command in re.split("[;&|]", line):
         sysctl = _SYSCTL_COMMAND.search(command)
         if sysctl and "echo" not in command[: sysctl.start()]:
@@ -60,12 +66,16 @@ def assignments(line: str, names: kernel.Flavour) -> Keys:
         hashsize = HASHSIZE.search(command)
         if hashsize and _MODPROBE.search(command) and _MODULE.search(command):
             _put(keys, "hashsize", hashsize.group(1))
+    begun = 0
     for write in _WRITE.finditer(line):
-        echoed = _ECHOED.search(line[: write.start()])
-        path = write.group(1)
-        key = "hashsize" if path.endswith("/hashsize") else sysctl_key(path, names)
-        _put(keys, key, echoed.group(1) if echoed else "")
+        echoed = _ECHOED.search(line, begun, write.start())
+        begun = write.end()
+        _put(keys, _key_of(write.group(1), names), echoed.group(1) if echoed else "")
     return keys
+
+
+def _key_of(name: str, names: kernel.Flavour) -> Optional[str]:
+    return "hashsize" if name.endswith(("/hashsize", "hashsize=")) else sysctl_key(name, names)
 
 
 def _put(keys: Keys, key: Optional[str], value: str) -> None:

@@ -1,52 +1,69 @@
 # Copyright: headroom.netfilter maintainers
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""glob(7), as far as sysctl.d has it. Pure."""
+"""glob(7) of a host's files, as fnmatch(3) of glibc has it without flags. Pure. Left out: [[=x=]] and [[.x.]]."""
 
 import re
-from typing import Iterator, Optional, Tuple
+from functools import lru_cache
+from itertools import islice
+from typing import Iterator, Optional
 
-_BRACKET = re.compile(r"([!^]?)((?:\\.|[^\\])(?:\\.|[^\]\\])*)\]", re.S)
-_RANGE = re.compile(r"(\\.|[^\\])(?:-(\\.|[^\\]))?", re.S)
+from .patterns import ANY, CLASSES, Pattern, Step, between
+
+_BRACKET = re.compile(
+    r"([!^]|(?![!^]))((?:\[:[a-z]+:\]|\\.|(?!\[:[a-z]+:\])[^\\])(?:\[:[a-z]+:\]|\\.|(?!\[:[a-z]+:\])[^\]\\])*)\]", re.S
+)
+_SHORT = re.compile(r"()(:[a-z]+:)\]")
+_PART = re.compile(r"\[:([a-z]+):\]|(\\.|[^\\])(?:-(\\.|[^\]\\]))?", re.S)
+# Two stars do not stand side by side, what stands between takes one character, and a name has 255 (NAME_MAX).
+_MOST_STEPS = 2 * 255 + 1
 
 
 def matches(pattern: str, name: str) -> bool:
-    """Whether a glob fits what stands between two slashes, in time that grows only as the product of both lengths."""
-    places = {0}
-    for character in _characters(pattern):
-        if character is None:
-            places = set(range(min(places), len(name) + 1))
-        else:
-            negated, among = character
-            places = {at + 1 for at in places if at < len(name) and (name[at] in among) != negated}
-        if not places:
-            return False
-    return len(name) in places
+    """Whether a glob fits the name of a file or a module, in time that grows as the one's length times the other's."""
+    compiled = _compiled(pattern)
+    return compiled is not None and compiled.fits(name)
 
 
-def _characters(pattern: str) -> Iterator[Optional[Tuple[bool, str]]]:
-    """What a glob wants, character by character: one of these, or (True) none of these; None for any number of any."""
-    at = 0
+@lru_cache(maxsize=64)
+def _compiled(pattern: str) -> Optional[Pattern]:
+    """None where no name fits."""
+    try:
+        steps = list(islice(_steps(pattern), _MOST_STEPS + 1))
+    except KeyError:
+        # A class that there is not.
+        return None
+    return Pattern(steps) if len(steps) <= _MOST_STEPS else None
+
+
+def _steps(pattern: str) -> Iterator[Step]:
+    at, closed = 0, True
     while at < len(pattern):
         char, at = pattern[at], at + 1
-        bracket = _BRACKET.match(pattern, at) if char == "[" else None
+        # Behind one that is not closed none is but what was a class in it.
+        bracket = (_BRACKET if closed else _SHORT).match(pattern, at) if char == "[" else None
+        closed = closed and (char != "[" or bracket is not None)
         if char == "*":
-            yield None
+            while pattern.startswith("*", at):
+                at += 1
+            yield ANY._replace(optional=True, again=True)
         elif char == "?":
-            yield True, ""
+            yield ANY
         elif bracket:
-            yield bracket.group(1) != "", _among(bracket.group(2))
+            yield Step(frozenset(_among(bracket.group(2))), negated=bracket.group(1) != "")
             at = bracket.end()
-        elif char == "\\" and at < len(pattern):
-            yield False, pattern[at]
+        elif char == "\\":
+            # At the end it lets nothing fit.
+            yield Step(frozenset(pattern[at : at + 1]))
             at += 1
         else:
-            yield False, char
+            yield Step(frozenset(char))
 
 
-def _among(inside: str) -> str:
-    """The characters between brackets, ranges written out as far as ASCII goes."""
-    found = ""
-    for first, last in _RANGE.findall(inside):
-        found += first[-1] + "".join(map(chr, range(ord(first[-1]), min(ord(last[-1]), 127) + 1)) if last else "")
-    return found
+def _among(inside: str) -> Iterator[str]:
+    for name, first, last in _PART.findall(inside):
+        if name:
+            yield from CLASSES[name]
+        else:
+            yield first[-1]
+            yield from between(first[-1], last[-1]) if last else ""

@@ -14,12 +14,13 @@ from typing import Dict, Iterable, Iterator, List, NamedTuple, Optional, Tuple
 
 from . import entries
 from .netlink import Layout
+from .table import natural
 
 _LINE = re.compile(
     r"(?:ipv[46] +(?:2|10) +)?(?!ipv[46] )\S+ +(?P<protocol>[0-9]{1,3}) +(?:(?P<left>[0-9]{1,10}) +)?"
     r"(?:(?P<state>[A-Z][A-Z_0-9]*) +)?(?P<rest>.*)"
 )
-_WORD = re.compile(r"([a-z-]+)=(\S+)|\[([A-Z_]+)\]")
+_WORD = re.compile(r"(?<![a-z-])([a-z-]+)=(\S+)|\[([A-Z_]+)\]")
 _STATUS = {"ASSURED": entries.ASSURED, "OFFLOAD": entries.OFFLOAD, "HW_OFFLOAD": entries.HW_OFFLOAD}
 _BLOCK = 512
 
@@ -110,11 +111,11 @@ def _record(line: str) -> Tuple[_Kind, bytes]:
     )
     read = {
         "status": status,
-        "mark": int(values.get("mark", 0)),
+        "mark": _number(values.get("mark", "0")),
         "source": _packed(kind.family, values["src"]),
         "destination": _packed(kind.family, values["dst"]),
-        "zone": int(values.get("zone", values.get("zone-orig", 0))),
-        "destination_port": int(values.get("dport", 0)),
+        "zone": _number(values.get("zone", values.get("zone-orig", "0"))),
+        "destination_port": _number(values.get("dport", "0")),
         "left": int(found.group("left") or 0),
         "state": state,
     }
@@ -123,6 +124,13 @@ def _record(line: str) -> Tuple[_Kind, bytes]:
         return kind, struct.pack(">" + "".join(code for _name, code in parts), *(read[name] for name, _code in parts))
     except struct.error as error:
         raise ValueError(str(error)) from None
+
+
+def _number(text: str) -> int:
+    number = natural(text)
+    if number is None:
+        raise ValueError(text)
+    return number
 
 
 def _state(protocol: int, name: Optional[str]) -> Optional[int]:

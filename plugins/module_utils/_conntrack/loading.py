@@ -8,7 +8,6 @@ The kernel's command line is that of this boot.
 
 import os
 import re
-import shlex
 from typing import Iterator, List, NamedTuple, Optional, Sequence, Tuple
 
 from . import modprobe
@@ -41,6 +40,10 @@ _BRINGS = re.compile(
 _SYSCTL_PATHS = ("/usr/lib/systemd/systemd-sysctl", "/lib/systemd/systemd-sysctl")
 _UDEV_PATHS = ("/usr/lib/udev/", "/lib/udev/")
 _SHELL_PATHS = ("/usr/local/sbin/", "/usr/local/bin/", "/usr/sbin/", "/usr/bin/", "/sbin/", "/bin/")
+
+# What a shell takes a line apart into: a character, two kinds of quotes, more characters, blanks.
+_PART = re.compile(r"""\\(.)|'([^']*)'|"([^"\\]*(?:\\.[^"\\]*)*)"|([^ \t\r\n'"\\]+)|([ \t\r\n]+)""", re.S)
+_IN_QUOTES = re.compile(r'\\(["\\])')
 
 
 class Sysctl(NamedTuple):
@@ -238,18 +241,30 @@ def _steps(text: str) -> List[List[str]]:
 
 
 def _words(text: str) -> List[str]:
-    try:
-        return shlex.split(text)
-    except ValueError:
-        return text.split()
+    """As a shell takes them apart; at blanks alone where a quote is not closed."""
+    words: List[str] = []
+    parts: List[str] = []
+    at, begun = 0, False
+    while at < len(text):
+        found = _PART.match(text, at)
+        if not found:
+            return text.split()
+        escaped, single, double, bare, blank = found.groups()
+        if blank and begun:
+            words.append("".join(parts))
+            parts, begun = [], False
+        elif not blank:
+            parts.append(escaped or single or _IN_QUOTES.sub(r"\1", double or "") or bare or "")
+            begun = True
+        at = found.end()
+    return words + ["".join(parts)] * begun
 
 
 def sysctl_call(words: Sequence[str]) -> Optional[Sysctl]:
     """A command that applies settings of files, through a shell too; None for any other."""
     program = os.path.basename(words[0]) if words else ""
     if program in ("sh", "bash", "dash") and len(words) > 2 and words[1] == "-c":
-        calls = [call for call in map(sysctl_call, _steps(words[2])) if call]
-        return calls[0] if calls else None
+        return next(filter(None, map(sysctl_call, _steps(words[2]))), None)
     if program not in ("sysctl", "systemd-sysctl"):
         return None
     prefixes, named, pattern, applies = [], [], None, program == "systemd-sysctl"
@@ -303,7 +318,7 @@ def loads_at_boot(host: Host, module: str) -> Optional[str]:
     return None
 
 
-_KEY = re.compile(r'(?<![A-Z_])([A-Z_]+)(\{[^}"]{0,99}\})?\s*(==|!=|\+=|-=|:=|=)\s*e?"((?:[^"\\]|\\.)*)"')
+_KEY = re.compile(r'(?<![A-Z_])([A-Z_]+)(\{[^{}"]*\})?\s*(==|!=|\+=|-=|:=|=)\s*e?"([^"\\]*(?:\\.[^"\\]*)*)"')
 
 
 def udev_rules(host: Host, module: str) -> List[UdevRule]:
@@ -324,8 +339,9 @@ def udev_rules(host: Host, module: str) -> List[UdevRule]:
             tests = [key for key in keys if key[1] in ("==", "!=")]
             if not all(_holds(event[key], operator, value) for key, operator, value in tests if key in event):
                 continue
+            only_event = all(test in event for test, _operator, _value in tests)
             for key, operator, value in keys:
-                if key == "GOTO" and all(test in event for test, _operator, _value in tests):
+                if key == "GOTO" and only_event:
                     label = value
                 if key != "RUN" or operator in ("==", "!=", "-="):
                     continue
@@ -341,17 +357,18 @@ def udev_rules(host: Host, module: str) -> List[UdevRule]:
 
 
 def _udev_lines(text: str) -> Iterator[Tuple[int, str]]:
-    begun, start = "", 0
+    begun: List[str] = []
+    start = 0
     for number, line in enumerate(text.split("\n"), 1):
         if line.lstrip().startswith("#"):
             continue
         start = start or number
-        begun += line[:-1] if line.endswith("\\") else line
+        begun.append(line[:-1] if line.endswith("\\") else line)
         if not line.endswith("\\"):
-            yield start, begun
-            begun, start = "", 0
+            yield start, "".join(begun)
+            begun, start = [], 0
     if begun:
-        yield start, begun
+        yield start, "".join(begun)
 
 
 def _holds(actual: str, operator: str, wanted: str) -> bool:

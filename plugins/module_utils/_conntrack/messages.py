@@ -14,6 +14,8 @@ from .log import RING, TELLING, Log
 
 # Seconds. How far a clock of a log may be ahead.
 _DAY = 86400.0
+# Seconds since 1970: the year 2100, where it is not known what is now.
+_LATEST = 4102444800.0
 
 # Of the kernel alone, whose facility is 0; the caller in brackets is there with CONFIG_PRINTK_CALLER.
 _RING_LINE = re.compile(r"<[0-7]>(?:\[ *(?P<seconds>[0-9]{1,9}\.[0-9]+)\](?:\[ *[CT][0-9]+\])? )?(?P<text>.*)")
@@ -51,7 +53,9 @@ def read(host: Host, sources: Sequence[Tuple[str, str]]) -> Log:
         for name, text in sources
     ]
     tallies.sort(key=lambda tally: -tally.table_full)
-    times = sorted(moment for tally in tallies for moment in tally.times)
+    # What a line says that anybody may have sent: not before 1970, and not after tomorrow.
+    latest = _LATEST if now is None else now + _DAY
+    times = sorted(moment for tally in tallies for moment in tally.times if 0 <= moment <= latest)
     return Log(
         table_full=tallies[0].table_full,
         suppressed=tallies[0].suppressed,
@@ -71,12 +75,12 @@ def _boot_and_now(host: Host) -> Tuple[Optional[float], Optional[float]]:
 
 
 def _tally(source: str, log_text: str, line: Pattern[str], moment: Callable[[Match[str]], Optional[float]]) -> _Tally:
-    """The messages among the lines of the kernel; lines of others may stand between them."""
+    """The messages among the lines of the kernel; lines of others may stand between them, and hold all but a line feed."""
     full, suppressed, pending = 0, 0, 0
     lines: List[Match[str]] = []  # the first and the last
     netns: Set[int] = set()
     everything = log_text if TELLING in log_text else ""
-    for said in filter(None, map(line.match, everything.splitlines())):
+    for said in filter(None, map(line.match, everything.split("\n"))):
         found = _FULL.match(said.group("text"))
         if found:
             full += int(found.group(1) or 1)

@@ -7,7 +7,6 @@ Sources: libkmod-config.c, libkmod-module.c and shared/util.c of kmod 28 (Debian
 """
 
 import bisect
-import fnmatch
 import re
 from typing import TYPE_CHECKING, Dict, Iterator, List, NamedTuple, Optional, Sequence, Tuple
 
@@ -33,11 +32,10 @@ _COMMANDS = {
 }
 _MODULE = re.compile(r"[A-Za-z0-9_-]+")
 _PARAMETER = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]*(=\S+)?")
+_MAGIC = re.compile(r"[*?\[\\]")
 _ESCAPED = re.compile(r"\\(.|$)")
 _BLANKS = re.compile(r"[ \t]+")
 _LINE = re.compile(r"([^ \t]+)(?:[ \t]+([^ \t]+)(?:[ \t](.*))?)?", re.S)
-# A range of a pattern keeps its dash; elsewhere a dash is _.
-_NAME_PARTS = re.compile(r"\[[^\]]{0,99}\]|[^\[\]]+|.", re.S)
 # Decimal; to the kernel a leading 0 is octal.
 _BUCKETS = re.compile(r"[1-9][0-9]{0,9}")
 # isspace() of C, which is fewer than those of Unicode.
@@ -46,7 +44,7 @@ _SPACE = r" \t\n\v\f\r"
 _DEPENDS = re.compile(
     r"(?:^|^[{0}]{{2,}}|[^{0}][{0}]+)(?:pre|post):[{0}]+(?!(?:pre|post):(?:[{0}]|\Z))[^{0}]".format(_SPACE)
 )
-_WORD = re.compile(r'(?:"[^"]*(?:"|\Z)|[^"{0}])+'.format(_SPACE))
+_TOKEN = re.compile(r'"[^"]*(?:"|\Z)|[^"{0}]+|(?P<blank>[{0}]+)'.format(_SPACE))
 # module.parameter or module.parameter=value; a boot loader may have put the quotes around all of it.
 _BOOT_OPTION = re.compile(r'("?)([^".={0}]*)\.([^".={0}]*)(?:=(.*))?'.format(_SPACE), re.S)
 
@@ -100,7 +98,7 @@ def configuration(host: "Host") -> Tuple[List[Line], List[Tuple[str, int, str]]]
             command, name, rest = _LINE.fullmatch(whole).groups("")  # type: ignore[union-attr]
             plain = _plain(name)
             if command == "alias":
-                rest = _plain(_BLANKS.split(rest.strip(" \t"))[0]) or ""
+                rest = _plain(_BLANKS.split(rest.strip(" \t"), 1)[0]) or ""
             enough = bool(name) + bool(rest.strip(" \t")) >= _COMMANDS.get(command, 3)
             if plain is not None and enough:
                 taken.append(Line(path, number, command, plain, rest))
@@ -111,7 +109,7 @@ def configuration(host: "Host") -> Tuple[List[Line], List[Tuple[str, int, str]]]
 
 def boot_options(command_line: str) -> Iterator[Tuple[str, str]]:
     """(module, parameter) of the kernel's command line, in kmod 30's reading of it."""
-    for word in _WORD.findall(command_line.split("\0")[0]):
+    for _offset, word in words(command_line.split("\0")[0]):
         found = _BOOT_OPTION.fullmatch(word)
         if found and word.count('"') % 2 == 0:
             quote, module, name, value = found.groups()
@@ -148,20 +146,32 @@ def parameters(passed: Sequence[Line]) -> List[Option]:
 
 def arguments(text: str) -> Iterator[Tuple[int, str, Optional[str]]]:
     """Offset, name and value of each argument as the kernel splits them (next_arg of lib/cmdline.c), up to one that is --."""
-    for found in _WORD.finditer(text):
-        word = found.group()
+    for offset, word in words(text):
         if word[0] == '"':
             word = word[1:-1] if word[1:].endswith('"') else word[1:]
         equals = word.find("=", 1)
         if word == "--":
             return
         if equals < 0:
-            yield found.start(), word.replace("-", "_"), None
+            yield offset, word.replace("-", "_"), None
             continue
         name, value = word[:equals].replace("-", "_"), word[equals + 1 :]
         if value.startswith('"'):
             value = value[1:-1] if value[1:].endswith('"') else value[1:]
-        yield found.start(), name, value
+        yield offset, name, value
+
+
+def words(text: str) -> Iterator[Tuple[int, str]]:
+    """Each with its offset; blanks between quotes are of a word."""
+    start: Optional[int] = None
+    for token in _TOKEN.finditer(text):
+        if token.group("blank") is None:
+            start = token.start() if start is None else start
+        elif start is not None:
+            yield start, text[start : token.start()]
+            start = None
+    if start is not None:
+        yield start, text[start:]
 
 
 def install(taken: Sequence[Line], module: str) -> Tuple[Optional[Line], Optional[Line]]:
@@ -198,19 +208,29 @@ def blacklisted(taken: Sequence[Line], command_line: str, module: str) -> Option
 
 
 def _plain(name: str) -> Optional[str]:
-    """As kmod compares it; None for brackets without their other."""
-    parts = _NAME_PARTS.findall(name)
-    if "[" in parts or "]" in parts:
-        return None
-    return "".join(part if part[0] == "[" else part.replace("-", "_") for part in parts)
+    """As kmod compares it; None for brackets without their other. A range keeps its dash, elsewhere a dash is _."""
+    plain: List[str] = []
+    at = 0
+    while True:
+        opened = name.find("[", at)
+        outside = name[at:] if opened < 0 else name[at:opened]
+        plain.append(outside.replace("-", "_"))
+        if opened < 0 and "]" not in outside:
+            return "".join(plain)
+        at = name.find("]", opened) + 1
+        if "]" in outside or at == 0:
+            return None
+        plain.append(name[opened:at])
 
 
 def matches(pattern: str, name: str) -> bool:
-    """As fnmatch(3). Stars side by side would take Python before 3.9 for ever."""
-    try:
-        return len(pattern) < 256 and fnmatch.fnmatchcase(name, re.sub(r"\*+", "*", pattern).replace("[^", "[!"))
-    except re.error:
-        return False
+    """As fnmatch(3)."""
+    if not _MAGIC.search(pattern):
+        return pattern == name
+    # Few lines have any.
+    from . import globs
+
+    return globs.matches(pattern, name)
 
 
 def lines(text: str) -> Iterator[Tuple[int, str]]:
@@ -218,16 +238,19 @@ def lines(text: str) -> Iterator[Tuple[int, str]]:
 
     To kmod a backslash makes the character after it plain, and joins two lines where that is the end of one.
     """
-    begun, start = "", 0
+    begun: List[str] = []
+    start = 0
     for number, line in enumerate(text.split("\n") + [""], 1):
+        if not begun and not line:
+            continue
         start = start or number
         backslashes = len(line) - len(line.rstrip("\\"))
         if backslashes % 2:
-            begun += line[:-1]
+            begun.append(line[:-1])
             continue
         # What stands behind a NUL is not there to C.
-        whole, first = _ESCAPED.sub(r"\1", begun + line).split("\0")[0].strip(" \t"), start
-        begun, start = "", 0
+        whole, first = _ESCAPED.sub(r"\1", "".join(begun) + line).split("\0")[0].strip(" \t"), start
+        begun, start = [], 0
         if whole and not whole.startswith("#"):
             yield first, whole
 
@@ -240,7 +263,7 @@ def problems(path: str, text: str) -> List[str]:
     """
     found = []
     for number, line in lines(text):
-        command, *words = line.split()
+        command, *words = line.split() or [line]
         wrong = ""
         if command not in _COMMANDS:
             wrong = "{0!r} is no command of modprobe.d; expected one of {1}".format(command, ", ".join(_COMMANDS))

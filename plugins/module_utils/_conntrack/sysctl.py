@@ -4,12 +4,12 @@
 """Every source of sysctl settings in the order of a boot: which line wins, by file and line.
 
 Sources: sysctl.c, conf-files.c and sysctl-util.c of systemd 247 to 257; sysctl.c of procps 4.0; proc_sysctl.c and
-sysctl.c of the kernel. Left out: [[:classes:]] and {alternatives} in globs, and the credential sysctl.extra.
+sysctl.c of the kernel. Left out: {alternatives} in globs, and the credential sysctl.extra.
 """
 
 import posixpath
 import re
-from typing import Dict, FrozenSet, Iterable, List, NamedTuple, Optional, Sequence, Tuple
+from typing import AbstractSet, Dict, FrozenSet, Iterable, List, Mapping, NamedTuple, Optional, Sequence, Tuple
 
 from .host import Host
 from .kernel import LARGEST_LIMIT, LONGEST_TIMEOUT
@@ -30,7 +30,6 @@ _SWAPPED = str.maketrans("./", "/.")
 _NUMBER = re.compile(
     r"[ \t\v\f]*(?=\S{1,20}(?:[ \t]|$))(-?(?:0[xX][0-9a-fA-F]+|0[0-7]*|[1-9][0-9]*))(?:[ \t].*)?", re.S
 )
-_WORD = re.compile(r'(?:"[^"]*(?:"|$)|[^\s"])+')
 
 
 class Assignment(NamedTuple):
@@ -103,8 +102,13 @@ def command_line(text: str) -> List[Assignment]:
     Only where connection tracking is built in: the keys of a module are not there yet. systemd-sysctl comes after
     and knows nothing of it. Each is written in turn, as procps does with its lines.
     """
+    if "sysctl" not in text:
+        return []
+    # Few command lines have any.
+    from .modprobe import words
+
     found = []
-    for word in _WORD.findall(text):
+    for _offset, word in words(text):
         bare = word.strip('"') if word.startswith('"') else word
         if bare == "--":
             break
@@ -141,12 +145,13 @@ def effective(
     lines = list(settings) if procps else list(_merged(settings).values())
     explicit = {line.key for line in lines if not line.glob}
     # As systemd-sysctl takes them: /proc/sys in front, which it means to allow, matches nothing.
-    under = [_key(prefix).translate(_SWAPPED).split("/") for prefix in prefixes]
+    under = {tuple(_parts(_key(prefix))) for prefix in prefixes}
+    asked = {key: _parts(key) for key in existing if not under or _begins(key, under)}
+    by_glob = {key: path for key, path in asked.items() if key not in explicit}
     left: Dict[str, Assignment] = {}
     for line in lines:
-        names = existing - explicit if line.glob else existing & {line.key}
-        for key in names:
-            if number(key, line.value) is not None and _reaches(line, key, under):
+        for key in _reached(line, by_glob) if line.glob else {line.key} & asked.keys():
+            if number(key, line.value) is not None:
                 left[_variable(key, existing)] = line
     return {key: left[_variable(key, existing)] for key in sorted(existing) if _variable(key, existing) in left}
 
@@ -165,8 +170,10 @@ def overriding(
     # No line of a file holds the end of one: a value that differs from all.
     absent = sorted(ours - {line.key for line in mine})
     mine += [Assignment(key, "\n", path, path, 0, "", False, False) for key in absent]
-    before = [line for line in settings if _rank(line.path) < _rank(path)]
-    after = [line for line in settings if _rank(line.path) > _rank(path)]
+    ranks = {other: _rank(other) for other in {line.path for line in settings}}
+    rank = _rank(path)
+    before = [line for line in settings if ranks[line.path] < rank]
+    after = [line for line in settings if ranks[line.path] > rank]
     written = _places(before + mine + after, procps)
     limits = {_variable(line.key, known): at for line, at in zip(mine, written[len(before) :])}
     others = list(zip(before, written)) + list(zip(after, written[len(before) + len(mine) :]))
@@ -179,7 +186,8 @@ def overriding(
 
     explicit = {line for line, at in others if line.key in known and wins(line, at, line.key)}
     kept = ours | {line.key for line, _at in others if not line.glob and line not in explicit}
-    reached = {line: [key for key in known - kept if _reaches(line, key, [])] for line, _at in others if line.glob}
+    by_glob = {key: _parts(key) for key in known - kept}
+    reached = {line: _reached(line, by_glob) for line, _at in others if line.glob}
     return [
         line for line, at in others if line in explicit or any(wins(line, at, key) for key in reached.get(line, ()))
     ]
@@ -221,19 +229,25 @@ def _key(name: str) -> str:
     return "/".join(part for part in path.split("/") if part not in ("", ".")).translate(_SWAPPED)
 
 
-def _reaches(line: Assignment, key: str, under: List[List[str]]) -> bool:
-    """Whether a line, its key or its glob, is about a key, with the prefixes that are asked for."""
-    path, pattern = (name.translate(_SWAPPED).split("/") for name in (key, line.key))
-    if under and not any(path[: len(prefix)] == prefix for prefix in under):
-        return False
-    if not line.glob:
-        return True
-    if len(path) != len(pattern):
-        return False
+def _parts(key: str) -> List[str]:
+    """Of a key's path."""
+    return key.translate(_SWAPPED).split("/")
+
+
+def _begins(key: str, under: AbstractSet[Tuple[str, ...]]) -> bool:
+    parts = tuple(_parts(key))
+    return any(parts[:length] in under for length in range(len(parts) + 1))
+
+
+def _reached(line: Assignment, paths: Mapping[str, List[str]]) -> List[str]:
+    """The keys that a glob is about, of some with their paths."""
+    pattern = _parts(line.key)
+    if not any(len(path) == len(pattern) for path in paths.values()):
+        return []
     # The globs of most hosts are of network devices, whose keys are longer.
     from .globs import matches
 
-    return all(map(matches, pattern, path))
+    return [key for key, path in paths.items() if len(path) == len(pattern) and all(map(matches, pattern, path))]
 
 
 def _target(host: Host, path: str) -> str:

@@ -3,18 +3,32 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """What the kernel says in text, as values. Total: a text that is not understood gives no value, never an exception."""
 
+import re
 from typing import Dict, List, Mapping, Optional, Set
 
 # The first column repeats the entries of the network namespace in each cpu's row: not to be added up.
 _NOT_A_COUNTER = "entries"
 
 
+# 64 bits have up to 20 decimal digits, and 16 hexadecimal ones. Python would take those of other scripts, and _ between.
+_INTEGER = re.compile(r"[ \t\n\v\f\r]*(-?[0-9]{1,20})[ \t\n\v\f\r]*")
+_HEXADECIMAL = re.compile("[0-9a-fA-F]{1,16}")
+
+
 def integer(text: Optional[str]) -> Optional[int]:
     """A file that holds one number, hexadecimal not among them."""
-    try:
-        return int((text or "").strip())
-    except ValueError:
-        return None
+    found = _INTEGER.fullmatch(text or "")
+    return int(found.group(1)) if found else None
+
+
+def natural(text: Optional[str]) -> Optional[int]:
+    """The same, of what counts something."""
+    number = integer(text)
+    return number if number is not None and number >= 0 else None
+
+
+def hexadecimal(text: str) -> Optional[int]:
+    return int(text, 16) if _HEXADECIMAL.fullmatch(text) else None
 
 
 def counters(text: Optional[str]) -> Dict[str, int]:
@@ -23,7 +37,7 @@ def counters(text: Optional[str]) -> Dict[str, int]:
     Columns come and go between kernels, so the names decide. ``delete_list`` of kernels before 5.15 stays
     what it was; ``chainlength`` of later ones counts refusals and is given as ``chain_too_long``.
     """
-    rows = [line.split() for line in (text or "").splitlines() if line.strip()]
+    rows = [line.split() for line in (text or "").split("\n") if line.strip()]
     if not rows:
         return {}
     sums: Dict[str, int] = {}
@@ -32,10 +46,9 @@ def counters(text: Optional[str]) -> Dict[str, int]:
             if name == _NOT_A_COUNTER:
                 continue
             name = "chain_too_long" if name in ("chainlength", "chaintoolong") else name
-            try:
-                sums[name] = sums.get(name, 0) + int(value, 16)
-            except ValueError:
-                continue
+            number = hexadecimal(value)
+            if number is not None:
+                sums[name] = sums.get(name, 0) + number
     return sums
 
 
@@ -47,11 +60,8 @@ def clashes(found: Mapping[str, int]) -> int:
 
 def entries(text: Optional[str]) -> Optional[int]:
     """The first column of /proc/net/stat/nf_conntrack: how many entries the network namespace has."""
-    names, row = ([line.split() for line in (text or "").splitlines()] + [[], []])[:2]
-    try:
-        return int(row[0], 16) if names[0] == _NOT_A_COUNTER else None
-    except (IndexError, ValueError):
-        return None
+    names, row = ([line.split() for line in (text or "").split("\n", 2)] + [[]])[:2]
+    return hexadecimal(row[0]) if row and names[:1] == [_NOT_A_COUNTER] else None
 
 
 def slab_object_bytes(text: Optional[str], module: str) -> Optional[int]:
@@ -59,10 +69,10 @@ def slab_object_bytes(text: Optional[str], module: str) -> Optional[int]:
 
     Kernels 2.6.28 to 4.6 have a cache per network namespace, its address behind the name.
     """
-    for line in (text or "").splitlines():
+    for line in (text or "").split("\n"):
         words = line.split()
         if len(words) > 3 and (words[0] == module or _is_numbered(words[0], module)):
-            return integer(words[3])
+            return natural(words[3])
     return None
 
 
@@ -74,34 +84,36 @@ def _is_numbered(name: str, module: str) -> bool:
 def meminfo(text: Optional[str]) -> Dict[str, int]:
     """/proc/meminfo, its kB as bytes."""
     found: Dict[str, int] = {}
-    for line in (text or "").splitlines():
+    for line in (text or "").split("\n"):
         name, _sep, rest = line.partition(":")
         words = rest.split()
-        if words and words[0].isdigit():
-            found[name.strip()] = int(words[0]) * (1024 if words[1:] == ["kB"] else 1)
+        number = natural(words[0]) if words else None
+        if number is not None:
+            found[name.strip()] = number * (1024 if words[1:] == ["kB"] else 1)
     return found
 
 
 def modules(text: Optional[str]) -> Set[str]:
     """The names of the modules that /proc/modules lists as loaded."""
-    return {line.split()[0] for line in (text or "").splitlines() if line.strip()}
+    return {line.split()[0] for line in (text or "").split("\n") if line.strip()}
 
 
 def cpus(text: Optional[str]) -> Optional[int]:
     """How many cpus a list such as 0-3,6 names (/sys/devices/system/cpu/online)."""
     count = 0
     for part in (text or "").strip().split(","):
-        first, sep, last = part.partition("-")
-        if not first.isdigit() or (sep and not last.isdigit()):
+        start, sep, end = part.partition("-")
+        first, last = natural(start), natural(end if sep else start)
+        if first is None or last is None or last < first:
             return None
-        count += int(last or first) - int(first) + 1
+        count += last - first + 1
     return count
 
 
 def shell_value(text: Optional[str], name: str) -> Optional[str]:
     """The last ``name=value`` of a file in the manner of a shell, quotes taken off; None where it is not set."""
     found: List[str] = []
-    for line in (text or "").splitlines():
+    for line in (text or "").split("\n"):
         key, sep, value = line.strip().partition("=")
         if sep and key.strip() == name:
             found.append(value.split(" #")[0].strip().strip("\"'"))

@@ -12,7 +12,9 @@ from .host import Host
 from .owners import Owner, lines_of, of_line, sysctl_lines
 from .table import shell_value
 
-_MOST_PROFILES = 30
+# Files asked for, of the profiles that one file names and of what those include.
+_MOST_ASKED = 120
+_COMMENT = re.compile(r"(?:^|\s)#")
 # The later wins.
 _TUNED_HOMES = ("/usr/lib/tuned", "/usr/lib/tuned/profiles", "/etc/tuned", "/etc/tuned/profiles")
 
@@ -23,8 +25,14 @@ Options = Dict[str, Tuple[str, str, int, str]]
 def owners(host: Host, names: kernel.Flavour) -> Iterator[Owner]:
     """A finding for each line of a profile that is in force."""
     profiles: List[Dict[str, Options]] = []
+    untold: List[Owner] = []
     for file in ("/etc/tuned/active_profile", "/etc/tuned/post_loaded_profile"):
-        _load_profiles(host, (host.read(file) or "").split(), profiles, set())
+        asked: Set[str] = set()
+        _load_profiles(host, (host.read(file) or "").split(), profiles, asked)
+        if len(asked) > _MOST_ASKED:
+            keys: Keys = {names.prefix + "max": None, "hashsize": None}
+            said = "{0}: names more profiles than are read, {1} files of them".format(file, _MOST_ASKED)
+            untold.append(Owner("tuned", keys, said, None, None, None, True, "include fewer profiles"))
     system = _reapplied(host, names)
     for unit, options in _merged(profiles).items():
         if _text(options, "enabled", "true").lower() not in ("true", "1"):
@@ -37,51 +45,61 @@ def owners(host: Host, names: kernel.Flavour) -> Iterator[Owner]:
                 at_boot = value.startswith("+r") if kind == "modules" else kind != "sysctl" or not set(keys) <= system
                 remedy = "change the line in a profile of your own under /etc/tuned that includes this one"
                 yield of_line("tuned", keys, path, line, text, at_boot, remedy)
+    # Last, since what was not read may say something else.
+    yield from untold
 
 
-def _load_profiles(host: Host, wanted: List[str], profiles: List[Dict[str, Options]], seen: Set[str]) -> None:
+def _load_profiles(host: Host, wanted: List[str], profiles: List[Dict[str, Options]], asked: Set[str]) -> None:
     """What a profile includes comes before itself; names made of variables are passed over.
 
-    A file is read once, so that a profile of /etc that includes its own name is laid over the one of /usr/lib.
+    A file is asked for once, so that a profile of /etc that includes its own name is laid over the one of /usr/lib.
     """
     for name in wanted:
         # A name after - may be missing.
         name = name[1:] if name.startswith("-") else name
-        if not re.fullmatch("[a-zA-Z0-9_.-]+", name) or len(seen) >= _MOST_PROFILES:
+        if len(asked) > _MOST_ASKED:
+            return
+        if not re.fullmatch("[a-zA-Z0-9_.-]{1,255}", name):
             continue
         for home in reversed(_TUNED_HOMES):
             path = "{0}/{1}/tuned.conf".format(home, name)
-            text = None if path in seen else host.read(path)
+            text = None if path in asked else host.read(path)
+            asked.add(path)
             if text is not None:
-                seen.add(path)
                 sections = _sections(path, text)
                 included = _text(sections.get("main", {}), "include", "")
-                _load_profiles(host, re.split(r"\s*[,;]\s*", included), profiles, seen)
+                _load_profiles(host, _listed(included), profiles, asked)
                 profiles.append(sections)
                 break
 
 
 def _sections(path: str, text: str) -> Dict[str, Options]:
     """As configparser reads a profile: = delimits, # begins a comment, a line indented more goes on with a value."""
-    sections: Dict[str, Options] = {}
+    sections: Dict[str, Dict[str, Tuple[List[str], int, str]]] = {}
     section = last = ""
     depth = 0
     for number, line in lines_of(text):
-        bare = re.split(r"(?:^|\s)#", line)[0].strip()
+        bare = _COMMENT.split(line, 1)[0].strip()
         name, sep, value = (part.strip() for part in bare.partition("="))
         if not bare or bare.startswith(";"):
             continue
         indent = len(line) - len(line.lstrip())
         if last and indent > depth:
-            begun, of, at, first = sections[section][last]
-            sections[section][last] = (begun + "\n" + bare, of, at, first)
+            sections[section][last][0].append(bare)
         elif bare.startswith("[") and "]" in bare:
             section, last = bare[1 : bare.index("]")], ""
             sections.setdefault(section, {})
         elif sep and section:
             last, depth = name, indent
-            sections[section][name] = (value, path, number, line)
-    return sections
+            sections[section][name] = ([value], number, line)
+    return {
+        section: {name: ("\n".join(value), path, number, line) for name, (value, number, line) in options.items()}
+        for section, options in sections.items()
+    }
+
+
+def _listed(text: str) -> List[str]:
+    return [name.strip() for name in re.split("[,;]", text)]
 
 
 def _text(options: Options, name: str, default: str) -> str:
@@ -96,7 +114,7 @@ def _merged(profiles: List[Dict[str, Options]]) -> Dict[str, Options]:
             if unit not in units or _text(options, "replace", "").lower() in ("true", "1"):
                 units[unit] = dict(options)
                 continue
-            for dropped in re.split(r"\s*[,;]\s*", _text(options, "drop", "")):
+            for dropped in _listed(_text(options, "drop", "")):
                 units[unit].pop(dropped, None)
             units[unit].pop("type", None)
             units[unit].pop("enabled", None)

@@ -123,6 +123,9 @@ def test_what_a_line_does_not_have(line, absent):
         TCP.replace("431999", "4294967296"),
         TCP.replace("mark=0", "mark=4294967296"),
         TCP.replace("mark=0", "mark=0 zone=65536"),
+        TCP.replace("mark=0", "mark=\u00b2"),
+        TCP.replace("mark=0", "mark=1_0"),
+        TCP.replace("443", "\u0661"),
         TCP.replace(" 6 ", " six "),
     ],
 )

@@ -2,6 +2,7 @@
 # Copyright: headroom.netfilter maintainers
 """Files of any content give something, never an exception."""
 
+import shlex
 import time
 
 import pytest
@@ -14,6 +15,7 @@ from hypothesis import strategies as st
 from ansible_collections.headroom.netfilter.plugins.module_utils._conntrack.host import Host
 from ansible_collections.headroom.netfilter.plugins.module_utils._conntrack.loading import (
     Loading,
+    _words,
     loading,
     loads_at_boot,
     udev_rules,
@@ -92,6 +94,15 @@ def read(root, texts):
 @settings(suppress_health_check=list(HealthCheck), deadline=None)
 def test_any_bytes_give_something(tmp_path, texts):
     read(tmp_path, texts)
+
+
+@given(st.text("ab \t\n'\"\\;\u2028") | st.text())
+def test_words_as_shlex_has_them(text):
+    try:
+        words = shlex.split(text)
+    except ValueError:
+        words = text.split()
+    assert _words(text) == words
 
 
 @pytest.mark.parametrize("text", list(LONG.values()), ids=list(LONG))

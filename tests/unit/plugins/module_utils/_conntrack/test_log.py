@@ -163,6 +163,13 @@ def test_words_of_others_are_not_the_kernels(read, line):
     assert read(syslog=line + "\n").table_full == 0
 
 
+@pytest.mark.parametrize("end", ["\r", "\v", "\f", "\x1c", "\x85", "\u2028"])
+def test_only_a_line_feed_ends_a_line(read, end):
+    """A logger writes down what anybody says, all of these in it."""
+    said = "Nov 22 08:13:01 web nobody: x{0}Nov 22 08:13:01 web kernel: {1}\n".format(end, FULL)
+    assert read("<4>[   61.5] x{0}<4>[   61.5] {1}\n".format(end, FULL), syslog=said).table_full == 0
+
+
 def test_lines_of_others_between_two_of_the_kernel(read):
     text = (
         "Nov 22 03:13:01 web kernel: net_ratelimit: 7 callbacks suppressed\n"

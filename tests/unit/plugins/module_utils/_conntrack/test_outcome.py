@@ -2,6 +2,8 @@
 # Copyright: headroom.netfilter maintainers
 """What will be after a boot and after a load of the module, on trees of hosts; virtual machines judge the same in tests/outcome."""
 
+import time
+
 import pytest
 
 from ansible_collections.headroom.netfilter.plugins.module_utils._conntrack.host import Host
@@ -120,6 +122,34 @@ def test_the_limit(resolve, tree, boot, reload):
     found = resolve(tree)
     assert found.boot[MAX] == boot
     assert found.reload[MAX] == (reload or boot)
+
+
+UDEV_CALLS = 'ACTION=="add", KERNEL=="nf_conntrack", RUN+="/usr/sbin/sysctl {0}"\n'
+
+
+def test_a_pattern_that_is_not_understood_leaves_what_it_may_set_untold(resolve):
+    rules = {UDEV: "#\n" + UDEV_CALLS.format("--pattern '([a-z_.]+)+$!' --system"), "/usr/sbin/sysctl": ""}
+    found = resolve(merged(LIMIT, rules))
+    assert found.reload[MAX] == Value(None, UDEV + ":2: --pattern ([a-z_.]+)+$! is not understood")
+    assert found.reload[UDP] == Value(30, "kernel default")
+
+
+def test_a_pattern_that_is_understood(resolve):
+    others = {"/etc/sysctl.d/60.conf": UDP + "=45\n"}
+    rules = {UDEV: UDEV_CALLS.format("-r '[.]nf_[a-z]*_udp|^$' --system"), "/usr/sbin/sysctl": ""}
+    found = resolve(merged(LIMIT, others, rules))
+    assert (found.reload[MAX], found.reload[UDP]) == (DEFAULT, Value(45, "/etc/sysctl.d/60.conf:1"))
+
+
+@pytest.mark.parametrize(
+    "rules", [UDEV_CALLS.format("-p /etc/sysctl.conf") * 40, UDEV_CALLS.format("-p /etc/sysctl.conf" * 40)]
+)
+def test_more_settings_than_are_read_are_untold(resolve, rules):
+    start = time.process_time()
+    found = resolve({"/etc/sysctl.conf": (MAX + "=5\n") * 9000, UDEV: rules * 99, "/usr/sbin/sysctl": ""})
+    assert found.reload[MAX].value is None
+    assert "more settings are applied than are read" in found.reload[MAX].source
+    assert time.process_time() - start < 20
 
 
 def test_every_key_of_the_host_has_an_outcome(resolve):

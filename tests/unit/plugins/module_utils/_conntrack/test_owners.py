@@ -364,6 +364,21 @@ def test_profiles_that_include_others(found):
     ]
 
 
+def test_more_profiles_than_are_read(found):
+    """What they leave of the table is then not known, whatever the first of them say."""
+    includes = ",".join("p{0}".format(number) for number in range(500))
+    first, owner = found(tuned("[main]\ninclude={0}\n{1}".format(includes, SYSCTL.format("", 1))))
+    assert first.keys == {MAX: 1}
+    assert (owner.name, owner.keys, owner.at_boot) == ("tuned", {MAX: None, "hashsize": None}, True)
+    assert "more profiles than are read" in owner.evidence
+
+
+@pytest.mark.parametrize("blanks", [" ", "\t", " " * 50000])
+def test_blanks_around_the_names_of_profiles(found, blanks):
+    tree = tuned("[main]\ninclude=a{0},{0}b\n".format(blanks), **{"/etc/tuned/b/tuned.conf": SYSCTL.format("", 2)})
+    assert [owner.keys for owner in found(tree)] == [{MAX: 2}]
+
+
 @pytest.mark.parametrize(
     ("second", "keys"),
     [
@@ -511,6 +526,15 @@ SET = "sysctl -w net.netfilter.nf_conntrack_max=262144\n"
 )
 def test_assignments(line, keys):
     assert assignments(line, NF) == keys
+
+
+@pytest.mark.parametrize("filler", ["true; ", " " * 6], ids=repr)
+def test_of_a_line_that_is_too_long_it_is_told_which_keys_it_names(filler):
+    command = "sysctl -w net.netfilter.nf_conntrack_max=1; modprobe nf_conntrack hashsize=5"
+    assert assignments(command + filler * 1000, NF) == {MAX: None, "hashsize": None}
+    assert assignments(filler * 1000 + command, NF) == {MAX: None, "hashsize": None}
+    assert assignments("true #" + filler * 1000 + command, NF) == {}
+    assert assignments(filler * 1000, NF) == {}
 
 
 @pytest.mark.parametrize(

@@ -103,8 +103,15 @@ def test_no_slab(text):
         ("0x10", None),
         ("1 2", None),
         ("N\n", None),
+        ("\u00b2", None),
+        ("\u0661\u0662", None),
+        ("1_000", None),
+        ("\u20031", None),
+        ("18446744073709551615\n", 2**64 - 1),
+        ("1" * 21, None),
+        ("1" * 5000, None),
     ],
-    ids=repr,
+    ids=lambda value: repr(value)[:30],
 )
 def test_integer(text, value):
     assert table.integer(text) == value
@@ -114,6 +121,17 @@ def test_meminfo():
     text = "MemTotal:        2014336 kB\nHugePages_Total:       3\nBroken line\nNothing:\nMemAvailable: x kB\n"
     assert table.meminfo(text) == {"MemTotal": 2062680064, "HugePages_Total": 3}
     assert table.meminfo(None) == {}
+
+
+def test_numbers_that_python_alone_would_take():
+    assert table.meminfo("A: \u00b2 kB\nB: 1_0 kB\nC: -1 kB\nD: {0} kB\nE: \u0661 kB\n".format("1" * 9999)) == {}
+    assert table.counters("entries drop early_drop found\n1 f_f \u0661 +1\n") == {}
+    assert table.entries("entries\n0x1\n") is None
+    assert table.slab_object_bytes("nf_conntrack 1 2 -320 4\n", "nf_conntrack") is None
+
+
+def test_only_a_line_feed_ends_a_line():
+    assert table.modules("a 1\x85nf_conntrack 2\u2028nf_nat 3\n") == {"a"}
 
 
 def test_modules():
@@ -136,8 +154,11 @@ def test_modules():
         ("0-", None),
         ("a-b", None),
         ("0-3,", None),
+        ("3-0", None),
+        ("\u00b2", None),
+        ("0-" + "9" * 5000, None),
     ],
-    ids=repr,
+    ids=lambda value: repr(value)[:30],
 )
 def test_cpus(text, count):
     assert table.cpus(text) == count
