@@ -38,6 +38,8 @@ INSTALLED = WORK / "installed" / artifact.PLACE
 LAB = WORK / "lab"
 KERNEL = frozenset({"the kernel of this machine"})
 PYTHON = sys.executable
+# Kinds of plugins that run on the controller alone.
+CONTROLLER = ("action", "filter", "plugin_utils")
 LAB_COMMAND = (PYTHON, TESTS / "lab/lab.py", "--at", LAB)
 
 BUILD = Step("build", ((PYTHON, TESTS / "artifact.py", WORK),), REPO)
@@ -62,7 +64,12 @@ def steps() -> Iterator[Step]:
     yield Step(
         "mypy",
         (
-            (*mypy, WORK / "mypy", TREE / "plugins/module_utils/_conntrack", TREE / "plugins/filter"),
+            (
+                *mypy,
+                WORK / "mypy",
+                TREE / "plugins/module_utils/_conntrack",
+                *(TREE / f"plugins/{kind}" for kind in CONTROLLER),
+            ),
             # Scripts that import each other by their bare names.
             (*mypy, WORK / "mypy-tests", "--no-explicit-package-bases", *sorted(TREE.glob("tests/*.py"))),
             (*mypy, WORK / "mypy-lab", "--no-explicit-package-bases", *sorted(TREE.glob("tests/lab/*.py"))),
@@ -184,6 +191,18 @@ def integration() -> Iterator[Step]:
             partial(lack_for_integration, controller, target),
             needs=KERNEL,
         )
+    # Of what is taken for a template, the last one of the kind before 2.19.
+    directory = ".cache/integration/2.18"
+    command = (PYTHON, "-m", "pytest", "-q", "-p", "no:cacheprovider", "tests/integration/test_hostile_answers.py")
+    yield Step(
+        "integration-2.18",
+        (
+            (REPO / "tools/venv", directory, "requirements-2.18.txt", pythons.find().get("3.11", "")),
+            (*command, f"--ansible-playbook={REPO / directory / 'bin/ansible-playbook'}"),
+        ),
+        TREE,
+        lambda: lack_of_python("3.11"),
+    )
 
 
 def shell_scripts() -> list[Path]:

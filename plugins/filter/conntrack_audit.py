@@ -69,6 +69,7 @@ def conntrack_audit(hosts: Iterable[Mapping[str, Any]], fail_on: str = "never") 
     # Ansible loads every filter of a collection with the first one, in each worker anew: none brings its rules along.
     from ansible_collections.headroom.netfilter.plugins.module_utils._conntrack import audit, risks
     from ansible_collections.headroom.netfilter.plugins.module_utils._conntrack.policy import PolicyError
+    from ansible_collections.headroom.netfilter.plugins.plugin_utils._conntrack.untrusted import untrusted
 
     try:
         # With no hosts, too: that is how a play asks whether the word will do, before the first is touched.
@@ -78,7 +79,7 @@ def conntrack_audit(hosts: Iterable[Mapping[str, Any]], fail_on: str = "never") 
     judged = [(name, facts, risks.findings(facts)) for name, facts in map(_host, hosts) if facts]
     failing = {name: audit.failing(findings, fail_on) for name, _facts, findings in judged}
     failed = [f"{name}: {', '.join(finding.id for finding in found)}" for name, found in failing.items() if found]
-    return {"lines": audit.lines(judged), "failed": failed}
+    return dict(untrusted({"lines": audit.lines(judged), "failed": failed}))
 
 
 def _host(variables: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:

@@ -13,13 +13,14 @@ author: headroom.netfilter maintainers (@headroom)
 description:
   - Computes on the controller what a host's connection tracking should be, and what differs from it. Touches no host.
   - Each number comes with its reason; what would be unsafe on this host is refused with a reason.
+  - Facts that are not as M(headroom.netfilter.conntrack_facts) documents them are an error, which names the path that does not fit.
   - The limit is O(policy.conntrack_max) where that is set. Otherwise it is the largest of the connections expected with
     headroom, the flows in use with headroom rounded up to a power of two, and the memory share rounded down to a power of
     two, within floor and ceiling, never above the memory share, and never below the limit in force unless
     O(policy.conntrack_shrink).
   - The most expectations at once is what the kernel itself gives the planned buckets, and never below what is in force
     unless O(policy.conntrack_shrink).
-positional: policy, contents, earlier
+positional: policy, earlier, names
 options:
   _input:
     description: The facts, C(ansible_facts.conntrack), as M(headroom.netfilter.conntrack_facts) returns them.
@@ -95,16 +96,18 @@ options:
         description: Whether entries that are in the table already are to be shortened to the timeouts planned.
         type: bool
         default: false
-  contents:
-    description:
-      - The rendered files by path, at least those of RV(_value.files). With them, RV(_value.drift) tells of files, too.
-      - Those of O(earlier) stand in for them.
-    type: dict
   earlier:
     description:
       - A plan of the same host, to be compared with facts that were read after it was made.
-      - Its numbers stand, whatever they would be now, and RV(_value.drift) tells what is not as it says.
+      - Its numbers and files stand, whatever they would be now, and RV(_value.drift) tells what is not as it says.
     type: dict
+  names:
+    description:
+      - The names of the variables of the host that begin with C(conntrack_).
+      - One that is nearly a variable of the role is refused and told the nearest; others are left alone.
+    type: list
+    elements: str
+    default: []
 seealso:
   - module: headroom.netfilter.conntrack_facts
 """
@@ -164,7 +167,7 @@ _value:
       elements: str
       sample: [etc/sysctl.d/99-conntrack.conf.j2, etc/modprobe.d/nf_conntrack.conf.j2]
     contents:
-      description: What each of these files is to say, by path, as far as O(contents) had it. V(none) without O(contents).
+      description: What each of these files is to say, by path.
       type: dict
       sample: {/etc/modules-load.d/nf_conntrack.conf: "nf_conntrack\n"}
     systemd_sysctl:
@@ -215,7 +218,7 @@ _value:
       type: bool
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from ansible.errors import AnsibleFilterError
@@ -224,14 +227,18 @@ from ansible.errors import AnsibleFilterError
 def conntrack_plan(
     facts: Any,
     policy: Mapping[str, Any] | None = None,
-    contents: Mapping[str, str] | None = None,
     earlier: Mapping[str, Any] | None = None,
+    names: Iterable[str] = (),
 ) -> dict[str, Any]:
     """The plan as a dict; input that no host could make good is refused in it like what this host cannot."""
     # Ansible loads every filter of a collection with the first one, in each worker anew: none brings its rules along.
     from ansible_collections.headroom.netfilter.plugins.module_utils._conntrack import plan
     from ansible_collections.headroom.netfilter.plugins.module_utils._conntrack.policy import Policy, PolicyError, read
     from ansible_collections.headroom.netfilter.plugins.module_utils._conntrack.values import as_dict
+    from ansible_collections.headroom.netfilter.plugins.plugin_utils._conntrack.answers import FACTS
+    from ansible_collections.headroom.netfilter.plugins.plugin_utils._conntrack.render.files import rendered
+    from ansible_collections.headroom.netfilter.plugins.plugin_utils._conntrack.schema import Misfit
+    from ansible_collections.headroom.netfilter.plugins.plugin_utils._conntrack.untrusted import untrusted
 
     if not isinstance(facts, Mapping) or "state" not in facts:
         raise AnsibleFilterError(
@@ -239,17 +246,19 @@ def conntrack_plan(
             f"ansible_facts.conntrack, and found {type(facts).__name__}"
         )
     try:
-        asked = read(policy or {})
+        found = FACTS(facts)
+    except Misfit as misfit:
+        raise AnsibleFilterError(f"conntrack_plan: {misfit.within('ansible_facts.conntrack')}") from misfit
+    try:
+        asked = read(policy or {}, names=names)
     except PolicyError as error:
-        made = plan.make(dict(facts), Policy(apply=False, firewall=False))._replace(
-            refusals=error.problems, converged=False
-        )
+        made = plan.make(found, Policy(apply=False, firewall=False))._replace(refusals=error.problems, converged=False)
     else:
         if earlier:
-            made = plan.recheck(plan.Plan(**earlier), dict(facts), asked)
+            made = plan.recheck(plan.Plan(**earlier), found, asked)
         else:
-            made = plan.make(dict(facts), asked, contents)
-    return dict(as_dict(made))
+            made = plan.make(found, asked, rendered(plan.make(found, asked)))
+    return dict(untrusted(as_dict(made)))
 
 
 class FilterModule:

@@ -50,8 +50,10 @@ from typing import Any
 def conntrack_relief(hosts: Iterable[Mapping[str, Any]], done: bool = False) -> list[str]:
     # Ansible loads every filter of a collection with the first one, in each worker anew: none brings its rules along.
     from ansible_collections.headroom.netfilter.plugins.module_utils._conntrack.relief import Relief, lines
+    from ansible_collections.headroom.netfilter.plugins.plugin_utils._conntrack.untrusted import untrusted
 
-    return lines([Relief(**_host(variables)) for variables in hosts if "__relieve_census" in variables], done)
+    found = [Relief(**_host(variables)) for variables in hosts if "__relieve_census" in variables]
+    return list(untrusted(lines(found, done)))
 
 
 def _host(variables: Mapping[str, Any]) -> dict[str, Any]:

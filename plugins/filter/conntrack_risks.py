@@ -75,13 +75,14 @@ def conntrack_risks(facts: Any) -> list[dict[str, Any]]:
     # Ansible loads every filter of a collection with the first one, in each worker anew: none brings its rules along.
     from ansible_collections.headroom.netfilter.plugins.module_utils._conntrack import risks
     from ansible_collections.headroom.netfilter.plugins.module_utils._conntrack.values import as_dict
+    from ansible_collections.headroom.netfilter.plugins.plugin_utils._conntrack.untrusted import untrusted
 
     if not isinstance(facts, Mapping) or "state" not in facts:
         raise AnsibleFilterError(
             "conntrack_risks: expected the facts of headroom.netfilter.conntrack_facts, "
             f"ansible_facts.conntrack, and found {type(facts).__name__}"
         )
-    return list(as_dict(risks.findings(dict(facts))))
+    return list(untrusted(as_dict(risks.findings(dict(facts)))))
 
 
 class FilterModule:

@@ -62,10 +62,11 @@ EXPIRED = "__conntrack_expired"
 def conntrack_table(hosts: Iterable[Mapping[str, Any]], planned: bool = False) -> list[str]:
     # Ansible loads every filter of a collection with the first one, in each worker anew: none brings its rules along.
     from ansible_collections.headroom.netfilter.plugins.module_utils._conntrack import report
+    from ansible_collections.headroom.netfilter.plugins.plugin_utils._conntrack.untrusted import untrusted
 
     found = [(variables, _facts(variables, BEFORE)) for variables in hosts]
     rows = [_host(variables, before, planned) for variables, before in found if before]
-    return report.fleet(rows, ("now", "planned") if planned else ("before", "after"))
+    return list(untrusted(report.fleet(rows, ("now", "planned") if planned else ("before", "after"))))
 
 
 def _host(variables: Mapping[str, Any], before: dict[str, Any], planned: bool) -> report.Host:

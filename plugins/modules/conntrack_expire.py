@@ -70,7 +70,16 @@ options:
     type: str
 extends_documentation_fragment:
   - ansible.builtin.action_common_attributes
+  - ansible.builtin.action_common_attributes.flow
 attributes:
+  action:
+    support: full
+    details: Checks on the controller what the host answers, and hands on only what is documented here.
+  async:
+    support: none
+    details: The result would come by a way on which it is not checked.
+  bypass_host_loop:
+    support: none
   check_mode:
     support: full
     details: Goes through the table and counts what would be shortened.

@@ -34,8 +34,17 @@ options:
     default: 10
 extends_documentation_fragment:
   - ansible.builtin.action_common_attributes
+  - ansible.builtin.action_common_attributes.flow
   - ansible.builtin.action_common_attributes.facts
 attributes:
+  action:
+    support: full
+    details: Checks on the controller what the host answers, and hands on only what is documented here.
+  async:
+    support: none
+    details: The result would come by a way on which it is not checked.
+  bypass_host_loop:
+    support: none
   check_mode:
     support: full
     details: Reads the same in check mode.
@@ -388,8 +397,15 @@ ansible_facts:
               type: list
               elements: str
               returned: always
+            exposed:
+              description: Keys whose value after a boot or a load is from a file that others than root may write. A plan passes it over.
+              type: list
+              elements: str
+              returned: always
         exposed:
-          description: Files that are applied at a boot or a load though others than root may write them.
+          description:
+            - Files that are applied at a boot or a load though others than root may write them.
+            - Folders of the role's own files, and configurations of firewalls, for which that is so, come first.
           type: list
           elements: dict
           returned: with subset C(persistence)
@@ -403,7 +419,7 @@ ansible_facts:
               description: Who may write it.
               type: str
               returned: always
-              sample: mode 0666
+              sample: everybody may write /etc/sysctl.d/10-app.conf
         owners:
           description: Who else sets keys of connection tracking here, a finding for each line of a file or process. docs/owners.md has the list.
           type: list

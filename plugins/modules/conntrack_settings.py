@@ -39,7 +39,16 @@ options:
     default: false
 extends_documentation_fragment:
   - ansible.builtin.action_common_attributes
+  - ansible.builtin.action_common_attributes.flow
 attributes:
+  action:
+    support: full
+    details: Checks on the controller what the host answers, and hands on only what is documented here.
+  async:
+    support: none
+    details: The result would come by a way on which it is not checked.
+  bypass_host_loop:
+    support: none
   check_mode:
     support: full
     details: Does all but the writing, the refusals among it.

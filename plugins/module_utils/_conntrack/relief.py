@@ -125,8 +125,8 @@ def _raised(host: Relief, done: bool) -> List[str]:
     return found
 
 
-def _limit(values: Mapping[str, int]) -> int:
-    return next((value for name, value in values.items() if name.endswith("conntrack_max")), 0)
+def _limit(values: Mapping[str, Optional[int]]) -> int:
+    return next((value for name, value in values.items() if name.endswith("conntrack_max")), None) or 0
 
 
 def _freed(host: Relief) -> List[str]:

@@ -3,6 +3,7 @@
 """The filter conntrack_plan: a plan as plain data, bad input refused in it like what a host cannot."""
 
 import json
+import re
 
 import pytest
 import yaml
@@ -24,7 +25,7 @@ conntrack_plan = module.FilterModule().filters()["conntrack_plan"]
 def test_every_golden_host_has_a_plan(name, user):
     known = golden.load(name, "facts")
     given = golden.overlaid(known["root"], known["user"]) if user else known["root"]
-    plan = conntrack_plan(given, {}, dict.fromkeys(conntrack_plan(given)["files"], ""))
+    plan = conntrack_plan(given, {})
     assert json.loads(json.dumps(plan)) == plan
     assert set(plan) == set(Plan._fields)
     assert plan["converged"] == (not plan["drift"] and not plan["refusals"])
@@ -55,7 +56,7 @@ def test_limits_of_golden_hosts(name, limit, files):
 
 
 def test_bad_input_is_refused_in_the_plan():
-    plan = conntrack_plan(facts(), {"conntrack_max": -1, "conntrack_headroom": "x"}, {"/etc/x": "text"})
+    plan = conntrack_plan(facts(), {"conntrack_max": -1, "conntrack_headroom": "x"})
     assert [text.partition(":")[0] for text in plan["refusals"]] == ["conntrack_max", "conntrack_headroom"]
     assert plan["converged"] is False
 
@@ -73,19 +74,49 @@ def test_no_policy_is_the_default(policy):
 
 def test_facts_are_left_as_they_are():
     given = facts()
-    conntrack_plan(given, {"conntrack_max": 100000}, dict.fromkeys(conntrack_plan(facts())["files"], "x"))
+    conntrack_plan(given, {"conntrack_max": 100000})
     assert given == facts()
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        (
+            {"cpus": "2"},
+            "ansible_facts.conntrack.cpus: expected a whole number from 0 to 9223372036854775808, or nothing",
+        ),
+        ({"namespaces": [7]}, "ansible_facts.conntrack.namespaces[0]: expected a mapping, found 7"),
+        (
+            {"services.systemd_sysctl": "/tmp/x"},
+            "ansible_facts.conntrack.services.systemd_sysctl: expected one of /usr/lib",
+        ),
+        ({"surplus": 1}, "ansible_facts.conntrack.surplus: expected nothing of that name, found 1"),
+    ],
+    ids=["text", "namespaces", "path", "surplus"],
+)
+def test_facts_that_do_not_fit(changes, said):
+    with pytest.raises(AnsibleFilterError, match="^conntrack_plan: " + re.escape(said)):
+        conntrack_plan(facts(changes))
+
+
+def test_a_name_that_is_nearly_a_variable():
+    names = ["conntrack_max", "conntrack_expected_connection", "conntrack_hosts"]
+    refusals = conntrack_plan(facts(), {"conntrack_max": 100000}, names=names)["refusals"]
+    assert len(refusals) == 1
+    assert refusals[0].startswith("conntrack_expected_connection")
 
 
 def test_an_earlier_plan_is_compared_and_not_made_anew():
     earlier = conntrack_plan(facts(), {"conntrack_max": 100000})
+    files = {drift["name"]: dict(drift["wanted"], ours=True) for drift in earlier["drift"] if drift["kind"] == "file"}
+    assert list(files) == earlier["files"] == list(earlier["contents"])
     # More flows than that, which sizes a plan of now; it does not matter to what was to be done.
-    later = {"table.max": 100000, "table.buckets": 100352, "table.expect_max": 1568}
+    later = {"table.max": 100000, "table.buckets": 100352, "table.expect_max": 1568, "files": files}
     later.update({"table.count": 90000, "timeouts": earlier["timeouts"]})
     assert conntrack_plan(facts(later), {})["max"] > 100000
-    again = conntrack_plan(facts(later), {}, None, earlier)
+    again = conntrack_plan(facts(later), {}, earlier)
     assert (again["max"], again["drift"], again["converged"]) == (100000, [], True)
-    lost = conntrack_plan(facts(dict(later, **{"table.max": 99999})), {}, None, earlier)
+    lost = conntrack_plan(facts(dict(later, **{"table.max": 99999})), {}, earlier)
     assert [one["said"] for one in lost["drift"]] == ["net.netfilter.nf_conntrack_max: 99999 found, 100000 planned"]
 
 

@@ -32,11 +32,10 @@ def result(changes=()):
     return {"changed": False, "ansible_facts": {"conntrack": facts(changes)}}
 
 
-def host(name="web01", before=(), after=None, contents=None, policy=None, planned=True):
+def host(name="web01", before=(), after=None, policy=None, planned=True):
     variables = {"inventory_hostname": name, "__conntrack_before": result(before)}
     if planned:
-        contents = contents and dict.fromkeys(conntrack_plan(facts(before), policy or POLICY)["files"], contents)
-        variables["__conntrack_planned"] = conntrack_plan(facts(before), policy or POLICY, contents)
+        variables["__conntrack_planned"] = conntrack_plan(facts(before), policy or POLICY)
     if after is not None:
         variables["__conntrack_after"] = result(after)
     return variables
@@ -47,7 +46,7 @@ def shown(lines, *starts):
 
 
 def test_what_was_done():
-    lines = conntrack_table([host(after=AFTER, contents="# x\n")])
+    lines = conntrack_table([host(after=AFTER)])
     assert lines[:6] == [
         "web01",
         "setting before after",
@@ -64,7 +63,7 @@ def test_what_was_done():
 
 
 def test_what_would_be_done():
-    lines = conntrack_table([host(contents="# x\n")], planned=True)
+    lines = conntrack_table([host()], planned=True)
     assert lines[1] == "setting now planned"
     assert lines[2] == "limit (entries) 8192 100000 <- conntrack_max"
     assert shown(lines, "tcp_established", "udp (s)") == [
@@ -78,14 +77,15 @@ def test_a_host_that_was_as_planned():
     lines = conntrack_table([host(before=AFTER, planned=False)])
     assert lines[-1] == "nothing to change"
     assert not [line for line in lines if "<-" in line]
-    assert conntrack_table([host(before=AFTER)], planned=True)[-1] == "nothing to change"
+    drift = conntrack_plan(facts(AFTER), POLICY)["drift"]
+    written = {one["name"]: dict(one["wanted"], ours=True) for one in drift if one["kind"] == "file"}
+    assert conntrack_table([host(before=dict(AFTER, files=written))], planned=True)[-1] == "nothing to change"
 
 
 @pytest.mark.parametrize("planned", [False, True], ids=["done", "planned"])
 def test_refusals_and_warnings(planned):
     policy = {"conntrack_max": 20000000, "conntrack_timeouts": {"dccp_open": 5}}
-    contents = "# x\n"
-    lines = conntrack_table([host(policy=policy, contents=contents)], planned)
+    lines = conntrack_table([host(policy=policy)], planned)
     assert len(shown(lines, "REFUSED: conntrack_max: 20000000 entries take 7.3 GiB when full")) == 1
     assert len(shown(lines, "warning: conntrack_timeouts: this kernel has no dccp_open")) == 1
     # What is refused is not written, whatever differs.

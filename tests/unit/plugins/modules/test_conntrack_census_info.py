@@ -111,5 +111,5 @@ def test_what_is_returned_is_what_is_documented(run_module):
     documented = yaml.safe_load(conntrack_census_info.RETURN)
     assert set(documented) == set(result) - {"changed", "invocation"}
     assert set(documented["groupings"]["contains"]) == set(result["groupings"][0])
-    assert set(documented["stale"]["sample"]) == set(result["stale"])
-    assert set(documented["unread"]["sample"]) == set(result["unread"])
+    assert set(documented["stale"]["contains"]) == set(result["stale"])
+    assert set(documented["unread"]["contains"]) == set(result["unread"])

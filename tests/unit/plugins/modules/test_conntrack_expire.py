@@ -108,4 +108,4 @@ def test_what_is_returned_is_what_is_documented(run_module):
     result = run_module(conntrack_expire, TableHost(table()))
     documented = yaml.safe_load(conntrack_expire.RETURN)
     assert set(documented) == set(result) - {"changed", "invocation"}
-    assert set(documented["states"]["sample"][0]) == set(result["states"][0])
+    assert set(documented["states"]["contains"]) == set(result["states"][0])

@@ -1,0 +1,283 @@
+# Copyright: headroom.netfilter maintainers
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What each module of the collection may answer. The documentation of what they return says the same, which a test holds."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+from ansible_collections.headroom.netfilter.plugins.module_utils._conntrack import files, kernel
+from ansible_collections.headroom.netfilter.plugins.plugin_utils._conntrack.schema import (
+    Check,
+    ListOf,
+    MappingOf,
+    Misfit,
+    Number,
+    OrNone,
+    Record,
+    Text,
+    Truth,
+    Whole,
+)
+
+SYSTEMD_SYSCTL = ("/usr/lib/systemd/systemd-sysctl", "/lib/systemd/systemd-sysctl")
+
+
+class Answer(NamedTuple):
+    """What a module answers where it does not fail."""
+
+    module: str
+    returned: Record
+    longest: int = 2**22  # characters of its JSON
+    facts: Record = Record({})
+    diff: Check | None = None
+
+
+COUNT = Whole(0)
+SECONDS = Whole()
+TEXT = Text()
+PATH = TEXT
+VALUE = OrNone(Whole())
+TIMEOUT = Text(pattern="[a-z0-9][a-z0-9_]{0,63}")
+# Of a sysctl, dotted, or hashsize, the buckets.
+KEY = Text(pattern=r"hashsize|net\.[a-z0-9_]{1,120}(\.[a-z0-9_]{1,120}){0,4}")
+TIMEOUTS = MappingOf(TIMEOUT, SECONDS)
+ACTIVE: dict[str, Check] = {"active": Truth()}
+
+KERNEL = Record(
+    {
+        "release": TEXT,
+        "page_size": Whole(1024, 2**24),
+        "pointer_bytes": Whole(4, 8),
+        "init_netns": Truth(),
+        "container": OrNone(TEXT),
+        "python": TEXT,
+        "root": Truth(),
+        "nat": Truth(),
+        "writable": Record({"max": Truth(), "buckets": Truth(), "timeouts": Truth()}),
+    }
+)
+TABLE = Record(
+    {
+        "count": OrNone(COUNT),
+        "max": OrNone(COUNT),
+        "buckets": OrNone(COUNT),
+        "expect_max": OrNone(COUNT),
+        "usage": OrNone(Number()),
+        "chain": OrNone(Number()),
+        "entry_bytes": COUNT,
+        "full_bytes": OrNone(COUNT),
+    }
+)
+SERVICES = Record(
+    {
+        "firewalld": OrNone(Record({"version": OrNone(TEXT), **ACTIVE, "cleanup_modules_on_exit": OrNone(TEXT)})),
+        "iptables": OrNone(Record({**ACTIVE, "modules_unload": OrNone(TEXT), "sysctl_load_list": ListOf(TEXT)})),
+        "nftables": OrNone(Record(ACTIVE)),
+        "netfilter_persistent": OrNone(Record(ACTIVE)),
+        "ufw": OrNone(Record(ACTIVE)),
+        # Stands in a file that root runs.
+        "systemd_sysctl": OrNone(Text(choices=SYSTEMD_SYSCTL)),
+    }
+)
+FILE = Record(
+    {
+        "sha256": Text(pattern="[0-9a-f]{64}"),
+        "mode": Text(pattern="[0-7]{4}"),
+        "owner": TEXT,
+        "group": TEXT,
+        "ours": Truth(),
+    }
+)
+WILL_BE = MappingOf(KEY, Record({"value": VALUE, "source": TEXT}))
+OVERRIDING = Record({"path": PATH, "line": COUNT, "text": TEXT, "key": KEY, "value": VALUE, "owner": TEXT})
+OUTCOME = Record(
+    {"boot": WILL_BE, "reload": WILL_BE, "overriding": ListOf(OVERRIDING), "problems": ListOf(TEXT), "exposed": ListOf(KEY)},
+)
+OWNER = Record(
+    {
+        "name": TEXT,
+        "keys": MappingOf(KEY, VALUE),
+        "evidence": TEXT,
+        "path": OrNone(PATH),
+        "line": OrNone(COUNT),
+        "text": OrNone(TEXT),
+        "at_boot": Truth(),
+        "remedy": TEXT,
+    }
+)
+NAMESPACE = Record(
+    {
+        "inode": COUNT,
+        "name": TEXT,
+        "own": Truth(),
+        "count": OrNone(COUNT),
+        "max": OrNone(COUNT),
+        "usage": OrNone(Number()),
+        "drop": COUNT,
+        "early_drop": COUNT,
+        "timeouts": TIMEOUTS,
+    }
+)
+MOMENT = OrNone(Text(pattern="[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}Z"))
+LOG = Record(
+    {
+        "table_full": COUNT,
+        "suppressed": COUNT,
+        "first_seen": MOMENT,
+        "last_seen": MOMENT,
+        "netns": ListOf(COUNT),
+        "source": ListOf(TEXT),
+    }
+)
+CLAIM = Record({"what": TEXT, "whose": TEXT, "why": TEXT})
+EXPOSED = Record({"path": PATH, "why": TEXT})
+
+# Of a subset that was not asked for, nothing.
+FACTS = Record(
+    {
+        "state": Text(choices=("loaded", "builtin", "loadable", "absent")),
+        "flavour": Text(choices=tuple(kernel.FLAVOURS)),
+        "kernel": KERNEL,
+        "memory": Record({"total_bytes": OrNone(COUNT), "available_bytes": OrNone(COUNT)}),
+        "cpus": OrNone(COUNT),
+        "table": TABLE,
+        "timeouts": TIMEOUTS,
+        "counters": MappingOf(TIMEOUT, COUNT),
+        "services": SERVICES,
+        "files": MappingOf(Text(choices=files.MANAGED), FILE),
+        "outcome": OUTCOME,
+        "exposed": ListOf(EXPOSED),
+        "owners": ListOf(OWNER),
+        "claims": ListOf(CLAIM),
+        "namespaces": ListOf(NAMESPACE, 33),
+        "netns_total": COUNT,
+        "log": LOG,
+        "unreadable": ListOf(PATH),
+        "untold": ListOf(TEXT),
+        "left_out": MappingOf(Text(pattern="[a-z_.]{1,64}"), COUNT),
+    },
+    optional=(
+        *("table", "timeouts", "counters", "services", "files", "outcome", "exposed", "owners", "claims"),
+        *("namespaces", "netns_total", "log"),
+    ),
+)
+
+# What groups of entries have in common, by the fields of census.FIELDS; and how many they are.
+RECKONED: dict[str, Check] = {"entries": COUNT, "share": Number(), "margin": OrNone(Number())}
+FIELDS: dict[str, Check] = {
+    "protocol": TEXT,
+    "state": TEXT,
+    "source": TEXT,
+    "destination": TEXT,
+    "source_network": TEXT,
+    "destination_network": TEXT,
+    "destination_port": OrNone(COUNT),
+    "zone": COUNT,
+    "mark": COUNT,
+    "assured": Truth(),
+    "timeout_class": OrNone(TIMEOUT),
+}
+FIELD = f"({'|'.join(FIELDS)})"
+
+
+class Grouping(Record):
+    """Groups of what they are grouped by, which tables look for."""
+
+    def __call__(self, value: Any) -> dict[str, Any]:
+        checked = super().__call__(value)
+        fields = checked["group_by"].split("+")
+        for place, group in enumerate(checked["top"]):
+            if set(group) - set(RECKONED) != set(fields):
+                raise Misfit(
+                    f"a group by {checked['group_by']}", f"one by {'+'.join(set(group) - set(RECKONED))}"
+                ).within(f"top[{place}]")
+        return checked
+
+
+GROUPING = Grouping(
+    {
+        "group_by": Text(pattern=rf"{FIELD}(\+{FIELD}){{0,20}}"),
+        "top": ListOf(Record({**FIELDS, **RECKONED}, optional=tuple(FIELDS)), 10000),
+        "others": COUNT,
+        "missed": COUNT,
+    }
+)
+STALE = Record({**RECKONED, "timeouts": MappingOf(TIMEOUT, Record({**RECKONED, "timeout": SECONDS}))})
+STATE = Record(
+    {
+        "protocol": TEXT,
+        "state": TEXT,
+        "timeout_class": OrNone(TIMEOUT),
+        "timeout": OrNone(SECONDS),
+        "examined": COUNT,
+        "shortened": COUNT,
+    }
+)
+LIVE = MappingOf(KEY, VALUE)
+LINES = Text(longest=20000, lines=True)
+
+ANSWERS = (
+    Answer("conntrack_facts", Record({}), facts=Record({"conntrack": FACTS})),
+    Answer(
+        "conntrack_settings",
+        Record({"before": LIVE, "after": LIVE}),
+        diff=Record({"before": LINES, "after": LINES, "before_header": TEXT, "after_header": TEXT}),
+    ),
+    Answer(
+        "conntrack_census_info",
+        Record(
+            {
+                "source": OrNone(TEXT),
+                "total": COUNT,
+                "examined": COUNT,
+                "exact": Truth(),
+                "groupings": ListOf(GROUPING, 100),
+                "stale": STALE,
+                "unread": Record({"entries": COUNT, "attributes": COUNT}),
+                "forged": COUNT,
+            }
+        ),
+        longest=2**25,
+    ),
+    Answer(
+        "conntrack_expire",
+        Record(
+            {
+                "source": OrNone(TEXT),
+                "examined": COUNT,
+                "complete": Truth(),
+                "shortened": COUNT,
+                "gone": COUNT,
+                "busy": COUNT,
+                "corrected": COUNT,
+                "forged": COUNT,
+                "states": ListOf(STATE, 5000),
+            }
+        ),
+    ),
+)
+BY_MODULE = {answer.module: answer for answer in ANSWERS}
+
+# What modules of ansible-core may answer, which the role and the playbooks run on hosts. What they show as a difference is text, or
+# values by name.
+SHOWN = Text(longest=120000, lines=True)
+VALUES = MappingOf(TEXT, OneOf((SHOWN, Truth(), Whole(), OrNone(SHOWN))), 50)
+SIDE = OneOf((SHOWN, VALUES))
+DIFFERENCE = Record(
+    {"before": SIDE, "after": SIDE, "before_header": TEXT, "after_header": TEXT},
+    optional=("before", "after", "before_header", "after_header"),
+)
+FOUND = Record({"path": PATH, "checksum": Text(pattern="[0-9a-f]{40,64}")}, others=True)
+OF_CORE = {
+    answer.module: answer
+    for answer in (
+        Answer("ansible.builtin.command", Record({})),
+        Answer("ansible.builtin.copy", Record({"backup_file": PATH}, ("backup_file",)), diff=OneOf((DIFFERENCE, ListOf(DIFFERENCE)))),
+        Answer("ansible.builtin.file", Record({}), diff=DIFFERENCE),
+        Answer("ansible.builtin.find", Record({"files": ListOf(FOUND, 200)})),
+        Answer("ansible.builtin.lineinfile", Record({"backup": TEXT}, ("backup",)), diff=ListOf(DIFFERENCE)),
+        Answer("ansible.builtin.wait_for", Record({"match_groups": ListOf(TEXT)}, ("match_groups",))),
+    )
+}
