@@ -11,6 +11,8 @@ from .values import Facts
 
 # Files elsewhere belong to packages, which would bring a line back.
 _OWN = "/etc/"
+# What had to be escaped, or was cut, is not the name of a file.
+_PLAIN = re.compile(r"/[\w./@:+,=~-]{1,299}", re.ASCII)
 # A line that says this one thing and can go as a whole, which a line of a script cannot. Of plain characters: what had to be
 # escaped, or was cut, is not what the file has.
 _SINGLE = re.compile(r"(?:-[ \t]*)?[\w./]+[ \t]*=[ \t]*[\w+-]+|options[ \t]+[\w-]+[ \t]+hashsize=[\w+]+", re.ASCII)
@@ -33,7 +35,6 @@ class Line(NamedTuple):
     text: str
     said: str
     remedy: str  # where it cannot be commented out; empty where it can
-    exposed: str  # who else than root may write the file; empty where nobody may
 
 
 def held(facts: Facts) -> Dict[str, Held]:
@@ -47,26 +48,27 @@ def held(facts: Facts) -> Dict[str, Held]:
 
 
 def exposed(facts: Facts) -> Dict[str, str]:
-    """By path, who else than root may write a file that is applied. What it says is nobody's word: it moves no number, and
-    keeps no run from its work."""
+    """By path, who else than root may write a file that is applied, or a folder of the role's own files. What such a file says is
+    nobody's word: it moves no number, and keeps no run from its work."""
     return {one["path"]: one["why"] for one in facts.get("exposed") or ()}
 
 
 def lines(facts: Facts, wanted: Mapping[str, int]) -> List[Line]:
     """Those that say something else than ``wanted``, values by key."""
     found = []
-    others = exposed(facts)
     for one in (facts.get("outcome") or {}).get("overriding", ()):
         key, path = one["key"], one["path"]
         if key in wanted and one["value"] != wanted[key]:
             said = "{0}: {1}:{2} says {3!r} and is applied after {4}, which says {5}".format(
                 key, path, one["line"], one["text"].strip(), MODPROBE if key == HASHSIZE else SYSCTL, wanted[key]
             )
-            found.append(Line(path, one["text"], said, _remedy(path, one["text"]), others.get(path, "")))
+            found.append(Line(path, one["text"], said, _remedy(path, one["text"])))
     return found
 
 
 def _remedy(path: str, text: str) -> str:
+    if not _PLAIN.fullmatch(path):
+        return "take it out there"
     if not path.startswith(_OWN):
         return "that file is a package's: put a file or a link of the name {0} in its place below /etc".format(
             path.rpartition("/")[2]
@@ -82,13 +84,6 @@ def refusal(line: Line, takeover: bool) -> str:
     return "{0}; {1}".format(line.said, remedy)
 
 
-def passed_over(line: Line) -> str:
-    """What is to be said of a line that is not root's word."""
-    return "{0}; {1}: what it says is passed over, though the next boot will obey it; make the file and its folders root's alone".format(
-        line.said, line.exposed
-    )
-
-
 def commented_out(line: Line) -> Tuple[str, str]:
     """What finds the line, and what takes its place."""
     return "^" + re.escape(line.text.rstrip()) + r"\s*$", "# " + line.text.strip()
@@ -98,14 +93,11 @@ def differing(facts: Facts, wanted: Mapping[str, int]) -> Iterator[Tuple[str, An
     """Key, value and a sentence for each value that will not be as ``wanted`` after a boot or a load."""
     outcome: Dict[str, Any] = facts.get("outcome") or {}
     programs = held(facts)
-    others = tuple(path + ":" for path in exposed(facts))
+    nobodys = outcome.get("exposed") or ()
     for event, said in _EVENTS:
         for key, value in wanted.items():
             will = outcome.get(event, {}).get(key)
-            if not will or will["value"] in (None, value) or key in programs:
-                continue
-            # Alone, or behind the name of who applies it.
-            if not any(will["source"].startswith(path) or ": " + path in will["source"] for path in others):
+            if will and will["value"] not in (None, value) and key not in programs and key not in nobodys:
                 yield (
                     key,
                     will["value"],

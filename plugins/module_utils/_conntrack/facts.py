@@ -54,7 +54,12 @@ _LISTS = ("owners", "claims", "exposed", "unreadable", "outcome.overriding", "ou
 
 def told(facts: Facts) -> Facts:
     """Facts as they are handed on: texts escaped and of a bounded length, and so much of each list; what is left out is counted."""
-    left_out = {}
+    left_out: Dict[str, int] = {}
+    for owner in facts.get("owners", ()):
+        more = list(owner["keys"])[MOST_TOLD:]
+        if more:
+            left_out["owners.keys"] = left_out.get("owners.keys", 0) + len(more)
+            owner["keys"] = {key: owner["keys"][key] for key in owner["keys"] if key not in more}
     for name in _LISTS:
         *folders, last = name.split(".")
         within = facts
@@ -249,8 +254,9 @@ def _others(host: Host, names: kernel.Flavour, found: Facts, chosen: FrozenSet[s
         facts["timeouts"] = timeouts(host, names)
     added: Facts = {}
     if "owners" in chosen:
-        # Programs first: the plan asks what they hold, and lines of files are told of by the outcome, too.
-        added["owners"] = as_dict(sorted(owned, key=lambda owner: owner.path is not None))
+        # Programs first: the plan asks what they hold. What others than root may write comes last.
+        ranked = sorted(owned, key=lambda owner: (owner.path is not None, bool(owner.path and host.exposed(owner.path))))
+        added["owners"] = as_dict(ranked)
         added["claims"] = as_dict(claims)
     if "persistence" in chosen:
         found_outcome, exposed = outcome(host, facts, owned)

@@ -28,6 +28,8 @@ import time
 from functools import partial
 from typing import TYPE_CHECKING, Any, Callable, Dict, Iterable, Iterator, List, NamedTuple, Optional, Sequence, Tuple
 
+from .table import hexadecimal
+
 if TYPE_CHECKING:
     from .netfilter import Netfilter
 
@@ -39,6 +41,8 @@ LONGEST_FILE = 1024 * 1024
 LONGEST_LOOK = 5.0
 # Seconds. What a program may take.
 LONGEST_RUN = 3.0
+# Processes of root, those of the kernel among them. A host has some hundreds; who starts more with set-user-id programs is asked for.
+FEW = 2000
 # Seconds. What reading things that are not root's may take in all; 10,000 processes take 0.1.
 BUDGET = 10.0
 
@@ -217,8 +221,12 @@ class Host:
             opened = self._open(path)
             if opened is not None:
                 with os.fdopen(opened, "rb") as source:
+                    begun = True
                     for line in iter(partial(source.readline, LONGEST_LINE), b""):
-                        yield line.decode("utf-8", "replace")
+                        # Of a longer one the rest is no line of its own.
+                        if begun:
+                            yield line.decode("utf-8", "replace")
+                        begun = line.endswith(b"\n")
         except (OSError, ValueError) as error:
             self._remember(path, error)
 
@@ -343,7 +351,15 @@ class Host:
         return at, None
 
     def user(self, process: int) -> Optional[int]:
-        """The effective user of a process, by number; None where it has ended. In a tree all are root's."""
+        """Whose a process is, by number: its effective user, or where that is root its real one; None where it has ended. In a
+        tree all are root's."""
+        user = self._effective(process)
+        if user != 0 or self.root != "/":
+            return user
+        found = re.search(r"^Uid:\t([0-9]{1,10})\t", self.read("/proc/{0}/status".format(process)) or "", re.M)
+        return int(found.group(1)) if found else None
+
+    def _effective(self, process: int) -> Optional[int]:
         try:
             found = os.stat(self.path("/proc/{0}".format(process)))
         except OSError:
@@ -351,10 +367,14 @@ class Host:
         return found.st_uid if self.root == "/" else 0
 
     def by_user(self) -> Tuple[List[int], List[int]]:
-        """The numbers of all processes, those of root apart from those of others."""
+        """The numbers of all processes, those of root apart from those of others; of very many that seem root's, those that only
+        run a set-user-id program are among the others."""
         if self._by_user is None:
-            users = [(process, self.user(process)) for process in self.processes()]
-            self._by_user = [one for one, user in users if user == 0], [one for one, user in users if user]
+            users = {process: self._effective(process) for process in self.processes()}
+            if sum(user == 0 for user in users.values()) > FEW:
+                users = {process: self.user(process) if user == 0 else user for process, user in users.items()}
+            roots = [process for process, user in users.items() if user == 0]
+            self._by_user = roots, [process for process, user in users.items() if user]
         return self._by_user
 
     def doubt(self, process: int) -> Optional[str]:
@@ -372,7 +392,7 @@ class Host:
                 return "only root can see in which {0} namespace it is".format(word)
             if own != its:
                 return "it is in another {0} namespace".format(word)
-        able = int(said.get("CapEff", "0").strip(), 16)
+        able = hexadecimal(said.get("CapEff", "").strip()) or 0
         for capability, name in ((_SYS_ADMIN, "CAP_SYS_ADMIN"), (_NET_ADMIN, "CAP_NET_ADMIN")):
             if not able >> capability & 1:
                 return "it lacks " + name

@@ -3,10 +3,11 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """What will be: each value after the next boot and after the next load of the module, and the line that decides it."""
 
-from typing import TYPE_CHECKING, Dict, Iterable, List, NamedTuple, Optional, Sequence, Tuple
+import posixpath
+from typing import TYPE_CHECKING, Dict, Iterable, List, NamedTuple, Optional, Sequence, Set, Tuple
 
 from . import kernel, sysctl
-from .files import MODPROBE, SYSCTL
+from .files import FIREWALLD, IPTABLES, MANAGED, MODPROBE, SYSCTL
 from .host import Host
 from .owners import Owner
 from .values import Facts
@@ -20,6 +21,8 @@ DEFAULT = "kernel default"
 # The first release whose buckets can be written as a sysctl, and the first that takes sysctl.* from its command line.
 _BUCKETS_WRITABLE = (4, 8)
 _COMMAND_LINE_READ = (5, 8)
+# Calls of sysctl at a load, each file that one names for itself. Of more it is not told what they leave.
+_MOST_CALLED = 32
 
 
 class Value(NamedTuple):
@@ -53,12 +56,13 @@ class Outcome(NamedTuple):
     reload: Values  # empty where the kernel has conntrack built in: it is never loaded again
     overriding: List[Overriding]
     problems: List[str]
+    exposed: List[str]  # keys whose value after either event is from a file that others than root may write
 
 
 def outcome(host: Host, facts: Facts, owned: Sequence[Owner]) -> Tuple[Outcome, List[Exposed]]:
     """``facts`` are those of this host that are always gathered, with table, timeouts and services."""
     if facts["state"] == "absent":
-        return Outcome({}, {}, [], []), []
+        return Outcome({}, {}, [], [], []), []
     resolver = _Resolver(host, facts)
     return resolver.outcome(owned), resolver.exposed(owned)
 
@@ -73,6 +77,8 @@ class _Resolver:
         self.version = kernel.version(facts["kernel"]["release"])
         # Without systemd it is procps that applies sysctl.d.
         self.procps = facts["services"]["systemd_sysctl"] is None
+        self._writers: Dict[str, Optional[str]] = {}
+        self._nobodys: Set[str] = set()  # sources of values, of files that others than root may write
         self.settings = sysctl.assignments(host, self.procps)
         self.keys = self._keys()
         # None where conntrack is built in and nothing is said of its parameters.
@@ -95,25 +101,36 @@ class _Resolver:
             later = self._after_load(rules)
             is_early = loading.loads_at_boot(self.host, self.names.module) is not None
             boot = self._at_boot() if is_early else later
-        return Outcome(self._by_owners(boot, owned), later, self._overriding(owned), problems)
+        boot = self._by_owners(boot, owned)
+        values = [*boot.items(), *later.items()]
+        nobodys = {key for key, value in values if value.source in self._nobodys}
+        return Outcome(boot, later, self._overriding(owned), problems, sorted(nobodys))
 
     def exposed(self, owned: Sequence[Owner]) -> List[Exposed]:
-        """Of all files that say something of these keys, whichever of them wins."""
+        """Where the role writes itself, and of all files that say something of these keys, whichever of them wins."""
         known = set(self.keys + self._aliases() + [self.names.prefix + "buckets"])
+        first = [posixpath.dirname(path) for path in MANAGED] + [FIREWALLD, IPTABLES]
         paths = {owner.path for owner in owned if owner.path}
         for line in self.settings:
             if line.key in known or (line.glob and sysctl.effective([line], known)):
                 paths.add(line.path)
-        found = {path: self.host.exposed(path) for path in paths}
+        for path in [*first, *paths]:
+            self._others(path)
         folders = () if self.is_builtin else ("modprobe.d", "modules-load.d", "udev/rules.d")
         for path in (
             home + "/" + name for folder in folders for home in sysctl.folders(folder) for name in self.host.list(home)
         ):
-            why = self.host.exposed(path)
             # Asked first, since hardly any is: those need not be read once more.
-            if why and self.names.module in (self.host.read(path) or "").replace("-", "_"):
-                found[path] = why
-        return [Exposed(path, why) for path, why in sorted(found.items()) if why]
+            if self.host.exposed(path) and self.names.module in (self.host.read(path) or "").replace("-", "_"):
+                self._others(path)
+        ranked = sorted(self._writers, key=lambda path: (path not in first, path))
+        return [Exposed(path, self._writers[path] or "") for path in ranked if self._writers[path]]
+
+    def _others(self, path: str) -> Optional[str]:
+        """Who else than root may write a file, as Host.exposed has it."""
+        if path not in self._writers:
+            self._writers[path] = self.host.exposed(path)
+        return self._writers[path]
 
     def _keys(self) -> List[str]:
         """Those that the kernel has; of a module that is not loaded, those it will have and the timeouts that files name."""
@@ -121,7 +138,7 @@ class _Resolver:
         keys = [prefix + "max"] + [prefix + "expect_max"] * self.names.bounds_expectations
         if self.facts["state"] == "loadable":
             named = {line.key for line in self.settings if line.key.startswith(prefix)}
-            return keys + sorted(key for key in named if kernel.timeout_name(key[len(prefix) :]))
+            return keys + sorted(key for key in named if kernel.timeout_name(key[len(prefix) :]) in kernel.TIMEOUTS)
         return keys + [prefix + kernel.timeout_key(name) for name in sorted(self.facts["timeouts"])]
 
     def _at_load(self) -> Values:
@@ -136,6 +153,8 @@ class _Resolver:
             buckets = kernel.rounded_buckets(self.loaded.hashsize, page, pointer)
             limit = kernel.ENTRIES_PER_BUCKET_AT_LOAD * buckets
             limit_source = "{0} x hashsize from {1}".format(kernel.ENTRIES_PER_BUCKET_AT_LOAD, source)
+            if self._others(source.rpartition(":")[0]):
+                self._nobodys |= {source, limit_source}
         elif memory and self.names.module == "nf_conntrack":
             live = (self.table.get("buckets"), self.table.get("max"))
             buckets, limit = kernel.default_table(release, memory, page, pointer, live)
@@ -160,8 +179,13 @@ class _Resolver:
         calls = [(install.sysctl, install.path, install.line)] if install and install.sysctl else []
         calls += [(rule.sysctl, rule.path, rule.line) for rule in rules if rule.runs]
         values = self._at_load()
+        called = 0
         for call, path, line in calls:
-            values = self._called(values, call, "{0}:{1}".format(path, line))
+            where = "{0}:{1}".format(path, line)
+            called += len(call.files) or 1
+            if called > _MOST_CALLED:
+                return dict.fromkeys(values, Value(None, where + ": more settings are applied than are read"))
+            values = self._called(values, call, where)
         return values
 
     def _at_boot(self) -> Values:
@@ -218,6 +242,8 @@ class _Resolver:
             source = "{0}:{1}".format(line.file, line.line)
             if line.file == sysctl.COMMAND_LINE:
                 source = kernel.COMMAND_LINE
+            elif self._others(line.path):
+                self._nobodys.add(source)
             if key == buckets:
                 found[HASHSIZE] = Value(self._rounded(value), source)
             elif key in found:
@@ -244,18 +270,24 @@ class _Resolver:
             for key, value in owner.keys.items() if owner.at_boot else ():
                 if key in found:
                     value = self._rounded(value) if key == HASHSIZE else value
-                    found[key] = Value(value, "{0}: {1}".format(owner.name, owner.evidence))
+                    source = "{0}: {1}".format(owner.name, owner.evidence)
+                    found[key] = Value(value, source)
+                    if owner.path and self._others(owner.path):
+                        self._nobodys.add(source)
         return found
 
     def _overriding(self, owned: Iterable[Owner]) -> List[Overriding]:
+        """Those of files that are root's alone: what others may write is nobody's word."""
         found = []
         for line in sysctl.overriding(self.settings, SYSCTL, self.keys, self._aliases(), self.procps):
+            if self._others(line.path):
+                continue
             # A glob wins through an alias alone, of which the limit is the only variable.
             key = self.names.prefix + "max" if line.glob else sysctl.ALIASES.get(line.key, line.key)
             value = sysctl.number(key, line.value)
             found.append(Overriding(line.file, line.line, line.text, key, value, "sysctl.d"))
         for owner in owned:
-            if owner.at_boot and owner.path and owner.line:
+            if owner.at_boot and owner.path and owner.line and not self._others(owner.path):
                 text = owner.text or ""
                 found += [
                     Overriding(owner.path, owner.line, text, key, value, owner.name)
@@ -268,9 +300,9 @@ class _Resolver:
         """The line of modprobe.d that has the last word on hashsize, if it stands behind the role's own."""
         hashsize, source = (self.loaded.hashsize, self.loaded.source) if self.loaded else (None, None)
         path, _colon, number = (source or "").rpartition(":")
-        if not path or path.rpartition("/")[2] <= MODPROBE.rpartition("/")[2] or not number.isdigit():
+        if not path or path.rpartition("/")[2] <= MODPROBE.rpartition("/")[2] or self._others(path):
             return []
-        lines = (self.host.read(path) or "").splitlines()
+        lines = (self.host.read(path) or "").split("\n")
         text = lines[int(number) - 1] if int(number) <= len(lines) else ""
         return [Overriding(path, int(number), text, HASHSIZE, self._rounded(hashsize), "modprobe.d")]
 

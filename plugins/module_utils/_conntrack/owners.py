@@ -91,6 +91,8 @@ _PROXIES = {"kube-proxy": "kube-proxy", "kubelite": "microk8s", "k3s-server": "k
 def _proxies(
     host: Host, names: kernel.Flavour, cpus: Optional[int], pids: Sequence[int], claims: List[Claim]
 ) -> Iterator[Owner]:
+    if len(pids) > MOST_PROCESSES:
+        host.untold.append("{0} processes of root: whether one sets keys".format(len(pids) - MOST_PROCESSES))
     for pid in pids[:MOST_PROCESSES]:
         command = _command(host, pid)
         name = _PROXIES.get(command)
@@ -99,7 +101,7 @@ def _proxies(
         # Asked again afterwards: the number may be another's by then.
         doubt = host.doubt(pid) or (None if _command(host, pid) == command else "it has ended")
         if doubt:
-            claims.append(_claim(pid, command, 0, doubt))
+            claims.append(_claim(pid, command, host.user(pid), doubt))
             continue
         # Few hosts have one: the others need not load it.
         from . import kube_proxy

@@ -7,7 +7,7 @@ Refusals are for what would be unsafe on this host, warnings for what its owner 
 """
 
 import hashlib
-from typing import Any, Dict, List, Mapping, NamedTuple, Optional, Tuple
+from typing import Any, Dict, Iterator, List, Mapping, NamedTuple, Optional, Tuple
 
 from . import conflicts, kernel
 from .files import FIREWALLD, GROUP, IPTABLES, MODE, MODPROBE, MODULES_LOAD, OWNER, SYSCTL, UDEV
@@ -229,11 +229,13 @@ def _files(host: Host) -> List[str]:
 def _with_drift(plan: Plan, host: Host) -> Plan:
     drift = list(_live_drift(plan, host)) if host.policy.apply and host.is_live else []
     refusals, warnings = list(plan.refusals), list(plan.warnings)
+    for path, why in conflicts.exposed(host.facts).items():
+        said = "{0}: {1}: what it says is passed over, though it is applied; make it and its folders root's".format(path, why)
+        warnings += [said] if said not in warnings else []
     if plan.contents is not None:
         files = _file_drift(host, plan.contents)
-        others = conflicts.lines(host.facts, _persisted(plan))
-        lines = [line for line in others if not line.exposed]
-        warnings += [conflicts.passed_over(line) for line in others if line.exposed]
+        lines = conflicts.lines(host.facts, _persisted(plan))
+        refusals += _unsafe(host, plan.files)
         refused = [conflicts.refusal(line, host.policy.takeover) for line in lines]
         drift += files + [_line(line) for line, refusal in zip(lines, refused) if not refusal]
         refusals += [refusal for refusal in refused if refusal]
@@ -246,6 +248,16 @@ def _with_drift(plan: Plan, host: Host) -> Plan:
     if drift and not host.facts["kernel"]["root"]:
         refusals.append("root is needed to change this host; run with --become")
     return plan._replace(drift=drift, warnings=warnings, refusals=refusals, converged=not (drift or refusals))
+
+
+def _unsafe(host: Host, files: List[str]) -> Iterator[str]:
+    """Why root is not to write on this host, or cannot know what for."""
+    others = conflicts.exposed(host.facts)
+    for folder in sorted({path.rpartition("/")[0] for path in files} & set(others)):
+        yield "{0}: {1}, so that root cannot write there safely; chown root, chmod go-w".format(folder, others[folder])
+    more = (host.facts.get("left_out") or {}).get("outcome.overriding")
+    if more:
+        yield "outcome.overriding: {0} more lines win over the role's own than are told; take some out".format(more)
 
 
 def _broken(contents: Mapping[str, str]) -> List[str]:
@@ -319,11 +331,12 @@ def _service_drift(host: Host) -> List[Drift]:
     drift = []
     firewalld = host.services.get("firewalld") or {}
     cleans = firewalld.get("cleanup_modules_on_exit")
-    if cleans is not None and cleans.lower() not in ("no", "false"):
+    others = conflicts.exposed(host.facts)
+    if FIREWALLD not in others and cleans is not None and cleans.lower() not in ("no", "false"):
         drift.append(_service(FIREWALLD, "CleanupModulesOnExit", cleans, "no"))
     iptables = host.services.get("iptables") or {}
     unloads = iptables.get("modules_unload")
-    if unloads is not None and unloads.lower() != "no":
+    if IPTABLES not in others and unloads is not None and unloads.lower() != "no":
         drift.append(_service(IPTABLES, "IPTABLES_MODULES_UNLOAD", unloads, '"no"'))
     return drift
 
