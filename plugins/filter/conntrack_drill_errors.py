@@ -62,8 +62,12 @@ def conntrack_drill_errors(variables: Mapping[str, Any], connection: str, names:
     from ansible_collections.headroom.netfilter.plugins.module_utils._conntrack import drill
     from ansible_collections.headroom.netfilter.plugins.module_utils._conntrack.policy import PolicyError
 
+    # What the host said of itself is not the caller's, and must not end a run that is not the host's.
+    said = names.get("ansible_facts") if isinstance(names, Mapping) else None
+    facts = said if isinstance(said, Mapping) else {}
+    asked = {name: variables[name] for name in variables if name not in facts}
     try:
-        drill.read(variables, connection, names)
+        drill.read(asked, connection, [name for name in names if name not in facts])
     except PolicyError as error:
         return list(error.problems)
     return []

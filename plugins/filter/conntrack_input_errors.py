@@ -13,6 +13,7 @@ author: headroom.netfilter maintainers (@headroom)
 description:
   - Reads the variables of the role P(headroom.netfilter.conntrack#role) as strictly as
     P(headroom.netfilter.conntrack_plan#filter) does, without any facts, so that a play can stop before it touches a host.
+  - What a host has said of itself, in C(ansible_facts), is passed over: it concerns that host's own plan.
   - A variable whose name is nearly one of the role's has no effect; it is told, with the one that is nearest. Other names are
     left alone.
 positional: playbook
@@ -60,15 +61,23 @@ def conntrack_input_errors(hosts: Iterable[Mapping[str, Any]], playbook: Collect
     from ansible_collections.headroom.netfilter.plugins.module_utils._conntrack.spelling import misspelt
 
     ours = [f"conntrack_{field}" for field in Policy._fields]
+
+    def problems_of(variables: Mapping[str, Any], without: Collection[str]) -> list[str]:
+        # Looked up one by one: a host's variables are many, and each is templated when it is read. Names are not.
+        names = [name for name in variables if name not in without]
+        misspelled = misspelt(names, playbook)
+        try:
+            read({name: variables[name] for name in ours if name in variables and name not in without}, names)
+        except PolicyError as error:
+            return error.problems + misspelled
+        return misspelled
+
     found: dict[str, list[str]] = {}
     for variables in hosts:
-        # Looked up one by one: a host's variables are many, and each is templated when it is read. Names are not.
-        names = list(variables)
-        problems = misspelt(names, playbook)
-        try:
-            read({name: variables[name] for name in ours if name in variables}, names)
-        except PolicyError as error:
-            problems = error.problems + problems
+        problems = problems_of(variables, ())
+        if problems and "ansible_facts" in variables:
+            # What a host said of itself is not the caller's: it is for that host's own plan, and keeps no other from its own.
+            problems = problems_of(variables, variables["ansible_facts"])
         for problem in problems:
             found.setdefault(problem, []).append(str(variables["inventory_hostname"]))
     return [f"{problem} ({', '.join(names)})" for problem, names in found.items()]

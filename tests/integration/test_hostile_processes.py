@@ -181,19 +181,68 @@ def test_a_configuration_is_believed_where_it_is_root_s(
     assert ("everybody may write" in owner["evidence"]) is (value is None)
 
 
-def test_a_file_that_anybody_may_write_is_told_of_and_holds_nothing_up(gather: Gather, user_folder: Path) -> None:
+def of_others(folder: Path, kind: str) -> tuple[Path, str]:
+    """A file of sysctl.d that others than root may write, and why."""
+    folder.chmod(0o755)
+    path = folder / "99-zz.conf"
+    if kind == "link":
+        # Root has laid it, into a folder of a user's own.
+        theirs = folder.parent / "theirs"
+        theirs.mkdir()
+        os.chown(theirs, USER, USER)
+        (theirs / "app.conf").write_text(f"{MAX} = 1000\n")
+        path.symlink_to(theirs / "app.conf")
+        return path, f"{theirs} belongs to user {USER}"
+    path.write_text(f"{MAX} = 1000\n")
+    if kind == "owner":
+        os.chown(path, USER, USER)
+        return path, f"/etc/sysctl.d/99-zz.conf belongs to user {USER}"
+    path.chmod(0o666)
+    return path, "everybody may write /etc/sysctl.d/99-zz.conf"
+
+
+@pytest.mark.parametrize("kind", ["owner", "mode", "link"])
+def test_a_file_that_others_may_write_is_told_of_and_holds_nothing_up(
+    gather: Gather, user_folder: Path, kind: str
+) -> None:
+    user_folder.chmod(0o755)
     quiet = gather(**{"/etc/sysctl.d": user_folder})
-    (user_folder / "99-zz.conf").write_text(f"{MAX} = 1000\n")
-    os.chown(user_folder / "99-zz.conf", USER, USER)
+    _path, why = of_others(user_folder, kind)
     facts = gather(**{"/etc/sysctl.d": user_folder})
     # It is what will be, and nobody's word.
     assert facts["outcome"]["boot"][MAX]["value"] == 1000
-    assert facts["exposed"] == [{"path": "/etc/sysctl.d/99-zz.conf", "why": "everybody may write /etc/sysctl.d"}]
+    assert MAX in facts["outcome"]["exposed"]
+    assert (facts["outcome"]["overriding"], quiet["outcome"]["overriding"]) == ([], [])
+    ((told, said),) = [(one["path"], one["why"]) for one in facts["exposed"]]
+    # The temporary folder of a link's target is below one that everybody may write: named is the first.
+    assert told == "/etc/sysctl.d/99-zz.conf"
+    assert said == why or (kind == "link" and said == "everybody may write /tmp")
     assert ids(facts)["writable-by-others"] == "critical"
     found = made(facts)
     assert (found.max, found.refusals) == (made(quiet).max, [])
     assert made(facts, takeover=True).drift == found.drift
-    assert any("/etc/sysctl.d/99-zz.conf:1" in warning for warning in found.warnings)
+    assert any("/etc/sysctl.d/99-zz.conf" in warning for warning in found.warnings)
+
+
+def test_where_everybody_may_write_root_does_not(gather: Gather, user_folder: Path) -> None:
+    (refusal,) = made(gather(**{"/etc/sysctl.d": user_folder})).refusals
+    assert "everybody may write /etc/sysctl.d, so that root cannot write there safely" in refusal
+
+
+def test_what_a_user_adds_pushes_nothing_of_root_s_out_of_sight(gather: Gather, user_folder: Path) -> None:
+    """Lists are cut for display: what is root's comes first, and what is not has gone before."""
+    user_folder.chmod(0o755)
+    script = user_folder / "zz-app"
+    script.write_text("#!/bin/sh\n" + f"sysctl -w {MAX}=1000\n" * 60)
+    script.chmod(0o777)
+    roots = user_folder / "00-root"
+    roots.write_text(f"#!/bin/sh\nsysctl -w {MAX}=2000\n")
+    roots.chmod(0o755)
+    facts = gather(**{"/etc/cron.daily": user_folder})
+    assert [line["path"] for line in facts["outcome"]["overriding"]] == ["/etc/cron.daily/00-root"]
+    assert facts["owners"][0]["path"] == "/etc/cron.daily/00-root"
+    assert facts["left_out"] == {"owners": 11}
+    assert any("/etc/cron.daily/00-root:2" in refusal for refusal in made(facts).refusals)
 
 
 def test_what_cron_refuses_is_no_evidence(gather: Gather, user_folder: Path) -> None:

@@ -255,7 +255,9 @@ def _others(host: Host, names: kernel.Flavour, found: Facts, chosen: FrozenSet[s
     added: Facts = {}
     if "owners" in chosen:
         # Programs first: the plan asks what they hold. What others than root may write comes last.
-        ranked = sorted(owned, key=lambda owner: (owner.path is not None, bool(owner.path and host.exposed(owner.path))))
+        ranked = sorted(
+            owned, key=lambda owner: (owner.path is not None, bool(owner.path and host.exposed(owner.path)))
+        )
         added["owners"] = as_dict(ranked)
         added["claims"] = as_dict(claims)
     if "persistence" in chosen:

@@ -230,7 +230,9 @@ def _with_drift(plan: Plan, host: Host) -> Plan:
     drift = list(_live_drift(plan, host)) if host.policy.apply and host.is_live else []
     refusals, warnings = list(plan.refusals), list(plan.warnings)
     for path, why in conflicts.exposed(host.facts).items():
-        said = "{0}: {1}: what it says is passed over, though it is applied; make it and its folders root's".format(path, why)
+        said = "{0}: {1}: what it says is passed over, though it is applied; make it and its folders root's".format(
+            path, why
+        )
         warnings += [said] if said not in warnings else []
     if plan.contents is not None:
         files = _file_drift(host, plan.contents)

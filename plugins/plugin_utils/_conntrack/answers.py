@@ -16,6 +16,7 @@ from ansible_collections.headroom.netfilter.plugins.plugin_utils._conntrack.sche
     Number,
     OrNone,
     Record,
+    Shown,
     Text,
     Truth,
     Whole,
@@ -93,7 +94,13 @@ FILE = Record(
 WILL_BE = MappingOf(KEY, Record({"value": VALUE, "source": TEXT}))
 OVERRIDING = Record({"path": PATH, "line": COUNT, "text": TEXT, "key": KEY, "value": VALUE, "owner": TEXT})
 OUTCOME = Record(
-    {"boot": WILL_BE, "reload": WILL_BE, "overriding": ListOf(OVERRIDING), "problems": ListOf(TEXT), "exposed": ListOf(KEY)},
+    {
+        "boot": WILL_BE,
+        "reload": WILL_BE,
+        "overriding": ListOf(OVERRIDING),
+        "problems": ListOf(TEXT),
+        "exposed": ListOf(KEY),
+    },
 )
 OWNER = Record(
     {
@@ -260,24 +267,16 @@ ANSWERS = (
 )
 BY_MODULE = {answer.module: answer for answer in ANSWERS}
 
-# What modules of ansible-core may answer, which the role and the playbooks run on hosts. What they show as a difference is text, or
-# values by name.
-SHOWN = Text(longest=120000, lines=True)
-VALUES = MappingOf(TEXT, OneOf((SHOWN, Truth(), Whole(), OrNone(SHOWN))), 50)
-SIDE = OneOf((SHOWN, VALUES))
-DIFFERENCE = Record(
-    {"before": SIDE, "after": SIDE, "before_header": TEXT, "after_header": TEXT},
-    optional=("before", "after", "before_header", "after_header"),
-)
-FOUND = Record({"path": PATH, "checksum": Text(pattern="[0-9a-f]{40,64}")}, others=True)
+# What modules of ansible-core may answer, which the role and the playbooks run on hosts.
+FILE_FOUND = Record({"path": PATH, "checksum": Text(pattern="[0-9a-f]{32,128}")}, others=True)
 OF_CORE = {
     answer.module: answer
     for answer in (
         Answer("ansible.builtin.command", Record({})),
-        Answer("ansible.builtin.copy", Record({"backup_file": PATH}, ("backup_file",)), diff=OneOf((DIFFERENCE, ListOf(DIFFERENCE)))),
-        Answer("ansible.builtin.file", Record({}), diff=DIFFERENCE),
-        Answer("ansible.builtin.find", Record({"files": ListOf(FOUND, 200)})),
-        Answer("ansible.builtin.lineinfile", Record({"backup": TEXT}, ("backup",)), diff=ListOf(DIFFERENCE)),
-        Answer("ansible.builtin.wait_for", Record({"match_groups": ListOf(TEXT)}, ("match_groups",))),
+        Answer("ansible.builtin.copy", Record({"backup_file": PATH}, optional=("backup_file",)), diff=Shown()),
+        Answer("ansible.builtin.file", Record({}), diff=Shown()),
+        Answer("ansible.builtin.find", Record({"files": ListOf(FILE_FOUND, 200)})),
+        Answer("ansible.builtin.lineinfile", Record({"backup": PATH}, optional=("backup",)), diff=Shown()),
+        Answer("ansible.builtin.wait_for", Record({"match_groups": ListOf(TEXT)}, optional=("match_groups",))),
     )
 }

@@ -9,10 +9,12 @@ module of this collection is reached through an action of its name. An answer th
 
 from __future__ import annotations
 
+import contextlib
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
+from ansible.errors import AnsibleConnectionFailure, AnsibleError
 from ansible.module_utils.json_utils import _filter_non_json_lines
 from ansible.plugins.action import ActionBase
 
@@ -49,14 +51,17 @@ class Guard(ActionBase):  # type: ignore[misc]
 
     def run(self, tmp: None = None, task_vars: dict[str, Any] | None = None) -> dict[str, Any]:
         super().run(tmp, task_vars)
-        said = self._execute_module(
-            module_name=f"headroom.netfilter.{self.answer.module}",
-            module_args=dict(self._task.args),
-            task_vars=task_vars,
-        )
+        said = self._answered(task_vars or {})
         handed = handed_on(self.answer, said)
         facts = self._discovered()
         return {**handed, "ansible_facts": {**handed.get("ansible_facts", {}), **facts}} if facts else handed
+
+    def _answered(self, task_vars: dict[str, Any]) -> Any:
+        return self._executed(f"headroom.netfilter.{self.answer.module}", self._task.args, task_vars)
+
+    def _executed(self, name: str, options: Mapping[str, Any], task_vars: dict[str, Any]) -> Any:
+        with shown_escaped():
+            return self._execute_module(module_name=name, module_args=dict(options), task_vars=task_vars)
 
     def _discovered(self) -> dict[str, str]:
         """The Python that ansible-core has found on the host for this task."""
@@ -69,6 +74,17 @@ class Guard(ActionBase):  # type: ignore[misc]
     def _parse_returned_data(self, res: Mapping[str, Any], *profile: Any) -> Any:
         # Before it hands an answer to its action, ansible-core decodes it, and prints some of what it takes away.
         return super()._parse_returned_data({**res, **sifted(self.answer, res)}, *profile)
+
+
+@contextlib.contextmanager
+def shown_escaped() -> Iterator[None]:
+    """What a host's shell said, ansible-core raises as it is."""
+    try:
+        yield
+    except AnsibleConnectionFailure as error:
+        raise AnsibleConnectionFailure(short(str(error))) from None
+    except AnsibleError as error:
+        raise AnsibleError(short(str(error))) from None
 
 
 def sifted(answer: Answer, output: Mapping[str, Any]) -> dict[str, str]:

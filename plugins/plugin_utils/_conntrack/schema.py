@@ -192,12 +192,13 @@ class Record:
 
     fields: Mapping[str, Check]
     optional: Collection[str] = ()  # those that may be absent
+    others: bool = False  # whether others may be there; they are dropped
 
     def __call__(self, value: Any) -> dict[str, Any]:
         if not isinstance(value, Mapping):
             raise Misfit("a mapping", found(value))
         for name in value:
-            if name not in self.fields:
+            if name not in self.fields and not self.others:
                 raise Misfit("nothing of that name", found(value[name])).within(_cut(str(name)))
         checked = {}
         for name, check in self.fields.items():
@@ -210,3 +211,27 @@ class Record:
             except Misfit as misfit:
                 raise misfit.within(name) from None
         return checked
+
+
+@dataclass(frozen=True)
+class Shown:
+    """Anything that is only shown, as a difference is: texts are escaped and cut, and so is what is too long or too deep."""
+
+    longest: int = 120000  # characters of a text
+    most: int = 100  # items of a list or a mapping
+    depth: int = 4
+
+    def __call__(self, value: Any) -> Any:
+        return self._shown(value, self.depth)
+
+    def _shown(self, value: Any, depth: int) -> Any:
+        if value is None or isinstance(value, bool):
+            return value
+        if isinstance(value, str):
+            return escaped(str.__str__(value)[: self.longest], newlines=True)
+        if isinstance(value, Mapping) and depth:
+            items = list(value.items())[: self.most]
+            return {self._shown(str(name), 0): self._shown(item, depth - 1) for name, item in items}
+        if isinstance(value, Sequence) and not isinstance(value, bytes) and depth:
+            return [self._shown(item, depth - 1) for item in value[: self.most]]
+        return found(value)

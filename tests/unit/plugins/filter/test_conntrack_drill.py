@@ -39,3 +39,9 @@ def test_verdict():
     found = verdict(readings, "web01")
     assert set(found) == {"kept", "table", "said"}
     assert (found["kept"], found["table"][0]) == (True, "web01")
+
+
+def test_what_a_host_said_of_itself_ends_no_drill():
+    said = {"drill_reboott": 1, "drill_firewall": "much"}
+    assert errors(said, "local", {"ansible_facts": said, **said}) == []
+    assert len(errors(said, "local", {"ansible_facts": {}, **said})) == 2

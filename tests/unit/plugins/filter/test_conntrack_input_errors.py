@@ -77,3 +77,11 @@ def test_only_our_variables_are_looked_up():
 
     given = Variables(host("a", conntrack_max=-1, conntrack_head_room="{{ nothing }}", conntrack_hosts="{{ nothing }}"))
     assert conntrack_input_errors([given]) == [MAX + " (a)", NEAR + " (a)"]
+
+
+def test_what_a_host_said_of_itself_keeps_no_other_host_from_its_plan():
+    said = {"conntrack_maxx": 1, "conntrack_max": "much"}
+    hostile = {"inventory_hostname": "web02", "ansible_facts": dict(said, more=1), **said}
+    assert conntrack_input_errors([{"inventory_hostname": "web01", "conntrack_max": 300000}, hostile]) == []
+    # The same of the caller's own.
+    assert len(conntrack_input_errors([dict(hostile, ansible_facts={})])) == 2

@@ -298,7 +298,7 @@ def test_lines(host):
         target.write(b"one\n\ntwo \xff\n" + b"x" * (LONGEST_LINE + 5) + b"\nlast")
     lines = host.lines("/table")
     assert next(lines) == "one\n"
-    assert list(lines) == ["\n", "two \ufffd\n", "x" * LONGEST_LINE, "x" * 5 + "\n", "last"]
+    assert list(lines) == ["\n", "two \ufffd\n", "x" * LONGEST_LINE, "last"]
 
 
 @pytest.mark.parametrize("path", ["/none", "/folder/file/below"])

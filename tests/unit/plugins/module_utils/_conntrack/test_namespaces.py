@@ -283,7 +283,7 @@ def test_no_more_processes_are_looked_at_than_is_said(machine):
     machine.process(10**6, OTHER, stat=STAT.format(9, 0, 0))
     crowd = [str(number) for number in range(1, MOST_PROCESSES + 1)] + ["1000000", "self", "sys"]
     machine.list = lambda path: sorted(crowd) if path == "/proc" else []
-    machine.user = lambda process: 0
+    machine._effective = lambda process: 0
     assert [each.own for each in told(machine)] == [True]
     assert machine.unreadable == ["/proc/*/ns/net"]
 

@@ -207,7 +207,7 @@ def test_built_in(resolve):
 
 
 def test_nothing_to_tell_of_where_there_is_no_conntrack(resolve):
-    assert resolve(LIMIT, {"state": "absent"}) == ({}, {}, [], [])
+    assert resolve(LIMIT, {"state": "absent"}) == ({}, {}, [], [], [])
 
 
 def test_without_systemd_sysctl_conf_comes_last(resolve):

@@ -270,16 +270,53 @@ def test_more_buckets_of_a_program_are_planned_for():
     assert found.refusals == []
 
 
-def test_a_line_that_others_than_root_may_write_moves_nothing_and_holds_nothing_up():
-    there = {"exposed": [{"path": "/etc/sysctl.conf", "why": "everybody may write /etc/sysctl.conf"}]}
-    for takeover in (False, True):
-        found = made(outcome(overriding(1000)), changes=there, takeover=takeover)
-        assert (found.max, found.refusals, lines(found)) == (PLANNED, [], [])
-        (warning,) = [warning for warning in found.warnings if "everybody may write" in warning]
-        assert "/etc/sysctl.conf:12" in warning
-    for source in ("/etc/sysctl.conf:12", "ufw: /etc/sysctl.conf:12: net.netfilter.nf_conntrack_max = 1000"):
-        will = outcome(overriding(1000), boot={MAX: {"value": 1000, "source": source}})
-        assert made(will, changes=dict(as_planned(made()), **there)).converged
+def test_a_file_that_others_than_root_may_write_moves_nothing_and_holds_nothing_up():
+    there = {"exposed": [{"path": "/etc/sysctl.d/zz.conf", "why": "everybody may write /etc/sysctl.d/zz.conf"}]}
+    found = made(outcome(), changes=there)
+    assert (found.max, found.refusals) == (PLANNED, [])
+    (warning,) = [warning for warning in found.warnings if "everybody may write" in warning]
+    assert "/etc/sysctl.d/zz.conf" in warning
+    will = {MAX: {"value": 1000, "source": "/etc/sysctl.d/zz.conf:12"}}
+    changes = dict(as_planned(made()), **there)
+    assert not made(outcome(boot=will), changes=changes).converged
+    assert made(dict(outcome(boot=will), exposed=[MAX]), changes=changes).converged
+    again = plan.recheck(found, examples.facts(dict(there, outcome=outcome())), examples.policy_of())
+    assert again.warnings == found.warnings
+
+
+def test_root_does_not_write_where_others_can():
+    there = {"exposed": [{"path": "/etc/sysctl.d", "why": "everybody may write /etc/sysctl.d"}]}
+    (refusal,) = made(outcome(), changes=there).refusals
+    assert "everybody may write /etc/sysctl.d, so that root cannot write there safely" in refusal
+    services = {"services": dict(examples.facts()["services"], firewalld=FIREWALLD)}
+    assert [drift.kind for drift in made(outcome(), changes=services).drift].count("service") == 1
+    there = {"exposed": [{"path": "/etc/firewalld/firewalld.conf", "why": "group 7 may write /etc/firewalld"}]}
+    found = made(outcome(), changes=dict(services, **there))
+    assert (found.refusals, [drift for drift in found.drift if drift.kind == "service"]) == ([], [])
+
+
+FIREWALLD = {"version": "1.3.3", "active": True, "cleanup_modules_on_exit": "yes"}
+
+
+def test_lines_that_are_not_told_are_not_taken_for_none():
+    (refusal,) = made(outcome(), changes={"left_out": {"outcome.overriding": 3}}).refusals
+    assert refusal.startswith("outcome.overriding: 3 more lines win over")
+
+
+@pytest.mark.parametrize(
+    ("path", "text"),
+    [
+        ("/etc/sysctl.d/\\x1b.conf", "net.netfilter.nf_conntrack_max = 5"),
+        ("/etc/sysctl.d/zz.conf... (99 more)", "net.netfilter.nf_conntrack_max = 5"),
+        ("/etc/sysctl.conf", "net.netfilter.nf_conntrack_max = 5\\x1b"),
+        ("/etc/sysctl.conf", "net.netfilter.nf_conntrack_max = 5... (99 more)"),
+        ("/etc/sysctl.conf", "net.netfilter.nf_conntrack_max = " + "5" * 267 + "... (99 more)"),
+    ],
+)
+def test_what_is_shown_otherwise_than_it_is_cannot_be_taken_over(path, text):
+    line = dict(overriding(5, path=path), text=text)
+    (refusal,) = made(outcome(line), takeover=True).refusals
+    assert refusal.endswith("; take it out there")
 
 
 UNTOLD = {

@@ -19,6 +19,7 @@ from ansible_collections.headroom.netfilter.plugins.plugin_utils._conntrack.sche
     Number,
     OrNone,
     Record,
+    Shown,
     Text,
     Truth,
     Whole,
@@ -186,3 +187,10 @@ def test_any_value_fits_or_is_a_misfit(name, value):
         json.dumps(found)
     assert said.startswith(name)
     assert escaped(said) == said
+
+
+def test_what_is_only_shown_is_escaped_and_bounded():
+    check = Shown(longest=5, most=2, depth=2)
+    assert check({"a\x1b": "b\u202e\n\tcdef", "c": 1, "d": 2}) == {"a\\x1b": "b\\u202e\n\tc", "c": "1"}
+    assert check([["x"], [[["deep"]]], 3]) == [["x"], ["a list of 1"]]
+    assert check([None, True]) == [None, True]

@@ -1,0 +1,44 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+# Copyright: headroom.netfilter maintainers
+"""Of what a host answers, the role and the playbooks take nothing past the guard."""
+
+from pathlib import Path
+
+import pytest
+import yaml
+
+HOME = Path(__file__).resolve().parents[3]
+FILES = sorted(
+    [*HOME.glob("roles/*/tasks/*.yml"), *HOME.glob("roles/*/handlers/*.yml"), *HOME.glob("playbooks/**/*.yml")]
+)
+# Run on the controller; or hand nothing on but what they make themselves: when a host was back, and what a script has printed.
+OURS = {
+    "assert",
+    "debug",
+    "fail",
+    "set_fact",
+    "include_tasks",
+    "import_role",
+    "reboot",
+    "script",
+    "wait_for_connection",
+}
+
+
+def tasks_of(tasks):
+    for task in tasks or ():
+        inner = [key for key in ("block", "rescue", "always", "tasks", "handlers") if key in task]
+        for key in inner:
+            yield from tasks_of(task[key])
+        if not inner:
+            yield task
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(HOME)))
+def test_no_module_runs_unguarded_on_a_host(path):
+    found = list(tasks_of(yaml.safe_load(path.read_text())))
+    assert found
+    for task in found:
+        (module,) = [key for key in task if "." in key]
+        if task.get("delegate_to") != "localhost" and not module.startswith("headroom.netfilter."):
+            assert module.removeprefix("ansible.builtin.") in OURS, task["name"]
