@@ -13,7 +13,7 @@ author: headroom.netfilter maintainers (@headroom)
 description:
   - Reads the variables of the role P(headroom.netfilter.conntrack#role) as strictly as
     P(headroom.netfilter.conntrack_plan#filter) does, without any facts, so that a play can stop before it touches a host.
-  - What a host has said of itself, in C(ansible_facts), is passed over: it concerns that host's own plan.
+  - What a host has said of itself, in C(ansible_facts), is passed over; it concerns the plan of that host alone.
   - A variable whose name is nearly one of the role's has no effect; it is told, with the one that is nearest. Other names are
     left alone.
 positional: playbook

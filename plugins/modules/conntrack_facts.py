@@ -421,50 +421,24 @@ ansible_facts:
               returned: always
               sample: everybody may write /etc/sysctl.d/10-app.conf
         owners:
-          description: Who else sets keys of connection tracking here, a finding for each line of a file or process. docs/owners.md has the list.
+          description:
+            - Who else sets keys of connection tracking here, a finding for each line of a file or process. docs/owners.md has the list.
+            - C(name) is what it is, C(keys) what keys are set to by dotted sysctl name or C(hashsize), V(none) where that cannot be told.
+            - C(evidence) is what was found, and where; C(at_boot) whether it writes after systemd-sysctl at each boot.
+            - C(path), C(line) and C(text) are of the line that could be taken out, V(none) where it is none of a file.
+            - C(remedy) is how to make it say what is wanted, or nothing.
           type: list
           elements: dict
           returned: with subset C(owners)
-          contains:
-            name:
-              description: What it is.
-              type: str
-              returned: always
-              sample: ufw
-            keys:
-              description: What keys are set to, by dotted sysctl name or C(hashsize). V(none) where that cannot be told.
-              type: dict
-              returned: always
-              sample: {net.netfilter.nf_conntrack_max: 77000}
-            evidence:
-              description: What was found, and where.
-              type: str
-              returned: always
-              sample: "/etc/ufw/sysctl.conf:71: net/netfilter/nf_conntrack_max=77000"
-            path:
-              description: The file of the line that could be taken out, V(none) where it is none of a file.
-              type: str
-              returned: always
-              sample: /etc/ufw/sysctl.conf
-            line:
-              description: The number of that line.
-              type: int
-              returned: always
-              sample: 71
-            text:
-              description: That line.
-              type: str
-              returned: always
-              sample: net/netfilter/nf_conntrack_max=77000
-            at_boot:
-              description: Whether it writes after systemd-sysctl at each boot.
-              type: bool
-              returned: always
-            remedy:
-              description: How to make it say what is wanted, or nothing.
-              type: str
-              returned: always
-              sample: change or remove the line in /etc/ufw/sysctl.conf
+          sample:
+            - name: ufw
+              keys: {net.netfilter.nf_conntrack_max: 77000}
+              evidence: "/etc/ufw/sysctl.conf:71: net/netfilter/nf_conntrack_max=77000"
+              path: /etc/ufw/sysctl.conf
+              line: 71
+              text: net/netfilter/nf_conntrack_max=77000
+              at_boot: true
+              remedy: change or remove the line in /etc/ufw/sysctl.conf
         claims:
           description: What pretends to set keys of connection tracking and was passed over, because it is not root's doing.
           type: list

@@ -40,8 +40,6 @@ attributes:
     support: full
   bypass_host_loop:
     support: none
-  bypass_task_loop:
-    support: none
   check_mode:
     support: full
     details: As the module has it.

@@ -91,7 +91,7 @@ class Made:
         else:
             command += [f"{name}={value}" for name, value in given.items()]
         done = subprocess.run(
-            command, cwd=checkout, env=clean, stdin=subprocess.DEVNULL, capture_output=True, text=True
+            command, cwd=checkout, env=clean, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False
         )
         self.code, self.output = done.returncode, done.stdout + done.stderr
         told = checkout / "told"
@@ -232,7 +232,10 @@ def test_words_are_those_of_a_shell(checkout):
         except words.Unbalanced:
             return
         shell = subprocess.run(
-            ["bash", "-c", f"words=({text}\n); printf '%s\\0' \"${{words[@]}}\" end"], capture_output=True, text=True
+            ["bash", "-c", f"words=({text}\n); printf '%s\\0' \"${{words[@]}}\" end"],
+            capture_output=True,
+            text=True,
+            check=False,
         )
         assert shell.stdout.split("\0") == [*found, "end", ""]
 

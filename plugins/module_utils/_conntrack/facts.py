@@ -56,10 +56,10 @@ def told(facts: Facts) -> Facts:
     """Facts as they are handed on: texts escaped and of a bounded length, and so much of each list; what is left out is counted."""
     left_out: Dict[str, int] = {}
     for owner in facts.get("owners", ()):
-        more = list(owner["keys"])[MOST_TOLD:]
-        if more:
-            left_out["owners.keys"] = left_out.get("owners.keys", 0) + len(more)
-            owner["keys"] = {key: owner["keys"][key] for key in owner["keys"] if key not in more}
+        keys = list(owner["keys"].items())
+        if len(keys) > MOST_TOLD:
+            left_out["owners.keys"] = left_out.get("owners.keys", 0) + len(keys) - MOST_TOLD
+            owner["keys"] = dict(keys[:MOST_TOLD])
     for name in _LISTS:
         *folders, last = name.split(".")
         within = facts

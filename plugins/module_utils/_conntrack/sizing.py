@@ -282,9 +282,10 @@ def _beyond_bounds(host: Host, value: int, said: str) -> Iterator[str]:
         yield "limit: {0}, below conntrack_max_floor {1}; lower it".format(said, policy.max_floor)
     takes = value * _bytes_an_entry(host)
     if host.memory and takes > _share(host):
-        yield "limit: {0}, which take {1} when full, {2:.1f} percent of memory rather than the {3:g} of conntrack_memory_percent; raise it, name conntrack_max={4}".format(
-            said, size(takes), 100.0 * takes / host.memory, policy.memory_percent, value
-        )
+        yield (
+            "limit: {0}, which take {1} when full, {2:.1f} percent of memory rather than the {3:g} of "
+            "conntrack_memory_percent; raise it, name conntrack_max={4}"
+        ).format(said, size(takes), 100.0 * takes / host.memory, policy.memory_percent, value)
 
 
 # The buckets.

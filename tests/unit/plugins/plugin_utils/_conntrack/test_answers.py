@@ -61,8 +61,13 @@ def compare(check, documented, way):
     if isinstance(check, ListOf):
         check = check.check
         assert documented["elements"] == KINDS[type(check)], way
-    if isinstance(check, Record):
+    if isinstance(check, Record) and "contains" in documented:
         compare_fields(check, documented["contains"], way)
+    elif isinstance(check, Record):
+        # With a name that documentation cannot have as one of a value, such as keys: what the sample has.
+        sample = documented["sample"][0] if documented["type"] == "list" else documented["sample"]
+        assert check(sample) == sample, way
+        assert set(sample) == set(check.fields), way
     if isinstance(check, MappingOf) and isinstance(check.check, Record):
         said = " ".join(
             [documented["description"]] if isinstance(documented["description"], str) else documented["description"]
