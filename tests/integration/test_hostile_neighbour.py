@@ -18,6 +18,9 @@ import neighbour
 import pytest
 from conftest import EXPIRE_OPTIONS, Machine, Private
 
+# No ansible-core takes part in it.
+pytestmark = pytest.mark.on_one_core
+
 COUNT = 20000
 # Seconds and MiB. Without a neighbour it takes 0.1, and 20.
 LONGEST, MEMORY = 30.0, 64

@@ -17,6 +17,9 @@ import pytest
 
 from ansible_collections.headroom.netfilter.plugins.module_utils._conntrack import files, plan, policy, risks
 
+# No ansible-core takes part in it.
+pytestmark = pytest.mark.on_one_core
+
 USER = 65534
 NOBODY = ("setpriv", f"--reuid={USER}", f"--regid={USER}", "--clear-groups")
 MAX, UDP = (f"net.netfilter.nf_conntrack_{key}" for key in ("max", "udp_timeout"))

@@ -330,22 +330,25 @@ class _Post:
 
     def send(self, requests: List[bytes], sequences: List[int]) -> None:
         """Requests, and the sequence of each; not faster than the rate."""
-        if self._conversation is None:
-            self._count(sequences)
-            return
-        for start in range(0, len(requests), self._batch):
-            if self._rate:
-                time.sleep(max(0.0, self.begun + self._sent / self._rate - time.monotonic()))
-            batch = requests[start : start + self._batch]
-            self._conversation.send(b"".join(batch))
-            self._count(sequences[start : start + self._batch])
-            self._sent += len(batch)
-            for answer in self._conversation.received():
-                self._refuse(answer)
+        self._count(sequences, 1)
+        sent = 0
+        try:
+            while self._conversation is not None and sent < len(requests):
+                if self._rate:
+                    time.sleep(max(0.0, self.begun + self._sent / self._rate - time.monotonic()))
+                batch = requests[sent : sent + self._batch]
+                self._conversation.send(b"".join(batch))
+                sent += len(batch)
+                self._sent += len(batch)
+                for answer in self._conversation.received():
+                    self._refuse(answer)
+        except OSError:
+            self._count(sequences[sent:], -1)
+            raise
 
-    def _count(self, sequences: List[int]) -> None:
+    def _count(self, sequences: List[int], sign: int) -> None:
         for sequence, count in Counter(sequences).items():
-            self.shortened[self._labels[sequence - self._first]] += count
+            self.shortened[self._labels[sequence - self._first]] += sign * count
 
     def _refuse(self, answer: bytes) -> None:
         for sequence, number in refusals(answer):
