@@ -1,0 +1,125 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+# Copyright: headroom.netfilter maintainers
+"""Facts and variables with texts of a megabyte: each filter refuses them, or takes time that grows as their length."""
+
+import contextlib
+import importlib
+import time
+from pathlib import Path
+
+import pytest
+from ansible.errors import AnsibleFilterError
+
+from ansible_collections.headroom.netfilter.tests.unit.examples import facts
+
+pytestmark = pytest.mark.on_one_python
+
+FILTERS = {}
+for found in Path(__file__).resolve().parents[4].glob("plugins/filter/conntrack_*.py"):
+    module = importlib.import_module(f"ansible_collections.headroom.netfilter.plugins.filter.{found.stem}")
+    FILTERS.update(module.FilterModule().filters())
+
+LINE = {
+    "path": "/etc/sysctl.conf",
+    "line": 6,
+    "text": "net.netfilter.nf_conntrack_max = 5",
+    "key": "net.netfilter.nf_conntrack_max",
+    "value": 5,
+    "owner": "sysctl.d",
+}
+OWNER = {
+    "name": "ufw",
+    "keys": {"net.netfilter.nf_conntrack_max": 5},
+    "evidence": "a line",
+    "path": None,
+    "line": None,
+    "text": None,
+    "at_boot": True,
+    "remedy": "take it out",
+}
+WILL_BE = {"net.netfilter.nf_conntrack_max": {"value": 5, "source": "/etc/sysctl.conf:6"}}
+FACTS = facts(
+    {
+        "outcome": {"boot": WILL_BE, "reload": WILL_BE, "overriding": [LINE], "problems": ["a problem"], "exposed": []},
+        "owners": [OWNER, dict(OWNER, path="/etc/ufw/sysctl.conf", line=6, text="a line")],
+        "claims": [{"what": "a process", "whose": "user 7", "why": "it is not root's"}],
+        "exposed": [{"path": "/etc/sysctl.d/zz.conf", "why": "everybody"}],
+        "unreadable": ["/a/path"],
+        "untold": ["9 processes"],
+    }
+)
+CENSUS = {
+    "source": "ctnetlink",
+    "groupings": [
+        {"group_by": "state", "top": [{"state": "NEW", "entries": 1, "share": 1.0}], "others": 0, "missed": 0}
+    ],
+    "stale": {"entries": 0, "share": 0.0, "margin": None, "timeouts": {}},
+}
+EXPIRED = {"shortened": 1, "examined": 1, "states": [{"shortened": 1, "protocol": "tcp", "state": "NEW", "timeout": 1}]}
+PLAN = {"refusals": [], "warnings": [], "drift": [], "reasons": {}, "contents": {}, "timeouts": {}}
+PLAN.update(dict.fromkeys(("max", "buckets", "full_bytes", "expect_max")))
+KINDS = {
+    "blanks": " ",
+    "letters": "a",
+    "backslashes": "\\",
+    "quotes": "'\"",
+    "words": "net.netfilter.nf_conntrack_max = ",
+    "ends": "a\n",
+    "escapes": "\x1b\u202e",
+    "brackets": "[({",
+    "numbers": "9",
+    "dashes": "- ",
+}
+
+
+def replaced(value, text):
+    """``value`` with the text in place of each of its own, but for what a rule asks by its name."""
+    if isinstance(value, str):
+        return text if " " in value or "/" in value else value
+    if isinstance(value, dict):
+        return {name: replaced(item, text) for name, item in value.items()}
+    if isinstance(value, list):
+        return [replaced(item, text) for item in value]
+    return value
+
+
+def calls(text):
+    """Each filter, with what it may be given."""
+    told = replaced(FACTS, text)
+    before = {"ansible_facts": {"conntrack": told}}
+    host = {"inventory_hostname": "web01", "__conntrack_before": before, "__conntrack_after": before}
+    relief = {"__relieve_census": replaced(CENSUS, text), "__relieve_expired": EXPIRED, "__conntrack_planned": PLAN}
+    policy = dict.fromkeys(("conntrack_max", "conntrack_headroom", "conntrack_timeouts", "conntrack_apply"), text)
+    reading = {"event": "before", "facts": told, "end": text}
+    return {
+        "conntrack_audit": ([host],),
+        "conntrack_drill_errors": ({"drill_reload": text}, "ssh", [text]),
+        "conntrack_drill_plan": (told, {}, "local"),
+        "conntrack_drill_verdict": ([reading, dict(reading, event="reload")], "web01"),
+        "conntrack_input_errors": ([dict(policy, inventory_hostname="web01", **{text: 1})],),
+        "conntrack_plan": (told, policy),
+        "conntrack_relief": ([dict(host, **relief)],),
+        "conntrack_relief_errors": ({"relieve_timeouts": text, "relieve_wait": text, "relieve_confirm": text},),
+        "conntrack_risks": (told,),
+        "conntrack_table": ([dict(host, __conntrack_planned=dict(PLAN, warnings=[text]))],),
+    }
+
+
+def seconds(name, text):
+    arguments = calls(text)[name]
+    begun = time.process_time()
+    with contextlib.suppress(AnsibleFilterError):
+        FILTERS[name](*arguments)
+    return time.process_time() - begun
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("name", sorted(FILTERS))
+def test_four_times_the_text_takes_less_than_ten_times_the_time(name, kind):
+    texts = [(KINDS[kind] * size)[:size] for size in (2**18, 2**20)]
+    # What is short is not slow, and too short to be compared.
+    for _attempt in range(3):
+        longer = seconds(name, texts[1])
+        if longer < 1.0 or longer < 10 * seconds(name, texts[0]):
+            return
+    raise AssertionError(f"{longer} s")
