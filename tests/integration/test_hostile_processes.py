@@ -7,7 +7,6 @@ from __future__ import annotations
 import json
 import os
 import subprocess
-import sys
 import textwrap
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -313,9 +312,3 @@ def test_what_there_is_no_time_for_is_untold_and_root_s_is_read_all_the_same(gat
     assert len(facts["untold"]) == 2
     assert ids(facts)["untold"] == "info"
     assert made(facts).max is not None
-
-
-def test_this_python_is_what_the_test_runs_on() -> None:
-    """start() runs what is root's and nobody else's."""
-    assert os.stat("/usr/bin/python3").st_uid == 0
-    assert sys.version_info >= (3, 10)

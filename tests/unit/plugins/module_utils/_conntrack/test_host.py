@@ -10,6 +10,7 @@ import time
 import pytest
 
 from ansible_collections.headroom.netfilter.plugins.module_utils._conntrack.host import (
+    FEW,
     LONGEST_FILE,
     LONGEST_LINE,
     LONGEST_TEXT,
@@ -432,3 +433,20 @@ def test_what_is_not_root_s_has_so_much_time():
     assert list(host.unhurried(range(9), "{0} more")) == []
     assert host.untold[1:] == ["9 more"]
     assert list(Host().unhurried(range(9), "")) == list(range(9))
+
+
+@pytest.mark.parametrize(("crowd", "roots"), [(FEW, FEW), (FEW + 1, 1)])
+def test_who_starts_very_many_set_user_id_programs_is_not_root(crowd, roots):
+    class Crowded(Host):
+        def processes(self):
+            return list(range(1, crowd + 1))
+
+        def _effective(self, process):
+            return 0
+
+        def read(self, path):
+            return "Name:\tsu\nUid:\t{0}\t0\t0\t0\n".format(0 if path == "/proc/1/status" else USER)
+
+    found = Crowded().by_user()
+    assert (len(found[0]), len(found[1])) == (roots, crowd - roots)
+    assert (Crowded().user(1), Crowded().user(2)) == (0, USER)
