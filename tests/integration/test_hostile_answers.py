@@ -97,6 +97,7 @@ FACTS: dict[str, Any] = {
             }
         ],
         "problems": ["/etc/modprobe.d/a.conf:1: 'x' is no command of modprobe.d"],
+        "exposed": ["net.netfilter.nf_conntrack_max"],
     },
     "exposed": [{"path": "/etc/sysctl.d/10-app.conf", "why": "mode 0666"}],
     "owners": [
