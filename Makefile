@@ -30,8 +30,11 @@ export INVENTORY EXTRA STEPS HOST PYTHON
 help:
 	@sed -n 's/^## \{0,1\}//p' Makefile
 
-tune audit:
-	@tools/play $@ "$$INVENTORY"
+tune:
+	@tools/play tune "$$INVENTORY"
+
+audit:
+	@tools/play audit "$$INVENTORY"
 
 test:
 	@tools/venv .venv-test requirements-test.txt
