@@ -76,8 +76,8 @@ def conntrack_drill_plan(
     facts: dict[str, Any], variables: Mapping[str, Any], connection: str, check: bool = False
 ) -> dict[str, Any]:
     # Ansible loads every filter of a collection with the first one, in each worker anew: none brings its rules along.
-    from ansible_collections.headroom.netfilter.plugins.module_utils._conntrack import drill
     from ansible_collections.headroom.netfilter.plugins.module_utils._conntrack.values import as_dict
+    from ansible_collections.headroom.netfilter.plugins.plugin_utils._conntrack.fleet import drill
     from ansible_collections.headroom.netfilter.plugins.plugin_utils._conntrack.untrusted import untrusted
 
     found: dict[str, Any] = untrusted(as_dict(drill.plan(facts, drill.read(variables, connection), check)))

@@ -49,7 +49,7 @@ from typing import Any
 
 def conntrack_relief(hosts: Iterable[Mapping[str, Any]], done: bool = False) -> list[str]:
     # Ansible loads every filter of a collection with the first one, in each worker anew: none brings its rules along.
-    from ansible_collections.headroom.netfilter.plugins.module_utils._conntrack.relief import Relief, lines
+    from ansible_collections.headroom.netfilter.plugins.plugin_utils._conntrack.show.relief import Relief, lines
     from ansible_collections.headroom.netfilter.plugins.plugin_utils._conntrack.untrusted import untrusted
 
     found = [Relief(**_host(variables)) for variables in hosts if "__relieve_census" in variables]

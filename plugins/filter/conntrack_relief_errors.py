@@ -47,7 +47,7 @@ from typing import Any
 
 def conntrack_relief_errors(variables: Mapping[str, Any]) -> list[str]:
     # Ansible loads every filter of a collection with the first one, in each worker anew: none brings its rules along.
-    from ansible_collections.headroom.netfilter.plugins.module_utils._conntrack.relief import errors
+    from ansible_collections.headroom.netfilter.plugins.plugin_utils._conntrack.show.relief import errors
 
     return errors(variables)
 

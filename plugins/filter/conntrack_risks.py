@@ -73,7 +73,7 @@ from ansible.errors import AnsibleFilterError
 
 def conntrack_risks(facts: Any) -> list[dict[str, Any]]:
     # Ansible loads every filter of a collection with the first one, in each worker anew: none brings its rules along.
-    from ansible_collections.headroom.netfilter.plugins.module_utils._conntrack import risks
+    from ansible_collections.headroom.netfilter.plugins.module_utils._conntrack.findings import risks
     from ansible_collections.headroom.netfilter.plugins.module_utils._conntrack.values import as_dict
     from ansible_collections.headroom.netfilter.plugins.plugin_utils._conntrack.untrusted import untrusted
 

@@ -49,7 +49,7 @@ from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from ansible_collections.headroom.netfilter.plugins.module_utils._conntrack import report
+    from ansible_collections.headroom.netfilter.plugins.plugin_utils._conntrack.show import table as report
 
 
 # What the role's tasks leave behind: registered results, and the plan where there was drift.
@@ -61,7 +61,7 @@ EXPIRED = "__conntrack_expired"
 
 def conntrack_table(hosts: Iterable[Mapping[str, Any]], planned: bool = False) -> list[str]:
     # Ansible loads every filter of a collection with the first one, in each worker anew: none brings its rules along.
-    from ansible_collections.headroom.netfilter.plugins.module_utils._conntrack import report
+    from ansible_collections.headroom.netfilter.plugins.plugin_utils._conntrack.show import table as report
     from ansible_collections.headroom.netfilter.plugins.plugin_utils._conntrack.untrusted import untrusted
 
     found = [(variables, _facts(variables, BEFORE)) for variables in hosts]
@@ -70,7 +70,7 @@ def conntrack_table(hosts: Iterable[Mapping[str, Any]], planned: bool = False) -
 
 
 def _host(variables: Mapping[str, Any], before: dict[str, Any], planned: bool) -> report.Host:
-    from ansible_collections.headroom.netfilter.plugins.module_utils._conntrack import report
+    from ansible_collections.headroom.netfilter.plugins.plugin_utils._conntrack.show import table as report
 
     name = str(variables["inventory_hostname"])
     now = report.of_facts(before)

@@ -577,8 +577,8 @@ ansible_facts:
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ansible_collections.headroom.netfilter.plugins.module_utils._conntrack.facts import SubsetError, gather
-from ansible_collections.headroom.netfilter.plugins.module_utils._conntrack.host import Host
+from ansible_collections.headroom.netfilter.plugins.module_utils._conntrack.facts.gather import SubsetError, gather
+from ansible_collections.headroom.netfilter.plugins.module_utils._conntrack.host.door import Host
 
 
 def main():

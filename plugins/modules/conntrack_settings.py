@@ -94,8 +94,12 @@ after:
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ansible_collections.headroom.netfilter.plugins.module_utils._conntrack.host import Host
-from ansible_collections.headroom.netfilter.plugins.module_utils._conntrack.settings import SettingsError, apply, read
+from ansible_collections.headroom.netfilter.plugins.module_utils._conntrack.change.live import (
+    SettingsError,
+    apply,
+    read,
+)
+from ansible_collections.headroom.netfilter.plugins.module_utils._conntrack.host.door import Host
 
 
 def main():

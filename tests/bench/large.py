@@ -36,7 +36,7 @@ PYTHON = shutil.which("python3", path="/usr/bin") or sys.executable
 ALONE = """
 import json, re, sys, time
 from ansible_collections.headroom.netfilter.plugins.module_utils._conntrack import examine, expire
-from ansible_collections.headroom.netfilter.plugins.module_utils._conntrack.host import Host
+from ansible_collections.headroom.netfilter.plugins.module_utils._conntrack.host.door import Host
 options, begun = json.loads(sys.argv[2]), time.perf_counter()
 if sys.argv[1] == "census":
     found = examine.examine(Host(), examine.read_options(options), None)
@@ -173,8 +173,8 @@ def peer() -> dict[str, float]:
 def trials() -> dict[str, list[int]]:
     """The table in the order of a dump, so many entries each time: how often each group's true share was within its
     margin, and of how many times."""
-    from ansible_collections.headroom.netfilter.plugins.module_utils._conntrack import census, netlink
-    from ansible_collections.headroom.netfilter.plugins.module_utils._conntrack.host import Host
+    from ansible_collections.headroom.netfilter.plugins.module_utils._conntrack.entries import census, netlink
+    from ansible_collections.headroom.netfilter.plugins.module_utils._conntrack.host.door import Host
 
     messages = list(dumped(Host(), netlink))
     terms = census.Terms({})

@@ -30,9 +30,9 @@ import entries
 import traffic
 
 from ansible_collections.headroom.netfilter.plugins.module_utils._conntrack import kernel
-from ansible_collections.headroom.netfilter.plugins.module_utils._conntrack.census import FIELDS
-from ansible_collections.headroom.netfilter.plugins.module_utils._conntrack.examine import examine, read_options
-from ansible_collections.headroom.netfilter.plugins.module_utils._conntrack.host import Host
+from ansible_collections.headroom.netfilter.plugins.module_utils._conntrack.entries.census import FIELDS
+from ansible_collections.headroom.netfilter.plugins.module_utils._conntrack.entries.examine import examine, read_options
+from ansible_collections.headroom.netfilter.plugins.module_utils._conntrack.host.door import Host
 
 TABLES = ["1:5000", "2:300", "3:300", "4:300"]
 PROC = Path("/proc/net/nf_conntrack")

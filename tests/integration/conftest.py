@@ -41,8 +41,8 @@ SYSCTL = FILES[0]
 # or until a line comes.
 RUN = """
 import json, select, sys, time
-from ansible_collections.headroom.netfilter.plugins.module_utils._conntrack.expire import expire, read_options
-from ansible_collections.headroom.netfilter.plugins.module_utils._conntrack.host import Host
+from ansible_collections.headroom.netfilter.plugins.module_utils._conntrack.entries.expire import expire, read_options
+from ansible_collections.headroom.netfilter.plugins.module_utils._conntrack.host.door import Host
 
 options, check, times, pause = json.loads(sys.argv[1])
 found = []

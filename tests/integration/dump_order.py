@@ -22,10 +22,10 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "bench"))
 import entries
 
 from ansible_collections.headroom.netfilter.plugins.module_utils._conntrack import kernel
-from ansible_collections.headroom.netfilter.plugins.module_utils._conntrack.examine import examine, read_options
-from ansible_collections.headroom.netfilter.plugins.module_utils._conntrack.host import Host
-from ansible_collections.headroom.netfilter.plugins.module_utils._conntrack.netlink import Layout
-from ansible_collections.headroom.netfilter.plugins.module_utils._conntrack.reading import read as read_table
+from ansible_collections.headroom.netfilter.plugins.module_utils._conntrack.entries.examine import examine, read_options
+from ansible_collections.headroom.netfilter.plugins.module_utils._conntrack.entries.netlink import Layout
+from ansible_collections.headroom.netfilter.plugins.module_utils._conntrack.entries.reading import read as read_table
+from ansible_collections.headroom.netfilter.plugins.module_utils._conntrack.host.door import Host
 
 COUNT, PER_SOURCE, SAMPLE, PARTS = 60000, 1000, 20000, 20
 # A normal distribution is beyond it in one of 100 million cases, on both sides together: with some 20 figures, a table is

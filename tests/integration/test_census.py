@@ -188,7 +188,7 @@ def test_an_order_is_told_from_chance(order: list[int], good: bool) -> None:
 
 WITHIN = """
 import atexit, json, os, sys, threading, time
-from ansible_collections.headroom.netfilter.plugins.module_utils._conntrack.host import Host
+from ansible_collections.headroom.netfilter.plugins.module_utils._conntrack.host.door import Host
 
 def opened():
     return sorted(os.listdir("/proc/self/fd"))

@@ -37,7 +37,7 @@ NOBODY = (
 RUN = """
 import json, os, re, sys, threading, time
 from ansible_collections.headroom.netfilter.plugins.module_utils._conntrack import examine, expire
-from ansible_collections.headroom.netfilter.plugins.module_utils._conntrack.host import Host
+from ansible_collections.headroom.netfilter.plugins.module_utils._conntrack.host.door import Host
 
 what, options, namespace = json.loads(sys.argv[1])
 begun, here = time.monotonic(), os.readlink("/proc/self/ns/net")

@@ -14,7 +14,10 @@ from typing import Any
 
 import pytest
 
-from ansible_collections.headroom.netfilter.plugins.module_utils._conntrack import files, plan, policy, risks
+from ansible_collections.headroom.netfilter.plugins.module_utils._conntrack import files
+from ansible_collections.headroom.netfilter.plugins.module_utils._conntrack.findings import risks
+from ansible_collections.headroom.netfilter.plugins.module_utils._conntrack.plan import make as plan
+from ansible_collections.headroom.netfilter.plugins.module_utils._conntrack.plan import policy
 
 # No ansible-core takes part in it.
 pytestmark = pytest.mark.on_one_core
@@ -31,8 +34,8 @@ PATIENCE = 30
 GATHER = textwrap.dedent(
     """
     import json, sys
-    from ansible_collections.headroom.netfilter.plugins.module_utils._conntrack.facts import gather
-    from ansible_collections.headroom.netfilter.plugins.module_utils._conntrack.host import Host
+    from ansible_collections.headroom.netfilter.plugins.module_utils._conntrack.facts.gather import gather
+    from ansible_collections.headroom.netfilter.plugins.module_utils._conntrack.host.door import Host
 
     print(json.dumps(gather(Host(budget=float(sys.argv[1])), ["all"])))
     """
@@ -276,7 +279,7 @@ def test_neither_a_lease_nor_a_fifo_nor_a_device_is_waited_for(gather: Gather, s
 
 def test_a_name_that_is_turned_round_while_it_is_read_leads_nowhere(tmp_path: Path, start: Start) -> None:
     """Between the question what it is and the opening: a FIFO would then be waited for, for ever."""
-    from ansible_collections.headroom.netfilter.plugins.module_utils._conntrack.host import Host
+    from ansible_collections.headroom.netfilter.plugins.module_utils._conntrack.host.door import Host
 
     (tmp_path / "file").write_text("text")
     os.mkfifo(tmp_path / "fifo")

@@ -20,8 +20,8 @@ from typing import NamedTuple
 import pytest
 
 sys.path.insert(0, str(Path(__file__).parents[5]))
-from ansible_collections.headroom.netfilter.plugins.module_utils._conntrack import modprobe
-from ansible_collections.headroom.netfilter.plugins.module_utils._conntrack.host import Host
+from ansible_collections.headroom.netfilter.plugins.module_utils._conntrack.host.door import Host
+from ansible_collections.headroom.netfilter.plugins.module_utils._conntrack.sources import modprobe
 
 LAYOUTS = int(os.environ.get("ORACLE_LAYOUTS", "300"))
 SEED = int(os.environ.get("ORACLE_SEED", "4"))

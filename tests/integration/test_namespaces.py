@@ -20,8 +20,8 @@ LOOK = textwrap.dedent(
     """
     import json, os
     from ansible_collections.headroom.netfilter.plugins.module_utils._conntrack import kernel, values
-    from ansible_collections.headroom.netfilter.plugins.module_utils._conntrack.host import Host
-    from ansible_collections.headroom.netfilter.plugins.module_utils._conntrack.namespaces import namespaces
+    from ansible_collections.headroom.netfilter.plugins.module_utils._conntrack.host.door import Host
+    from ansible_collections.headroom.netfilter.plugins.module_utils._conntrack.sources.namespaces import namespaces
 
     host = Host()
     before = os.readlink("/proc/self/ns/net"), sorted(os.listdir("/proc/self/fd"))

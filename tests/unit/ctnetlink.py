@@ -11,7 +11,7 @@ import struct
 
 from ansible_collections.headroom.netfilter.tests.unit.fakes import FakeKernel
 
-GOLDEN = os.path.join(os.path.dirname(os.path.abspath(__file__)), "plugins/module_utils/_conntrack/golden")
+GOLDEN = os.path.join(os.path.dirname(os.path.abspath(__file__)), "plugins/module_utils/_conntrack/entries/golden")
 
 ICMP, TCP, UDP, DCCP, GRE, ESP, ICMPV6, SCTP, UDPLITE = 1, 6, 17, 33, 47, 50, 58, 132, 136
 SEEN_REPLY, ASSURED, FIXED_TIMEOUT, OFFLOAD, HW_OFFLOAD = 2, 4, 1024, 1 << 14, 1 << 15

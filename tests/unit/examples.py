@@ -2,7 +2,8 @@
 # Copyright: headroom.netfilter maintainers
 """Facts to plan from: a Debian 12 host with the module loaded, and changes to it."""
 
-from ansible_collections.headroom.netfilter.plugins.module_utils._conntrack import plan, policy
+from ansible_collections.headroom.netfilter.plugins.module_utils._conntrack.plan import make as plan
+from ansible_collections.headroom.netfilter.plugins.module_utils._conntrack.plan import policy
 
 MIB, GIB = 2**20, 2**30
 # Seconds: what the kernel of the example has, udplite and sctp_established beyond what a profile sets.

@@ -5,7 +5,7 @@
 import errno
 import os
 
-from ansible_collections.headroom.netfilter.plugins.module_utils._conntrack.host import Host
+from ansible_collections.headroom.netfilter.plugins.module_utils._conntrack.host.door import Host
 
 SYSCTL = "/proc/sys/net/netfilter/nf_conntrack_"
 COUNT, MAX, BUCKETS = SYSCTL + "count", SYSCTL + "max", SYSCTL + "buckets"

@@ -14,8 +14,8 @@ import stat
 import sys
 import tempfile
 
-from ansible_collections.headroom.netfilter.plugins.module_utils._conntrack.facts import gather
-from ansible_collections.headroom.netfilter.plugins.module_utils._conntrack.host import Host
+from ansible_collections.headroom.netfilter.plugins.module_utils._conntrack.facts.gather import gather
+from ansible_collections.headroom.netfilter.plugins.module_utils._conntrack.host.door import Host
 from ansible_collections.headroom.netfilter.plugins.module_utils._conntrack.kernel import FLAVOURS, timeout_key
 
 HOSTS = os.path.join(os.path.dirname(os.path.abspath(__file__)), "hosts")

@@ -4,7 +4,7 @@
 
 from collections import Counter
 
-from ansible_collections.headroom.netfilter.plugins.module_utils._conntrack.netlink import Dump
+from ansible_collections.headroom.netfilter.plugins.module_utils._conntrack.entries.netlink import Dump
 from ansible_collections.headroom.netfilter.tests.unit.ctnetlink import (
     DONE,
     ERROR,

@@ -15,9 +15,13 @@ pytest.importorskip("hypothesis", reason="hypothesis is not installed; it runs o
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ansible_collections.headroom.netfilter.plugins.module_utils._conntrack import audit, plan, policy, report, risks
-from ansible_collections.headroom.netfilter.plugins.module_utils._conntrack.facts import gather
+from ansible_collections.headroom.netfilter.plugins.module_utils._conntrack.facts.gather import gather
+from ansible_collections.headroom.netfilter.plugins.module_utils._conntrack.findings import risks
+from ansible_collections.headroom.netfilter.plugins.module_utils._conntrack.plan import make as plan
+from ansible_collections.headroom.netfilter.plugins.module_utils._conntrack.plan import policy
 from ansible_collections.headroom.netfilter.plugins.module_utils._conntrack.values import as_dict
+from ansible_collections.headroom.netfilter.plugins.plugin_utils._conntrack.show import audit
+from ansible_collections.headroom.netfilter.plugins.plugin_utils._conntrack.show import table as report
 from ansible_collections.headroom.netfilter.tests.unit import golden
 
 pytestmark = pytest.mark.on_one_python

@@ -8,26 +8,24 @@ from functools import partial
 
 import pytest
 
-from ansible_collections.headroom.netfilter.plugins.module_utils._conntrack import (
-    commands,
+from ansible_collections.headroom.netfilter.plugins.module_utils._conntrack import kernel
+from ansible_collections.headroom.netfilter.plugins.module_utils._conntrack.entries.listing import Listing
+from ansible_collections.headroom.netfilter.plugins.module_utils._conntrack.host.door import LONGEST_TEXT, Host
+from ansible_collections.headroom.netfilter.plugins.module_utils._conntrack.outcome import loading
+from ansible_collections.headroom.netfilter.plugins.module_utils._conntrack.outcome.fold import is_spoken_of
+from ansible_collections.headroom.netfilter.plugins.module_utils._conntrack.owners import commands, kube_proxy, tuned
+from ansible_collections.headroom.netfilter.plugins.module_utils._conntrack.owners import finder as owners
+from ansible_collections.headroom.netfilter.plugins.module_utils._conntrack.sources import (
     globs,
-    kernel,
-    kube_proxy,
-    loading,
     modprobe,
     namespace_names,
-    owners,
     patterns,
     services,
     sysctl,
-    table,
-    tuned,
 )
-from ansible_collections.headroom.netfilter.plugins.module_utils._conntrack.host import LONGEST_TEXT, Host
-from ansible_collections.headroom.netfilter.plugins.module_utils._conntrack.listing import Listing
-from ansible_collections.headroom.netfilter.plugins.module_utils._conntrack.log import RING, TELLING
-from ansible_collections.headroom.netfilter.plugins.module_utils._conntrack.messages import read as messages
-from ansible_collections.headroom.netfilter.plugins.module_utils._conntrack.outcome import is_spoken_of
+from ansible_collections.headroom.netfilter.plugins.module_utils._conntrack.sources import proc as table
+from ansible_collections.headroom.netfilter.plugins.module_utils._conntrack.sources.log import RING, TELLING
+from ansible_collections.headroom.netfilter.plugins.module_utils._conntrack.sources.messages import read as messages
 
 pytestmark = pytest.mark.on_one_python
 

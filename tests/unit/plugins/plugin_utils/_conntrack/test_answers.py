@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 import yaml
 
-from ansible_collections.headroom.netfilter.plugins.module_utils._conntrack import services
-from ansible_collections.headroom.netfilter.plugins.module_utils._conntrack.census import FIELDS
-from ansible_collections.headroom.netfilter.plugins.module_utils._conntrack.facts import gather
+from ansible_collections.headroom.netfilter.plugins.module_utils._conntrack.entries.census import FIELDS
+from ansible_collections.headroom.netfilter.plugins.module_utils._conntrack.facts.gather import gather
+from ansible_collections.headroom.netfilter.plugins.module_utils._conntrack.sources import services
 from ansible_collections.headroom.netfilter.plugins.modules import (
     conntrack_census_info,
     conntrack_expire,

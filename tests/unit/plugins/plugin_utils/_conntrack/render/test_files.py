@@ -5,8 +5,10 @@
 import pytest
 from jinja2 import UndefinedError
 
-from ansible_collections.headroom.netfilter.plugins.module_utils._conntrack import files, modprobe, plan
-from ansible_collections.headroom.netfilter.plugins.module_utils._conntrack.policy import Policy
+from ansible_collections.headroom.netfilter.plugins.module_utils._conntrack import files
+from ansible_collections.headroom.netfilter.plugins.module_utils._conntrack.plan import make as plan
+from ansible_collections.headroom.netfilter.plugins.module_utils._conntrack.plan.policy import Policy
+from ansible_collections.headroom.netfilter.plugins.module_utils._conntrack.sources import modprobe
 from ansible_collections.headroom.netfilter.plugins.plugin_utils._conntrack.render.files import (
     KEYS,
     TEMPLATES,

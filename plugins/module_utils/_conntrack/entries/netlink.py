@@ -1,0 +1,351 @@
+# Copyright: headroom.netfilter maintainers
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""ctnetlink's messages: requests to it, and the entries that it tells. Pure: bytes to values and back.
+
+The messages of a dump have few layouts: where an attribute stands is the same for all entries of a kind. A layout is
+learned from one message; all others that have every attribute of it in its place are handed on together, as a block of
+equal records, for struct and Counter to go through in C. What cannot be read is counted and left out.
+
+Sources: include/uapi/linux/netlink.h, and nfnetlink.h and nfnetlink_conntrack.h of include/uapi/linux/netfilter.
+"""
+
+import errno
+import socket
+import struct
+import time
+from collections import defaultdict
+from typing import DefaultDict, Dict, Iterable, Iterator, List, Mapping, NamedTuple, Optional, Tuple
+
+from .entry import WITH_PORTS
+
+HEADER = struct.Struct("=IHHII")  # struct nlmsghdr: length, type, flags, sequence, port
+_START = struct.Struct("=IHHI")
+_ERROR, _DONE = 2, 3
+_REQUEST, _DUMP, _INTERRUPTED = 0x1, 0x300, 0x10
+_LAST_ERRNO = 4095  # MAX_ERRNO of linux/err.h
+_BODY = HEADER.size + 4  # behind struct nfgenmsg: family, version, two bytes more
+
+_NEW, _GET = 0x100, 0x101  # IPCTNL_MSG_CT_NEW and _GET of NFNL_SUBSYS_CTNETLINK
+
+_ATTRIBUTE = struct.Struct("=HH")
+_KIND = 0x3FFF  # without the bits that say how the value is written
+# enum ctattr_type
+_TUPLE_ORIG, _PROTOINFO, _TIMEOUT, _ZONE, _LAST_KNOWN = 1, 4, 7, 18, 27
+_NUMBERS = {3: ("status", "I"), _TIMEOUT: ("left", "I"), 8: ("mark", "I"), _ZONE: ("zone", "H")}
+# enum ctattr_tuple, ctattr_ip, ctattr_l4proto and ctattr_protoinfo, of which each protocol has its state first
+_TUPLE_IP, _TUPLE_PROTO, _TUPLE_ZONE = 1, 2, 3
+_ADDRESSES = {1: ("source", "4s"), 2: ("destination", "4s"), 3: ("source", "16s"), 4: ("destination", "16s")}
+_SIDES: Dict[int, str] = {socket.AF_INET: "4s", socket.AF_INET6: "16s"}
+_PROTOCOL, _PORTS = 1, {2: ("source_port", "H"), 3: ("destination_port", "H")}
+_STATE = 1
+
+# Layouts that are kept; a table has some thirty. Beyond them, one is learned again each time.
+_MOST_LAYOUTS = 256
+# Messages in a block that had to be sorted: so many that a call is cheap beside what it does, and so few that what waits
+# stays in the processor's cache.
+_BLOCK = 160
+# Messages that wait for others of their layout; some 10 MB.
+_MOST_WAITING = 32768
+# Seconds that they wait where entries are to be updated: none has lost as much as one second then of what it was told to have.
+_LONGEST_WAIT = 0.5
+
+
+class Layout(NamedTuple):
+    """Where the parts of an entry stand in a record; all its records are equally long."""
+
+    length: int  # bytes, a multiple of 4
+    family: int  # as socket.AF_INET
+    protocol: int  # its number
+    parts: Tuple[Tuple[str, int, str], ...]  # name, offset and struct's letter, in the order of the offsets
+    copied: Tuple[Tuple[int, int], ...]  # from and to: the attributes that name the entry to the kernel
+    words: Tuple[Tuple[int, bytes], ...]  # by offset: what is the same in all, four bytes each
+    protocol_at: int  # offset
+    unknown: int  # attributes that no kernel had when this was written
+
+    def fits(self, block: bytes) -> bool:
+        """Whether all records of a block have this layout; those of the right length may have another."""
+        count, rest = divmod(len(block), self.length)
+        if rest or block[self.protocol_at :: self.length] != bytes([self.protocol]) * count:
+            return False
+        if count == 1:
+            return all(block[offset : offset + 4] == word for offset, word in self.words)
+        words, step = memoryview(block).cast("I"), self.length // 4
+        return all(words[offset // 4 :: step].tobytes() == word * count for offset, word in self.words)
+
+    def reader(self, wanted: Mapping[str, Optional[int]]) -> Tuple[struct.Struct, Tuple[str, ...]]:
+        """What iterates over the wanted parts of each record of a block, and which of them there are, in its order.
+
+        Addresses are cut to so many bytes as a number says.
+        """
+        form, position, names = ">", 0, []
+        for name, offset, code in self.parts:
+            if name in wanted:
+                code = "{0}s".format(min(wanted[name] or 16, int(code[:-1]))) if code.endswith("s") else code
+                form += "{0}x{1}".format(offset - position, code)
+                position = offset + struct.calcsize(">" + code)
+                names.append(name)
+        return struct.Struct("{0}{1}x".format(form, self.length - position)), tuple(names)
+
+
+class _Alike:
+    """The layouts of messages of one length, and those of its messages that wait to be handed on."""
+
+    def __init__(self) -> None:
+        self.layouts: List[Layout] = []
+        self.marks: List[slice] = []  # of a message: what tells the layouts apart
+        self.waiting: DefaultDict[bytes, List[bytes]] = defaultdict(list)  # by their marks
+
+    def of_all(self, block: bytes) -> Optional[Layout]:
+        return next((layout for layout in self.layouts if layout.fits(block)), None)
+
+    def add(self, layout: Layout) -> None:
+        for other in self.layouts:
+            mark = _difference(layout, other)
+            if mark not in self.marks:
+                self.marks.append(mark)
+        self.layouts.append(layout)
+
+
+def _difference(layout: Layout, other: Layout) -> slice:
+    """Where two layouts of one length differ first: an attribute's head, as all before it are the same, or the protocol."""
+    for (start, word), (_start, another) in zip(layout.words, other.words):
+        if word != another:
+            return slice(start, start + 4)
+    return slice(layout.protocol_at, layout.protocol_at + 1)
+
+
+class Dump:
+    """Entries out of what the kernel says, and what came of it so far."""
+
+    def __init__(self, sequence: int, most: Optional[int] = None, prompt: bool = False) -> None:
+        self.sequence = sequence  # of the request
+        self.most = most  # entries to look at, None for all
+        self.prompt = prompt  # whether to hand on what waits for others of its layout before long
+        self.examined = 0
+        self.skipped = 0  # messages that cannot be read
+        self.forged = 0  # messages that answer something else
+        self.unknown = 0  # attributes that are not known, of all entries
+        self.interrupted = False  # the kernel says that entries may be missing, or be there twice
+        self.error = 0  # the kernel's, as errno
+        self.done = False
+        self._known: DefaultDict[int, _Alike] = defaultdict(_Alike)  # by length
+        self._layouts = 0
+        self._met = 0
+
+    def blocks(self, answers: Iterable[bytes]) -> Iterator[Tuple[Layout, bytes]]:
+        """Records of one layout each, until the kernel has told all there are, or enough is met."""
+        waiting, since = 0, time.monotonic()
+        for answer in answers:
+            layout = self._known[_length(answer)].of_all(answer)
+            if layout:
+                yield self._counted(layout, answer[: layout.length * self._wanted(len(answer) // layout.length)])
+            else:
+                waiting += self._cut(answer)
+                for layout, block in self._sorted(_BLOCK):
+                    waiting -= len(block) // layout.length
+                    yield layout, block
+            # Also where all that came since has been handed on at once.
+            if waiting > _MOST_WAITING or (self.prompt and time.monotonic() - since > _LONGEST_WAIT):
+                yield from self._sorted(1)
+                waiting, since = 0, time.monotonic()
+            if self.done or self.error or self._met == self.most:
+                break
+        yield from self._sorted(1)
+
+    def _wanted(self, count: int) -> int:
+        """How many of so many are still to be looked at; they are met then."""
+        if self.most is not None:
+            count = min(count, self.most - self._met)
+        self._met += count
+        return count
+
+    def _cut(self, answer: bytes) -> int:
+        """Messages of an answer, in whole words, to those like them that wait; how many there are."""
+        known, start, end, unpack, own = self._known, 0, len(answer), _START.unpack_from, self.sequence
+        last, wanted = end - HEADER.size, end if self.most is None else self.most - self._met
+        met = seen = 0
+        while start <= last and met < wanted:
+            length, kind, flags, sequence = unpack(answer, start)
+            after = start + (length + 3 & ~3)
+            if length < HEADER.size or start + length > end:
+                break
+            if sequence != own:
+                self.forged += 1
+            elif kind == _NEW:
+                message = answer[start:after] if after <= end else answer[start:] + bytes(after - end)
+                alike = known[after - start]
+                marks = alike.marks
+                if not marks:
+                    alike.waiting[b""].append(message)
+                elif len(marks) == 1:
+                    alike.waiting[message[marks[0]]].append(message)
+                else:
+                    alike.waiting[b"".join([message[mark] for mark in marks])].append(message)
+                seen |= flags
+                met += 1
+            else:
+                self._told(kind, answer[start:after])
+            start = after
+        self.skipped += start < end and met < wanted
+        self.interrupted |= seen & _INTERRUPTED != 0
+        self._met += met
+        return met
+
+    def _told(self, kind: int, message: bytes) -> None:
+        """Something other than an entry."""
+        if kind in (_ERROR, _DONE):
+            self.error = self.error or _errno(message)
+            self.done = True
+        else:
+            self.skipped += 1
+
+    def _sorted(self, least: int) -> Iterator[Tuple[Layout, bytes]]:
+        """What waits, by layout, of those that are so many at least."""
+        for alike in list(self._known.values()):
+            for marks in [marks for marks, messages in alike.waiting.items() if len(messages) >= least]:
+                messages = alike.waiting.pop(marks)
+                block = b"".join(messages)
+                layout = alike.of_all(block)
+                if layout:
+                    yield self._counted(layout, block)
+                else:
+                    yield from self._one_by_one(alike, messages)
+
+    def _one_by_one(self, alike: _Alike, messages: List[bytes]) -> Iterator[Tuple[Layout, bytes]]:
+        """The same, for messages of several layouts, or of one that is not known."""
+        sorts: Dict[Layout, List[bytes]] = {}
+        for message in messages:
+            layout = alike.of_all(message) or self._learned(alike, message)
+            if layout:
+                sorts.setdefault(layout, []).append(message)
+            else:
+                self.skipped += 1
+        for layout, those in sorts.items():
+            yield self._counted(layout, b"".join(those))
+
+    def _learned(self, alike: _Alike, message: bytes) -> Optional[Layout]:
+        try:
+            layout = layout_of(message)
+        except ValueError:
+            return None
+        if self._layouts < _MOST_LAYOUTS:
+            self._layouts += 1
+            alike.add(layout)
+        return layout
+
+    def _counted(self, layout: Layout, block: bytes) -> Tuple[Layout, bytes]:
+        count = len(block) // layout.length
+        self.examined += count
+        self.unknown += count * layout.unknown
+        return layout, block
+
+
+def dump_request(sequence: int) -> bytes:
+    """Asks for all entries of the network namespace, of every family."""
+    return HEADER.pack(_BODY, _GET, _REQUEST | _DUMP, sequence, 0) + bytes(4)
+
+
+class Update:
+    """Makes requests that give entries of a layout so many seconds; only a request that is refused is answered."""
+
+    def __init__(self, layout: Layout, seconds: int, sequence: int) -> None:
+        self.sequence = sequence
+        (self._from, self._to), *self._more = layout.copied
+        self._timeout = _ATTRIBUTE.pack(_ATTRIBUTE.size + 4, _TIMEOUT) + struct.pack("!I", seconds)
+        length = _BODY + sum(end - start for start, end in layout.copied) + len(self._timeout)
+        self._head = HEADER.pack(length, _NEW, _REQUEST, sequence, 0) + bytes([layout.family, 0, 0, 0])
+
+    def request(self, block: bytes, start: int) -> bytes:
+        """For the record that begins there."""
+        copied = block[start + self._from : start + self._to]
+        for begin, end in self._more:
+            copied += block[start + begin : start + end]
+        return self._head + copied + self._timeout
+
+
+def refusals(answer: bytes) -> Iterator[Tuple[int, int]]:
+    """The sequence of each request that was refused, and the errno."""
+    start = 0
+    while len(answer) - start >= HEADER.size:
+        length, kind, _flags, sequence, _port = HEADER.unpack_from(answer, start)
+        if length < HEADER.size:
+            return
+        if kind == _ERROR:
+            yield sequence, _errno(answer[start : start + length])
+        start += length + -length % 4
+
+
+def layout_of(message: bytes) -> Layout:
+    """The layout of a message of an entry. Raises ValueError where the message breaks the rules or lacks what names it."""
+    parts: Dict[str, Tuple[int, str]] = {}
+    words = [(0, message[:4]), (4, message[4:8]), (8, message[8:12]), (16, message[16:20])]
+    copied: Dict[int, Tuple[int, int]] = {}
+    protocol_at = unknown = 0
+
+    def part(known: Mapping[int, Tuple[str, str]], kind: int, start: int, end: int) -> None:
+        if kind in known:
+            name, code = known[kind]
+            if end - start != struct.calcsize("=" + code):
+                raise ValueError("{0} has {1} bytes".format(name, end - start))
+            parts[name] = (start, code)
+
+    for kind, start, end in _attributes(message, _BODY, _length(message), words):
+        part(_NUMBERS, kind, start, end)
+        unknown += kind > _LAST_KNOWN
+        if kind in (_TUPLE_ORIG, _ZONE):
+            copied[kind] = (start - _ATTRIBUTE.size, end + -end % 4)
+        if kind == _TUPLE_ORIG:
+            for inner, inside, inner_end in _attributes(message, start, end, words):
+                if inner == _TUPLE_ZONE:
+                    part(_NUMBERS, _ZONE, inside, inner_end)
+                elif inner in (_TUPLE_IP, _TUPLE_PROTO):
+                    for last, first, last_end in _attributes(message, inside, inner_end, words):
+                        part(_ADDRESSES if inner == _TUPLE_IP else _PORTS, last, first, last_end)
+                        if (inner, last, last_end - first) == (_TUPLE_PROTO, _PROTOCOL, 1):
+                            protocol_at = first
+        elif kind == _PROTOINFO:
+            for _protocol, inside, inner_end in _attributes(message, start, end, words):
+                for last, first, last_end in _attributes(message, inside, inner_end, words):
+                    part({_STATE: ("state", "B")}, last, first, last_end)
+
+    family = message[HEADER.size] if len(message) > HEADER.size else 0
+    sides = [parts[name][1] for name in ("source", "destination") if name in parts]
+    if not protocol_at or sides != [_SIDES.get(family)] * 2:
+        raise ValueError("no addresses of its family, or no protocol")
+    protocol = message[protocol_at]
+    if protocol not in WITH_PORTS:
+        parts = {name: place for name, place in parts.items() if not name.endswith("_port")}
+    return Layout(
+        length=len(message),
+        family=family,
+        protocol=protocol,
+        parts=tuple(sorted(((name,) + place for name, place in parts.items()), key=lambda item: item[1])),
+        copied=tuple(copied[kind] for kind in sorted(copied)),
+        words=tuple(words),
+        protocol_at=protocol_at,
+        unknown=unknown,
+    )
+
+
+def _attributes(message: bytes, start: int, end: int, words: List[Tuple[int, bytes]]) -> Iterator[Tuple[int, int, int]]:
+    """Kind, and from where to where its value is, of each attribute; their heads are added to the words."""
+    while start < end:
+        if end - start < _ATTRIBUTE.size:
+            raise ValueError("an attribute is cut off")
+        length, kind = _ATTRIBUTE.unpack_from(message, start)
+        if not _ATTRIBUTE.size <= length <= end - start:
+            raise ValueError("an attribute is longer than what holds it")
+        words.append((start, message[start : start + _ATTRIBUTE.size]))
+        yield kind & _KIND, start + _ATTRIBUTE.size, start + length
+        start += length + -length % 4
+
+
+def _length(message: bytes) -> int:
+    return int(HEADER.unpack_from(message)[0]) if len(message) >= HEADER.size else 0
+
+
+def _errno(message: bytes) -> int:
+    """Of a message that ends a dump, or of an error."""
+    number = -struct.unpack_from("=i", message, HEADER.size)[0] if len(message) >= HEADER.size + 4 else 0
+    return number if 0 <= number <= _LAST_ERRNO else errno.EPROTO

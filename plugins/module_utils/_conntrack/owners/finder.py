@@ -1,0 +1,255 @@
+# Copyright: headroom.netfilter maintainers
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Who else writes the keys of connection tracking on a host, with evidence, read from files alone.
+
+What each of them reads and does, and where that is from, stands in docs/owners.md. What is not root's doing is a claim: it is
+told of and sets nothing. What a file says that others than root may write, and that is applied all the same, counts, for it is
+what will be; Host.exposed tells of the file.
+"""
+
+import re
+from itertools import islice
+from typing import Callable, Dict, Iterable, Iterator, List, NamedTuple, Optional, Sequence, Set, Tuple
+
+from .. import kernel
+from ..files import IPTABLES, SYSCTL
+from ..host.door import Host
+from ..sources.proc import shell_value
+from ..sources.services import is_active
+
+# Processes asked for their name, and files read as scripts.
+MOST_PROCESSES = 20000
+MOST_SCRIPTS = 200
+
+_IPTABLES_SCRIPTS = ("/usr/libexec/iptables/iptables.init", "/etc/rc.d/init.d/iptables", "/etc/init.d/iptables")
+_UNITS = "/etc/systemd/system"
+
+# What editors and package managers leave behind, and what cron, run-parts and NetworkManager pass over.
+_LEFTOVER = re.compile(r".*(~|\.(bak|orig|swp|disabled|rpm\w+|dpkg-\w+|cfsaved))")
+
+
+class Owner(NamedTuple):
+    """One line or setting that sets keys of connection tracking."""
+
+    name: str
+    keys: Dict[str, Optional[int]]  # what it sets them to; None where that cannot be told
+    evidence: str
+    path: Optional[str]  # path, line and text of the line that could be commented out
+    line: Optional[int]
+    text: Optional[str]
+    at_boot: bool  # whether it writes after systemd-sysctl at each boot, so that it wins
+    remedy: str
+
+
+class Claim(NamedTuple):
+    """What pretends to set keys, and was passed over."""
+
+    what: str
+    whose: str
+    why: str  # it was passed over
+
+
+def owners(host: Host, names: kernel.Flavour, cpus: Optional[int]) -> Tuple[List[Owner], List[Claim]]:
+    """Everyone found; each finding is of one line of a file, or of one process. And who only pretends."""
+    enabled = _enabled_units(host)
+    claims: List[Claim] = []
+    roots, others = host.by_user()
+    found = [
+        *_proxies(host, names, cpus, roots, claims),
+        *_tuned(host, names, enabled),
+        *_ufw(host, names),
+        *_iptables(host, names, enabled),
+        *_scripts(host, names, enabled, claims),
+    ]
+    # After all that is root's: it takes nothing of their time.
+    _pretenders(host, others, claims)
+    return found, claims
+
+
+def lines_of(text: Optional[str]) -> Iterator[Tuple[int, str]]:
+    """Numbered as editors do, for which a form feed is no end of a line."""
+    return enumerate((text or "").split("\n"), 1)
+
+
+def of_line(
+    name: str, keys: Dict[str, Optional[int]], path: str, line: int, text: str, at_boot: bool, remedy: str
+) -> Owner:
+    text = text.rstrip("\r")
+    return Owner(name, keys, "{0}:{1}: {2}".format(path, line, text.strip()[:200]), path, line, text, at_boot, remedy)
+
+
+def _enabled_units(host: Host) -> Set[str]:
+    folders = [name for name in host.list(_UNITS) if name.endswith((".wants", ".requires"))]
+    return {unit for folder in folders for unit in host.list("{0}/{1}".format(_UNITS, folder))}
+
+
+# kube-proxy, alone or within others, by the name of the process.
+_PROXIES = {"kube-proxy": "kube-proxy", "kubelite": "microk8s", "k3s-server": "k3s", "k3s-agent": "k3s"}
+
+
+def _proxies(
+    host: Host, names: kernel.Flavour, cpus: Optional[int], pids: Sequence[int], claims: List[Claim]
+) -> Iterator[Owner]:
+    if len(pids) > MOST_PROCESSES:
+        host.untold.append("{0} processes of root: whether one sets keys".format(len(pids) - MOST_PROCESSES))
+    for pid in pids[:MOST_PROCESSES]:
+        command = _command(host, pid)
+        name = _PROXIES.get(command)
+        if name is None or _elsewhere(host, pid):
+            continue
+        # Asked again afterwards: the number may be another's by then.
+        doubt = host.doubt(pid) or (None if _command(host, pid) == command else "it has ended")
+        if doubt:
+            claims.append(_claim(pid, command, host.user(pid), doubt))
+            continue
+        # Few hosts have one: the others need not load it.
+        from . import kube_proxy
+
+        found = kube_proxy.owner(host, names, cpus, pid, command, name)
+        if found:
+            yield found
+
+
+def _command(host: Host, pid: int) -> str:
+    return (host.read("/proc/{0}/comm".format(pid)) or "").strip()
+
+
+def _elsewhere(host: Host, pid: int) -> bool:
+    """Whether a process is in a network namespace that is not this one, as in a cluster made of containers."""
+    own, its = host.link("/proc/self/ns/net"), host.link("/proc/{0}/ns/net".format(pid))
+    return own is not None and its is not None and own != its
+
+
+def _pretenders(host: Host, others: Sequence[int], claims: List[Claim]) -> None:
+    left_out = "{0} processes of others than root: whether one pretends to set keys of connection tracking"
+    for pid in host.unhurried(others, left_out):
+        command = _command(host, pid)
+        if command in _PROXIES:
+            claims.append(_claim(pid, command, host.user(pid), "it is not root's"))
+
+
+def _claim(pid: int, command: str, user: Optional[int], why: str) -> Claim:
+    return Claim("process {0}: {1}".format(pid, command), "user {0}".format(user) if user else "root", why)
+
+
+def _tuned(host: Host, names: kernel.Flavour, enabled: Set[str]) -> Iterable[Owner]:
+    if not (is_active(host, "tuned") or "tuned.service" in enabled):
+        return ()
+    # The same.
+    from . import tuned
+
+    return tuned.owners(host, names)
+
+
+# Firewalls that apply a file of sysctls when they start.
+
+
+def sysctl_lines(text: Optional[str], names: kernel.Flavour) -> Iterator[Tuple[str, Tuple[int, str, Optional[int]]]]:
+    """The lines of a sysctl file that set these keys: the key, and its line's number, text and value."""
+    from .commands import plain_number, sysctl_key
+
+    for number, line in lines_of(text):
+        name, sep, value = line.partition("=")
+        key = sysctl_key(name.strip().lstrip("-"), names)
+        if sep and key:
+            yield key, (number, line, plain_number(value))
+
+
+def _ufw(host: Host, names: kernel.Flavour) -> Iterator[Owner]:
+    if (shell_value(host.read("/etc/ufw/ufw.conf"), "ENABLED") or "").lower() != "yes":
+        return
+    defaults = host.read("/etc/default/ufw")
+    path = "/etc/ufw/sysctl.conf" if defaults is None else shell_value(defaults, "IPT_SYSCTL")
+    for key, (number, line, value) in sysctl_lines(host.read(path) if path else None, names):
+        remedy = "set it in {0}, which ufw applies at each of its starts".format(path)
+        yield of_line("ufw", {key: value}, str(path), number, line, True, remedy)
+
+
+def _iptables(host: Host, names: kernel.Flavour, enabled: Set[str]) -> Iterator[Owner]:
+    """Red Hat's iptables-services: applies the lines of /etc/sysctl.conf, or of sysctl.d where its script says so, that
+    hold a word of its list."""
+    words = (shell_value(host.read(IPTABLES), "IPTABLES_SYSCTL_LOAD_LIST") or "").split()
+    if not words or not (is_active(host, "iptables") or "iptables.service" in enabled):
+        return
+    paths = ["/etc/sysctl.conf"]
+    if any("/etc/sysctl.d/" in (host.read(script) or "") for script in _IPTABLES_SCRIPTS):
+        paths = ["/etc/sysctl.d/" + name for name in host.list("/etc/sysctl.d")]
+    for path in paths:
+        for key, (number, line, value) in sysctl_lines(host.read(path), names):
+            if path != SYSCTL and any(word in line for word in words):
+                remedy = "set it in {0}, which IPTABLES_SYSCTL_LOAD_LIST in {1} names".format(path, IPTABLES)
+                yield of_line("iptables", {key: value}, path, number, line, True, remedy)
+
+
+# Scripts, cron and units.
+
+
+def _scripts(host: Host, names: kernel.Flavour, enabled: Set[str], claims: List[Claim]) -> Iterator[Owner]:
+    for name, path, at_boot, said in islice(_places(host, enabled), MOST_SCRIPTS):
+        text = host.read(path) or ""
+        if "conntrack" not in text:
+            continue
+        refused = _refused(host, path)
+        if refused:
+            claims.append(Claim(path, refused, "{0} refuses a file that others than root may write".format(name)))
+            continue
+        from .commands import assignments
+
+        for number, line in lines_of(text):
+            if "conntrack" in line and (said is None or said(line)):
+                keys = assignments(line, names)
+                if keys:
+                    remedy = "take the line out of {0}".format(path)
+                    yield of_line(name, keys, path, number, line, at_boot, remedy)
+
+
+# The owner's name, the path, whether what it says is done after each boot, and which of its lines are commands.
+Place = Tuple[str, str, bool, Optional[Callable[[str], object]]]
+
+_UP = re.compile(r"\s*(pre-|post-)?up\s").match
+_EXEC = re.compile(r"\s*ExecStart(Pre|Post)?\s*=").match
+_DISPATCHER = "/etc/NetworkManager/dispatcher.d"
+_LOOKED_AT = (_DISPATCHER, "/etc/crontab", "/etc/cron.d/", "/var/spool/cron/")
+
+
+def _places(host: Host, enabled: Set[str]) -> Iterator[Place]:
+    # Red Hat's /etc/rc.local is a link to the other.
+    for path in ("/etc/rc.d/rc.local", "/etc/rc.local"):
+        if not (host.link(path) or "").endswith("rc.d/rc.local") and host.is_executable(path):
+            yield "rc.local", path, True, None
+    for folder in (_DISPATCHER, _DISPATCHER + "/pre-up.d", _DISPATCHER + "/no-wait.d"):
+        yield from _executables(host, "NetworkManager", folder, True)
+    for event, at_boot in (("pre-up", True), ("up", True), ("down", False), ("post-down", False)):
+        yield from _executables(host, "ifupdown", "/etc/network/if-{0}.d".format(event), at_boot)
+    yield "ifupdown", "/etc/network/interfaces", True, _UP
+    for path in _files(host, "/etc/network/interfaces.d"):
+        yield "ifupdown", path, True, _UP
+    for path in ["/etc/crontab", "/var/spool/cron/root", "/var/spool/cron/crontabs/root"] + _files(host, "/etc/cron.d"):
+        yield "cron", path, True, None
+    for period in ("hourly", "daily", "weekly", "monthly"):
+        yield from _executables(host, "cron", "/etc/cron." + period, True)
+    for path in _files(host, _UNITS):
+        if path.endswith(".service"):
+            yield "systemd", path, path.rpartition("/")[2] in enabled, _EXEC
+
+
+def _refused(host: Host, path: str) -> Optional[str]:
+    """Whose a file is that cron or NetworkManager looks at itself before it obeys: they do not where it is not root's, or where
+    others may write it (load_crontab of cron and cronie, check_permissions of NetworkManager's dispatcher)."""
+    if not path.startswith(_LOOKED_AT):
+        return None
+    found = host.mode(path)
+    if found is None or host.root != "/" or (found.st_uid == 0 and not found.st_mode & 0o022):
+        return None
+    return "user {0}, mode {1:04o}".format(found.st_uid, found.st_mode & 0o7777)
+
+
+def _files(host: Host, folder: str) -> List[str]:
+    return ["{0}/{1}".format(folder, name) for name in host.list(folder) if not _LEFTOVER.fullmatch(name)]
+
+
+def _executables(host: Host, name: str, folder: str, at_boot: bool) -> Iterator[Place]:
+    for path in _files(host, folder):
+        if host.is_executable(path):
+            yield name, path, at_boot, None

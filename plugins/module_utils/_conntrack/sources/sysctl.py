@@ -1,0 +1,269 @@
+# Copyright: headroom.netfilter maintainers
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Every source of sysctl settings in the order of a boot: which line wins, by file and line.
+
+Sources: sysctl.c, conf-files.c and sysctl-util.c of systemd 247 to 257; sysctl.c of procps 4.0; proc_sysctl.c and
+sysctl.c of the kernel. Left out: {alternatives} in globs, and the credential sysctl.extra.
+"""
+
+import posixpath
+import re
+from typing import AbstractSet, Dict, FrozenSet, Iterable, List, Mapping, NamedTuple, Optional, Sequence, Tuple
+
+from ..host.door import Host
+from ..kernel import LARGEST_LIMIT, LONGEST_TIMEOUT
+
+# What procps reads last of all, and systemd only through a link from /etc/sysctl.d.
+SYSCTL_CONF = "/etc/sysctl.conf"
+COMMAND_LINE = "/proc/cmdline"
+# The old name of a variable: both are in the host's own network namespace, and the later write wins.
+ALIASES = {
+    "net.nf_conntrack_max": "net.netfilter.nf_conntrack_max",
+    "net.ipv4.ip_conntrack_max": "net.ipv4.netfilter.ip_conntrack_max",
+}
+
+# As many links as the kernel follows (MAXSYMLINKS).
+_MOST_LINKS = 40
+_SWAPPED = str.maketrans("./", "/.")
+# What proc_get_long takes for one number: of base 10, 16 or 8, at most 20 characters, then nothing or a blank.
+_NUMBER = re.compile(
+    r"[ \t\v\f]*(?=\S{1,20}(?:[ \t]|$))(-?(?:0[xX][0-9a-fA-F]+|0[0-7]*|[1-9][0-9]*))(?:[ \t].*)?", re.S
+)
+
+
+class Assignment(NamedTuple):
+    """A line that sets a key, or with a glob many, or that keeps globs from it."""
+
+    key: str  # dotted: what would be a slash in the path is a dot, and the other way round
+    value: Optional[str]  # None: globs are to leave the key alone
+    path: str  # as it is found in a folder of sysctl.d
+    file: str  # the one to edit: where path leads to, if it is a link
+    line: int
+    text: str
+    glob: bool
+    optional: bool  # a failure is no error
+
+
+def folders(name: str) -> Tuple[str, ...]:
+    """Where systemd looks for NAME.d, first what wins; /lib is another than /usr/lib where /usr is split."""
+    return tuple(home + "/" + name for home in ("/etc", "/run", "/usr/local/lib", "/usr/lib", "/lib"))
+
+
+def files(host: Host, places: Sequence[str] = folders("sysctl.d")) -> List[str]:
+    """The files of some folders in the order in which systemd reads them: by name, each from the first that has it.
+
+    What masks is among them: an empty file, a link to /dev/null, a dangling link, even a directory.
+    """
+    found: Dict[str, str] = {}
+    for place in places:
+        for name in host.list(place):
+            if name.endswith(".conf") and not name.startswith("."):
+                found.setdefault(name, place + "/" + name)
+    return [found[name] for name in sorted(found, key=_bytes)]
+
+
+def assignments(host: Host, procps: bool = False) -> List[Assignment]:
+    """The lines of all files in the order of reading; with ``procps`` as ``sysctl --system`` has it, without systemd."""
+    found: List[Assignment] = []
+    for path in files(host) + ([SYSCTL_CONF] if procps else []):
+        target = _target(host, path)
+        found += parse(path, host.read(target) or "", posixpath.normpath(target))
+    return found
+
+
+def parse(path: str, text: str, file: str = "") -> List[Assignment]:
+    """The lines of a file that set something. A carriage return or a NUL ends a line, too; a backslash does not join."""
+    found = []
+    for number, row in enumerate(text.split("\n"), 1):
+        for line in re.split("[\r\0]", row):
+            name, sep, value = line.strip(" \t").partition("=")
+            if name[:1] in ("#", ";") or not (sep or name.startswith("-")):
+                continue
+            key = _key(name[1:] if name.startswith("-") else name)
+            found.append(
+                Assignment(
+                    key=key,
+                    value=value.strip(" \t") if sep else None,
+                    path=path,
+                    file=file or path,
+                    line=number,
+                    text=line,
+                    glob=any(char in key for char in "*?["),
+                    optional=name.startswith("-"),
+                )
+            )
+    return found
+
+
+def command_line(text: str) -> List[Assignment]:
+    """What the kernel itself sets before init, since 5.8, from sysctl.NAME=VALUE among its own parameters.
+
+    Only where connection tracking is built in: the keys of a module are not there yet. systemd-sysctl comes after
+    and knows nothing of it. Each is written in turn, as procps does with its lines.
+    """
+    if "sysctl" not in text:
+        return []
+    # Few command lines have any.
+    from .modprobe import words
+
+    found = []
+    for _offset, word in words(text):
+        bare = word.strip('"') if word.startswith('"') else word
+        if bare == "--":
+            break
+        name, sep, value = bare.partition("=")
+        if sep and re.match("sysctl[./]", name):
+            key = _key("/" + name[7:].replace(".", "/"))
+            found.append(Assignment(key, value.strip('"'), COMMAND_LINE, COMMAND_LINE, 1, word, False, True))
+    return found
+
+
+def number(key: str, value: Optional[str]) -> Optional[int]:
+    """What the kernel makes of a value; None where it refuses it and leaves what was there.
+
+    A negative limit, which older kernels took for one of billions, counts as refused; a negative timeout is taken.
+    """
+    found = _NUMBER.fullmatch(value or "")
+    if not found:
+        return None
+    digits = found.group(1)
+    base = 16 if "x" in digits.lower() else 8 if digits.lstrip("-").startswith("0") else 10
+    least, most = (-LONGEST_TIMEOUT, LONGEST_TIMEOUT) if "_timeout" in key else (0, LARGEST_LIMIT)
+    result = int(digits, base)
+    return result if least <= result <= most else None
+
+
+def effective(
+    settings: Sequence[Assignment], keys: Iterable[str], prefixes: Sequence[str] = (), procps: bool = False
+) -> Dict[str, Assignment]:
+    """The line that leaves its value in each of ``keys``, dotted names of which there is a file; none: nothing does.
+
+    ``prefixes`` are those of systemd-sysctl --prefix.
+    """
+    existing = frozenset(keys)
+    lines = list(settings) if procps else list(_merged(settings).values())
+    explicit = {line.key for line in lines if not line.glob}
+    # As systemd-sysctl takes them: /proc/sys in front, which it means to allow, matches nothing.
+    under = {tuple(_parts(_key(prefix))) for prefix in prefixes}
+    asked = {key: _parts(key) for key in existing if not under or _begins(key, under)}
+    by_glob = {key: path for key, path in asked.items() if key not in explicit}
+    left: Dict[str, Assignment] = {}
+    for line in lines:
+        for key in _reached(line, by_glob) if line.glob else {line.key} & asked.keys():
+            if number(key, line.value) is not None:
+                left[_variable(key, existing)] = line
+    return {key: left[_variable(key, existing)] for key in sorted(existing) if _variable(key, existing) in left}
+
+
+def overriding(
+    settings: Sequence[Assignment], path: str, keys: Iterable[str], aliases: Iterable[str] = (), procps: bool = False
+) -> List[Assignment]:
+    """The lines of other files that win over ``keys`` set in ``path``, whether that is there already or not.
+
+    ``aliases`` are the other names of these variables of which there is a file: a glob may win through one of them, and
+    with systemd so may a line of a file that is read before, because what is there twice with the same value is written
+    where it was read first.
+    """
+    ours, known = frozenset(keys), frozenset(keys) | frozenset(aliases)
+    mine = [line for line in settings if line.path == path and line.key in ours]
+    # No line of a file holds the end of one: a value that differs from all.
+    absent = sorted(ours - {line.key for line in mine})
+    mine += [Assignment(key, "\n", path, path, 0, "", False, False) for key in absent]
+    ranks = {other: _rank(other) for other in {line.path for line in settings}}
+    rank = _rank(path)
+    before = [line for line in settings if ranks[line.path] < rank]
+    after = [line for line in settings if ranks[line.path] > rank]
+    written = _places(before + mine + after, procps)
+    limits = {_variable(line.key, known): at for line, at in zip(mine, written[len(before) :])}
+    others = list(zip(before, written)) + list(zip(after, written[len(before) + len(mine) :]))
+
+    def wins(line: Assignment, at: int, key: str) -> bool:
+        if line.key in ours and not procps:
+            # It takes the place of ours, even where it then fails.
+            return at >= len(before) + len(mine)
+        return at > limits.get(_variable(key, known), at) and number(key, line.value) is not None
+
+    explicit = {line for line, at in others if line.key in known and wins(line, at, line.key)}
+    kept = ours | {line.key for line, _at in others if not line.glob and line not in explicit}
+    by_glob = {key: _parts(key) for key in known - kept}
+    reached = {line: _reached(line, by_glob) for line, _at in others if line.glob}
+    return [
+        line for line, at in others if line in explicit or any(wins(line, at, key) for key in reached.get(line, ()))
+    ]
+
+
+def _merged(settings: Iterable[Assignment]) -> Dict[str, Assignment]:
+    """By key, in the order of writing: a new value moves a key to the end, the same once more leaves it where it is."""
+    found: Dict[str, Assignment] = {}
+    for line in settings:
+        if line.key in found and found[line.key].value != line.value:
+            del found[line.key]
+        found[line.key] = line
+    return found
+
+
+def _places(lines: Sequence[Assignment], procps: bool) -> List[int]:
+    """When each line is written: in its turn, or with what systemd has from a line before that says the same."""
+    last: Dict[str, Tuple[Optional[str], int]] = {}
+    places = []
+    for at, line in enumerate(lines):
+        if procps or line.key not in last or last[line.key][0] != line.value:
+            last[line.key] = line.value, at
+        places.append(last[line.key][1])
+    return places
+
+
+def _variable(key: str, existing: FrozenSet[str]) -> str:
+    """What a key is a name of. Until 4.8 kernels showed those of ip_conntrack beside their own."""
+    name = ALIASES.get(key, key)
+    newer = name.replace("net.ipv4.netfilter.ip_", "net.netfilter.nf_", 1)
+    return newer if newer in existing else name
+
+
+def _key(name: str) -> str:
+    """The dotted name: a slash as the first separator means that the name is a path, a dot that both are swapped."""
+    name = name.strip(" \t")
+    separator = re.search("[./]", name)
+    path = name.translate(_SWAPPED) if separator and separator.group() == "." else name
+    return "/".join(part for part in path.split("/") if part not in ("", ".")).translate(_SWAPPED)
+
+
+def _parts(key: str) -> List[str]:
+    """Of a key's path."""
+    return key.translate(_SWAPPED).split("/")
+
+
+def _begins(key: str, under: AbstractSet[Tuple[str, ...]]) -> bool:
+    parts = tuple(_parts(key))
+    return any(parts[:length] in under for length in range(len(parts) + 1))
+
+
+def _reached(line: Assignment, paths: Mapping[str, List[str]]) -> List[str]:
+    """The keys that a glob is about, of some with their paths."""
+    pattern = _parts(line.key)
+    if not any(len(path) == len(pattern) for path in paths.values()):
+        return []
+    # The globs of most hosts are of network devices, whose keys are longer.
+    from .globs import matches
+
+    return [key for key, path in paths.items() if len(path) == len(pattern) and all(map(matches, pattern, path))]
+
+
+def _target(host: Host, path: str) -> str:
+    """Where a path leads to through links, those of folders aside."""
+    for _hop in range(_MOST_LINKS):
+        link = host.link(path)
+        if link is None:
+            break
+        path = posixpath.join(posixpath.dirname(path), link)
+    return path
+
+
+def _rank(path: str) -> Tuple[bool, bytes]:
+    """Where a file stands in the order of reading."""
+    return path == SYSCTL_CONF, _bytes(posixpath.basename(path))
+
+
+def _bytes(name: str) -> bytes:
+    return name.encode("utf-8", "surrogateescape")

@@ -1,0 +1,96 @@
+# Copyright: headroom.netfilter maintainers
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The findings of a fleet for people, worst first, and whether they are bad enough to fail. Pure."""
+
+import textwrap
+from collections.abc import Sequence
+from typing import Any
+
+from ansible_collections.headroom.netfilter.plugins.module_utils._conntrack import kernel
+from ansible_collections.headroom.netfilter.plugins.module_utils._conntrack.findings.risks import SEVERITIES, Finding
+from ansible_collections.headroom.netfilter.plugins.module_utils._conntrack.plan.policy import PolicyError, problem
+from ansible_collections.headroom.netfilter.plugins.module_utils._conntrack.values import Facts
+from ansible_collections.headroom.netfilter.plugins.plugin_utils._conntrack.show.table import columns, said
+
+NEVER = "never"
+THRESHOLDS = SEVERITIES + (NEVER,)
+
+# Columns: a terminal of 100, less what ansible.builtin.debug puts around a line.
+_WIDTH = 88
+
+Host = tuple[str, Facts, Sequence[Finding]]
+
+
+def worst(findings: Sequence[Finding]) -> str | None:
+    """The worst severity among them; None where there are none."""
+    return min((finding.severity for finding in findings), key=SEVERITIES.index, default=None)
+
+
+def failing(findings: Sequence[Finding], threshold: str) -> list[Finding]:
+    """Those that are as bad as ``threshold`` or worse. Raises PolicyError for another word."""
+    if threshold not in THRESHOLDS:
+        raise PolicyError([problem("audit_fail_on", threshold, "expected one of " + ", ".join(THRESHOLDS))])
+    bad = () if threshold == NEVER else SEVERITIES[: SEVERITIES.index(threshold) + 1]
+    return [finding for finding in findings if finding.severity in bad]
+
+
+def lines(hosts: Sequence[Host]) -> list[str]:
+    """A line for each host, and below it what was found there; hosts with the same findings share them."""
+    if not hosts:
+        return []
+    groups: dict[tuple[Finding, ...], list[Host]] = {}
+    for host in sorted(hosts, key=_order):
+        groups.setdefault(tuple(host[2]), []).append(host)
+    ordered = [host for members in groups.values() for host in members]
+    head, *rows = columns([_HEADS] + [_row(*host) for host in ordered])
+    found = [head]
+    for findings, members in groups.items():
+        found += [rows.pop(0) for _member in members]
+        for finding in findings:
+            found += _said(finding)
+        found.append("")
+    return found[:-1]
+
+
+def _order(host: Host) -> tuple[int, int, str]:
+    name, _facts, findings = host
+    severity = worst(findings)
+    return SEVERITIES.index(severity) if severity else len(SEVERITIES), -len(findings), name
+
+
+_HEADS = ("host", "worst", "findings", "in use", "limit", "after reload", "after boot", "")
+
+
+def _row(name: str, facts: Facts, findings: Sequence[Finding]) -> tuple[str, ...]:
+    table = facts.get("table") or {}
+    usage = table.get("usage")
+    return (
+        name,
+        worst(findings) or "none",
+        str(len(findings)),
+        "-" if usage is None else "{0:.1f} %".format(100 * usage),
+        said(table.get("max")),
+        said(_after(facts, "reload")),
+        said(_after(facts, "boot")),
+        "",
+    )
+
+
+def _after(facts: Facts, event: str) -> Any:
+    flavour = kernel.FLAVOURS.get(facts.get("flavour") or "")
+    outcome = (facts.get("outcome") or {}).get(event) or {}
+    return (outcome.get(flavour.prefix + "max") or {}).get("value") if flavour else None
+
+
+def _said(finding: Finding) -> list[str]:
+    head = "{0} {1}: {2}".format(finding.severity, finding.id, finding.seen)
+    return _wrapped("  ", head) + _wrapped("    ", finding.why) + _wrapped("    -> ", finding.remedy)
+
+
+def _wrapped(indent: str, text: str) -> list[str]:
+    """Paths and commands are not broken: they are to be copied."""
+    later = " " * max(len(indent), 4)
+    return textwrap.wrap(
+        text, _WIDTH, initial_indent=indent, subsequent_indent=later, break_long_words=False, break_on_hyphens=False
+    )

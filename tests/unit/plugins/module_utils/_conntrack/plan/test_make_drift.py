@@ -1,0 +1,216 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+# Copyright: headroom.netfilter maintainers
+"""What is written where, and what differs from the plan: live values, files, services."""
+
+import hashlib
+
+import pytest
+
+from ansible_collections.headroom.netfilter.plugins.module_utils._conntrack.plan.make import Drift
+from ansible_collections.headroom.netfilter.tests.unit.examples import (
+    CONTAINER,
+    NOT_LOADED,
+    NOT_ROOT,
+    facts,
+    planned,
+)
+
+SYSCTL = "/etc/sysctl.d/99-conntrack.conf"
+MODPROBE = "/etc/modprobe.d/nf_conntrack.conf"
+MODULES_LOAD = "/etc/modules-load.d/nf_conntrack.conf"
+UDEV = "/etc/udev/rules.d/90-conntrack.rules"
+BUCKETS, MAX, EXPECT_MAX = ("net.netfilter.nf_conntrack_" + name for name in ("buckets", "max", "expect_max"))
+BUILTIN = {"state": "builtin"}
+NO_SYSTEMD = {"services.systemd_sysctl": None}
+FIREWALLD, IPTABLES = "/etc/firewalld/firewalld.conf", "/etc/sysconfig/iptables-config"
+
+
+@pytest.mark.parametrize(
+    ("changes", "fields", "files"),
+    [
+        ({}, {}, [SYSCTL, MODPROBE, MODULES_LOAD, UDEV]),
+        (NOT_LOADED, {}, [SYSCTL, MODPROBE, MODULES_LOAD, UDEV]),
+        (NO_SYSTEMD, {}, [SYSCTL, MODPROBE, MODULES_LOAD]),
+        (BUILTIN, {}, [SYSCTL]),
+        (CONTAINER, {}, []),
+        (dict(BUILTIN, **CONTAINER), {}, []),
+        (NOT_ROOT, {}, [SYSCTL, MODPROBE, MODULES_LOAD, UDEV]),
+        ({"state": "absent"}, {}, []),
+        # An image is built: its kernel may be another.
+        ({}, {"apply": False}, [SYSCTL, MODPROBE, MODULES_LOAD, UDEV]),
+        (BUILTIN, {"apply": False}, [SYSCTL, MODPROBE, MODULES_LOAD, UDEV]),
+        (CONTAINER, {"apply": False}, [SYSCTL, MODPROBE, MODULES_LOAD, UDEV]),
+    ],
+    ids=[
+        "loaded",
+        "not loaded",
+        "no systemd",
+        "built in",
+        "container",
+        "container, built in",
+        "not root",
+        "absent",
+        "image",
+        "image, built in",
+        "image in a container",
+    ],
+)
+def test_files_by_kind_of_host(changes, fields, files):
+    plan = planned(changes, **fields)
+    assert plan.files == files
+    assert plan.systemd_sysctl == facts(changes)["services"]["systemd_sysctl"] or "absent" in changes.values()
+
+
+@pytest.mark.parametrize(
+    ("changes", "first"),
+    [
+        ({}, [MAX, EXPECT_MAX]),
+        (NOT_LOADED, [MAX, EXPECT_MAX]),
+        ({"table.expect_max": None}, [MAX]),
+        # Where modprobe.d means nothing; a limit is never in force with too few.
+        (BUILTIN, [BUCKETS, MAX, EXPECT_MAX]),
+    ],
+    ids=["loaded", "not loaded", "no expectations", "built in"],
+)
+def test_sysctl_in_the_order_it_is_applied(changes, first):
+    plan = planned(changes)
+    keys = list(plan.sysctl)
+    assert keys[: len(first)] == first
+    timeouts = keys[len(first) :]
+    assert timeouts == sorted(timeouts)
+    assert len(timeouts) == len(plan.timeouts) == 15
+    assert plan.sysctl[MAX] == plan.max
+    assert plan.sysctl.get(EXPECT_MAX) == plan.expect_max
+    assert plan.sysctl.get(BUCKETS, plan.buckets) == plan.buckets
+
+
+# Live values.
+
+
+def test_live_values_that_differ():
+    plan = planned({"table.max": 262144, "table.buckets": 8192})
+    assert [(drift.kind, drift.name, drift.found, drift.wanted) for drift in plan.drift] == [
+        ("live", "hashsize", 8192, 262144),
+        ("live", EXPECT_MAX, 128, 4096),
+        ("live", "net.netfilter.nf_conntrack_generic_timeout", 600, 300),
+        ("live", "net.netfilter.nf_conntrack_icmp_timeout", 30, 10),
+        ("live", "net.netfilter.nf_conntrack_icmpv6_timeout", 30, 10),
+        ("live", "net.netfilter.nf_conntrack_tcp_timeout_established", 432000, 7440),
+        ("live", "net.netfilter.nf_conntrack_tcp_timeout_fin_wait", 120, 60),
+        ("live", "net.netfilter.nf_conntrack_tcp_timeout_syn_recv", 60, 30),
+        ("live", "net.netfilter.nf_conntrack_tcp_timeout_syn_sent", 120, 60),
+        ("live", "net.netfilter.nf_conntrack_tcp_timeout_time_wait", 120, 60),
+    ]
+    assert plan.drift[0].said == "hashsize: 8192 found, 262144 planned"
+    assert not plan.converged
+
+
+@pytest.mark.parametrize(
+    ("changes", "fields"),
+    [(NOT_LOADED, {}), ({}, {"apply": False}), ({"state": "absent"}, {}), (CONTAINER, {})],
+    ids=["not loaded", "not to be applied", "absent", "container"],
+)
+def test_no_live_drift(changes, fields):
+    assert [drift for drift in planned(changes, **fields).drift if drift.kind == "live"] == []
+
+
+def test_without_root_drift_is_refused_and_no_drift_is_not():
+    (refusal,) = planned(NOT_ROOT).refusals
+    assert refusal == "root is needed to change this host; run with --become"
+    plan = planned(NOT_ROOT, max=8192, max_floor=1, hashsize=8192, timeout_profile="kernel")
+    assert (plan.drift, plan.refusals, plan.converged) == ([], [], True)
+
+
+# Files.
+
+ALL = (SYSCTL, MODPROBE, MODULES_LOAD, UDEV)
+TEXT = "options nf_conntrack hashsize=131072\n"
+CONTENTS = dict.fromkeys(ALL, TEXT)
+AS_PLANNED = {
+    "sha256": hashlib.sha256(TEXT.encode()).hexdigest(),
+    "mode": "0644",
+    "owner": "root",
+    "group": "root",
+    "ours": True,
+}
+
+
+def with_files(**changes):
+    """The files of the example as planned, but for one."""
+    return {"files": dict(dict.fromkeys(ALL, AS_PLANNED), **changes)}
+
+
+@pytest.mark.parametrize("path", ALL)
+@pytest.mark.parametrize(
+    ("found", "said"),
+    [
+        (AS_PLANNED, None),
+        (dict(AS_PLANNED, ours=False), None),
+        (None, "not there"),
+        (dict(AS_PLANNED, sha256="0" * 64), "sha256 not as planned"),
+        (dict(AS_PLANNED, mode="0600"), "mode not as planned"),
+        (dict(AS_PLANNED, owner="nobody"), "owner not as planned"),
+        (dict(AS_PLANNED, group="1000", mode="0666"), "mode, group not as planned"),
+    ],
+    ids=["as planned", "by another hand", "missing", "contents", "mode", "owner", "two things"],
+)
+def test_a_file_that_differs(path, found, said):
+    plan = planned(with_files(**{path: found}), CONTENTS, apply=False)
+    wanted = {name: value for name, value in AS_PLANNED.items() if name != "ours"}
+    was = found and {name: value for name, value in found.items() if name != "ours"}
+    assert plan.drift == ([Drift("file", path, was, wanted, f"{path}: {said}")] if said else [])
+    assert plan.converged == (said is None)
+
+
+def test_files_are_not_looked_at_without_their_contents():
+    assert planned(apply=False).drift == []
+
+
+def test_files_that_the_host_does_not_need_are_not_looked_at():
+    assert [drift.name for drift in planned(BUILTIN, CONTENTS).drift if drift.kind == "file"] == [SYSCTL]
+    assert [drift.name for drift in planned(CONTAINER, CONTENTS).drift] == []
+
+
+def test_text_is_compared_as_it_is_encoded():
+    text = "# Gr\u00fc\u00dfe\n"
+    found = dict(AS_PLANNED, sha256=hashlib.sha256(text.encode("utf-8")).hexdigest())
+    assert planned(with_files(**{SYSCTL: found}), dict(CONTENTS, **{SYSCTL: text}), apply=False).drift == []
+
+
+def test_a_bad_modprobe_line_is_refused_before_it_is_written():
+    bad = dict(CONTENTS, **{MODPROBE: "# managed\noptions nf_conntrack hashsize = 131072\n"})
+    assert [refusal.partition(": ")[0] for refusal in planned({}, bad).refusals] == [MODPROBE + ":2"]
+    # Where it is not written, it does not matter.
+    assert planned(BUILTIN, bad).refusals == []
+
+
+# Services.
+
+
+@pytest.mark.parametrize(
+    ("service", "found", "wanted"),
+    [
+        ({"firewalld": {"cleanup_modules_on_exit": "yes"}}, FIREWALLD, "CleanupModulesOnExit=no"),
+        ({"firewalld": {"cleanup_modules_on_exit": "True"}}, FIREWALLD, "CleanupModulesOnExit=no"),
+        ({"firewalld": {"cleanup_modules_on_exit": "no"}}, None, None),
+        ({"firewalld": {"cleanup_modules_on_exit": "False"}}, None, None),
+        # Before 1.0, which has no such setting.
+        ({"firewalld": {"cleanup_modules_on_exit": None}}, None, None),
+        ({"iptables": {"modules_unload": "yes"}}, IPTABLES, 'IPTABLES_MODULES_UNLOAD="no"'),
+        ({"iptables": {"modules_unload": "no"}}, None, None),
+        ({"iptables": {"modules_unload": None}}, None, None),
+    ],
+    ids=repr,
+)
+@pytest.mark.parametrize("firewall", [True, False], ids=["kept", "left"])
+def test_services_that_unload_the_module(service, found, wanted, firewall):
+    (name,) = service
+    plan = planned({"services." + name: service[name]}, apply=False, firewall=firewall)
+    drift = [(one.kind, one.name, one.wanted) for one in plan.drift]
+    assert drift == ([("service", found, wanted)] if found and firewall else [])
+
+
+@pytest.mark.parametrize(("apply", "kinds"), [(True, []), (False, ["service"])], ids=["live", "image"])
+def test_services_of_a_container_are_those_of_the_image(apply, kinds):
+    changes = dict(CONTAINER, **{"services.iptables": {"modules_unload": "yes"}})
+    assert [drift.kind for drift in planned(changes, apply=apply).drift] == kinds

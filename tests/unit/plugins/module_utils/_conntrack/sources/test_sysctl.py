@@ -1,0 +1,384 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+# Copyright: headroom.netfilter maintainers
+"""Which line of sysctl.d wins. tests/integration/test_sysctl_oracle.py asks the real programs the same."""
+
+import os
+
+import pytest
+
+from ansible_collections.headroom.netfilter.plugins.module_utils._conntrack.host.door import Host
+from ansible_collections.headroom.netfilter.plugins.module_utils._conntrack.sources import sysctl
+
+MAX, ALIAS = "net.netfilter.nf_conntrack_max", "net.nf_conntrack_max"
+BUCKETS = "net.netfilter.nf_conntrack_buckets"
+ESTABLISHED = "net.netfilter.nf_conntrack_tcp_timeout_established"
+CLOSE = "net.netfilter.nf_conntrack_tcp_timeout_close"
+UDP = "net.netfilter.nf_conntrack_udp_timeout"
+KEYS = (MAX, ALIAS, BUCKETS, ESTABLISHED, CLOSE, UDP)
+OURS = "/etc/sysctl.d/99-conntrack.conf"
+
+
+class Link(str):
+    """Where a link points."""
+
+
+@pytest.fixture
+def host(tmp_path):
+    def laid_out(files):
+        for path, content in files.items():
+            target = tmp_path / path.lstrip("/")
+            target.parent.mkdir(parents=True, exist_ok=True)
+            if isinstance(content, Link):
+                target.symlink_to(str(content))
+            elif content is None:
+                target.mkdir()
+            else:
+                target.write_bytes(content.encode("utf-8", "surrogateescape"))
+        return Host(str(tmp_path))
+
+    return laid_out
+
+
+def winners(host, prefixes=(), procps=False, keys=KEYS):
+    found = sysctl.effective(sysctl.assignments(host, procps), keys, prefixes, procps)
+    return {key: "{0}:{1} {2}".format(line.path, line.line, line.value) for key, line in found.items()}
+
+
+def both(said):
+    return {MAX: said, ALIAS: said}
+
+
+# What one file says, and the line that wins for each key.
+LINES = [
+    ("nothing", "", {}),
+    ("dots", MAX + " = 5\n", both("1 5")),
+    ("slashes", "net/netfilter/nf_conntrack_max=5\n", both("1 5")),
+    ("dots at first", "net.netfilter/nf_conntrack_max=5\n", {}),
+    ("slashes at first", "net/netfilter.nf_conntrack_max=5\n", {}),
+    ("a slash in front", "/net/netfilter/nf_conntrack_max=5\n", both("1 5")),
+    ("slashes twice", "net//netfilter/./nf_conntrack_max/=5\n", both("1 5")),
+    ("dots twice", "net..netfilter.nf_conntrack_max=5\n", both("1 5")),
+    ("the whole path", "/proc/sys/net/netfilter/nf_conntrack_max=5\n", {}),
+    ("the way back", "net/core/../netfilter/nf_conntrack_max=5\n", {}),
+    ("no end of line", MAX + "=5", both("1 5")),
+    ("blanks", "\n \t" + MAX + " \t=\t 5 \t\n", both("2 5")),
+    ("comments", "#{0}=5\n ;{0}=6\n".format(MAX), {}),
+    ("a comment behind", MAX + " = 5 # five\n", both("1 5 # five")),
+    ("a comment as a value", MAX + " = # five\n", {}),
+    ("no assignment", MAX + " 5\n" + MAX + "\n", {}),
+    ("CRLF", "# one\r\n" + MAX + " = 5\r\n", both("2 5")),
+    ("a carriage return alone", "# one\r" + MAX + " = 5\r" + UDP + " = 6\n", dict(both("1 5"), **{UDP: "1 6"})),
+    ("a NUL", "# one\0" + MAX + " = 5\0\n", both("1 5")),
+    ("a backslash joins nothing", "# one \\\n" + MAX + " = \\\n5\n" + UDP + " = 6\n", {UDP: "4 6"}),
+    ("not UTF-8", "# \udcff\n" + MAX + " = 5\n\udcff" + UDP + " = 6\n", both("2 5")),
+    ("a mark of the order of bytes", "\ufeff" + MAX + " = 5\n", {}),
+    ("failing allowed", "-" + MAX + " = 5\n", both("1 5")),
+    ("failing allowed, with blanks", " - " + MAX + " = 5\n", both("1 5")),
+    ("failing allowed twice", "--" + MAX + " = 5\n", {}),
+    ("the last of two", "{0}=5\n{0}=6\n".format(MAX), both("2 6")),
+    ("a refused value in place of a good one", "{0}=5\n{0}=many\n".format(MAX), {}),
+    ("a good value in place of a refused one", "{0}=many\n{0}=5\n".format(MAX), both("2 5")),
+    ("taken back", "{0}=5\n-{0}\n".format(MAX), {}),
+    ("taken back and set again", "-{0}\n{0}=5\n".format(MAX), both("2 5")),
+    ("the alias last", "{0}=5\n{1}=6\n".format(MAX, ALIAS), both("2 6")),
+    ("the alias first", "{1}=6\n{0}=5\n".format(MAX, ALIAS), both("2 5")),
+    ("the alias refused", "{0}=5\n{1}=many\n".format(MAX, ALIAS), both("1 5")),
+    ("the alias taken back", "{0}=5\n{1}=6\n-{1}\n".format(MAX, ALIAS), both("1 5")),
+    ("the same again is written where it was first", "{1}=6\n{0}=5\n{1}=6\n".format(MAX, ALIAS), both("2 5")),
+    ("another and the same again", "{1}=6\n{0}=5\n{1}=7\n{1}=6\n".format(MAX, ALIAS), both("4 6")),
+    ("the same again: the last of them counts", "{0}=5\n{0}=5\n".format(UDP), {UDP: "2 5"}),
+    ("a glob", "net.netfilter.nf_conntrack_tcp_timeout_* = 5\n", {ESTABLISHED: "1 5", CLOSE: "1 5"}),
+    (
+        "an explicit key before a glob",
+        CLOSE + "=5\nnet/netfilter/nf_conntrack_tcp_timeout_*=6\n",
+        {CLOSE: "1 5", ESTABLISHED: "2 6"},
+    ),
+    ("a glob over the alias of an explicit key", ALIAS + "=5\nnet.netfilter.*_max=6\n", both("2 6")),
+    ("a glob before the alias", "net.netfilter.*_max=6\n" + ALIAS + "=5\n", both("2 5")),
+    ("an exclusion", "net/netfilter/*tcp*=6\n-" + CLOSE + "\n", {ESTABLISHED: "1 6"}),
+    (
+        "a refused explicit key keeps globs away",
+        "net/netfilter/*tcp*=6\n{0}=many\n".format(CLOSE),
+        {ESTABLISHED: "1 6"},
+    ),
+    ("the later glob", "net/netfilter/*tcp*=6\nnet/*/*_close=7\n", {ESTABLISHED: "1 6", CLOSE: "2 7"}),
+    ("a glob with a refused value", "net/netfilter/*tcp*=6\nnet/*/*_close=x\n", {ESTABLISHED: "1 6", CLOSE: "1 6"}),
+    ("a glob over one folder only", "net.*=6\n", both("1 6")),
+    ("a glob that is excluded", "net/netfilter/*tcp*=6\n-net/netfilter/*tcp*\n", {}),
+    ("one character", "net/netfilter/nf_conntrack_m?x=6\n", both("1 6")),
+    ("brackets", "net/netfilter/nf_conntrack_[abc]*=6\n", {BUCKETS: "1 6"}),
+    ("a range", "net/netfilter/nf_conntrack_[a-c]*=6\n", {BUCKETS: "1 6"}),
+    ("none of these", "net/netfilter/nf_conntrack_[!mt]*=6\n", {BUCKETS: "1 6", UDP: "1 6"}),
+    ("none of these, otherwise", "net/netfilter/nf_conntrack_[^m-t]*=6\n", {BUCKETS: "1 6", UDP: "1 6"}),
+    ("a bracket among brackets", "net/netfilter/nf_conntrack_[]b]*=6\n", {BUCKETS: "1 6"}),
+    ("a bracket left open", "net/netfilter/nf_conntrack_[b*=6\n", {}),
+    ("a backslash before a star", "net/netfilter/nf_conntrack_\\*=6\n", {}),
+    ("a backslash before a letter", "net/n\\etfilter/nf_conntrack_[\\b]*=6\n", {BUCKETS: "1 6"}),
+    ("a glob and the way back", "net/core/../netfilter/*=6\n", {}),
+    ("many stars", "net/netfilter/" + "*_" * 5000 + "=6\n", {}),
+]
+
+
+@pytest.mark.parametrize(("text", "expected"), [case[1:] for case in LINES], ids=[case[0] for case in LINES])
+def test_lines(host, text, expected):
+    assert winners(host({"/etc/sysctl.d/a.conf": text})) == {
+        key: "/etc/sysctl.d/a.conf:" + said for key, said in expected.items()
+    }
+
+
+# Files of a host, and the line that sets the limit.
+FILES = [
+    ("none", {}, None),
+    ("etc before run", {"/etc/sysctl.d/a.conf": "5", "/run/sysctl.d/a.conf": "6"}, "/etc/sysctl.d/a.conf"),
+    ("run before usr", {"/run/sysctl.d/a.conf": "5", "/usr/local/lib/sysctl.d/a.conf": "6"}, "/run/sysctl.d/a.conf"),
+    (
+        "local",
+        {"/usr/local/lib/sysctl.d/a.conf": "5", "/usr/lib/sysctl.d/a.conf": "6"},
+        "/usr/local/lib/sysctl.d/a.conf",
+    ),
+    ("split usr", {"/usr/lib/sysctl.d/a.conf": "5", "/lib/sysctl.d/a.conf": "6"}, "/usr/lib/sysctl.d/a.conf"),
+    ("lib", {"/usr/lib/sysctl.d/a.conf": "5", "/lib/sysctl.d/b.conf": "6"}, "/lib/sysctl.d/b.conf"),
+    (
+        "by name over folders",
+        {"/etc/sysctl.d/a.conf": "5", "/usr/lib/sysctl.d/b.conf": "6"},
+        "/usr/lib/sysctl.d/b.conf",
+    ),
+    ("by bytes", {"/etc/sysctl.d/Z.conf": "5", "/etc/sysctl.d/a.conf": "6"}, "/etc/sysctl.d/a.conf"),
+    ("a dot after a dash", {"/etc/sysctl.d/9-.conf": "5", "/etc/sysctl.d/9.conf": "6"}, "/etc/sysctl.d/9.conf"),
+    ("only .conf", {"/etc/sysctl.d/a.conf": "5", "/etc/sysctl.d/b.conf.bak": "6"}, "/etc/sysctl.d/a.conf"),
+    ("no hidden ones", {"/etc/sysctl.d/.a.conf": "5", "/etc/sysctl.d/.conf": "6"}, None),
+    ("sysctl.conf is not read", {"/etc/sysctl.conf": "5"}, None),
+    ("a mask", {"/etc/sysctl.d/a.conf": Link("/dev/null"), "/usr/lib/sysctl.d/a.conf": "6"}, None),
+    ("an empty mask", {"/etc/sysctl.d/a.conf": "", "/usr/lib/sysctl.d/a.conf": "6"}, None),
+    ("a dangling mask", {"/etc/sysctl.d/a.conf": Link("gone"), "/usr/lib/sysctl.d/a.conf": "6"}, None),
+    ("a folder as a mask", {"/etc/sysctl.d/a.conf": None, "/usr/lib/sysctl.d/a.conf": "6"}, None),
+    ("a loop as a mask", {"/etc/sysctl.d/a.conf": Link("a.conf"), "/usr/lib/sysctl.d/a.conf": "6"}, None),
+    (
+        "a mask where another wins already",
+        {"/etc/sysctl.d/a.conf": "5", "/run/sysctl.d/a.conf": Link("/dev/null"), "/usr/lib/sysctl.d/a.conf": "6"},
+        "/etc/sysctl.d/a.conf",
+    ),
+]
+
+
+@pytest.mark.parametrize(("files", "expected"), [case[1:] for case in FILES], ids=[case[0] for case in FILES])
+def test_files(host, files, expected):
+    there = host(
+        {
+            path: "{0} = {1}\n".format(MAX, text) if text and not isinstance(text, Link) else text
+            for path, text in files.items()
+        }
+    )
+    assert {said.partition(":")[0] for said in winners(there).values()} == ({expected} if expected else set())
+
+
+@pytest.mark.parametrize("target", ["../sysctl.conf", "/etc/sysctl.conf", "../../run/sysctl.d/link", "link"])
+def test_the_file_to_edit_is_where_a_link_leads_to(host, target):
+    there = host(
+        {
+            "/etc/sysctl.conf": "# one\n{0} = 5\n".format(MAX),
+            "/etc/sysctl.d/99-sysctl.conf": Link(target),
+            "/etc/sysctl.d/link": Link("../sysctl.conf"),
+            "/run/sysctl.d/link": Link("/etc/sysctl.conf"),
+        }
+    )
+    (line,) = sysctl.assignments(there)
+    assert line == sysctl.Assignment(
+        key=MAX,
+        value="5",
+        path="/etc/sysctl.d/99-sysctl.conf",
+        file="/etc/sysctl.conf",
+        line=2,
+        text=MAX + " = 5",
+        glob=False,
+        optional=False,
+    )
+
+
+def test_folders_of_another_kind(host):
+    there = host(
+        {"/etc/modules-load.d/b.conf": "", "/usr/lib/modules-load.d/a.conf": "", "/run/modules-load.d/b.conf": ""}
+    )
+    assert sysctl.files(there, sysctl.folders("modules-load.d")) == [
+        "/usr/lib/modules-load.d/a.conf",
+        "/etc/modules-load.d/b.conf",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("prefixes", "expected"),
+    [
+        ([], {MAX: "2 6", ALIAS: "2 6", UDP: "3 7", CLOSE: "4 8", ESTABLISHED: "4 8"}),
+        (["/net/netfilter"], {MAX: "1 5", ALIAS: "1 5", UDP: "3 7", CLOSE: "4 8", ESTABLISHED: "4 8"}),
+        (["net/netfilter/"], {MAX: "1 5", ALIAS: "1 5", UDP: "3 7", CLOSE: "4 8", ESTABLISHED: "4 8"}),
+        (["net.netfilter"], {MAX: "1 5", ALIAS: "1 5", UDP: "3 7", CLOSE: "4 8", ESTABLISHED: "4 8"}),
+        (["/net/nf_conntrack_max"], {MAX: "2 6", ALIAS: "2 6"}),
+        (["/net/nf_conntrack_max", UDP], {MAX: "2 6", ALIAS: "2 6", UDP: "3 7"}),
+        ([CLOSE], {CLOSE: "4 8"}),
+        (["net/netf"], {}),
+        (["/proc/sys/net/netfilter"], {}),
+    ],
+    ids=repr,
+)
+def test_prefixes(host, prefixes, expected):
+    text = "{0} = 5\n{1} = 6\n{2} = 7\nnet.*.*tcp* = 8\n".format(MAX, ALIAS, UDP)
+    found = winners(host({"/etc/sysctl.d/a.conf": text}), prefixes)
+    assert found == {key: "/etc/sysctl.d/a.conf:" + said for key, said in expected.items()}
+
+
+OLD_MAX, OLD_ALIAS = "net.ipv4.netfilter.ip_conntrack_max", "net.ipv4.ip_conntrack_max"
+
+
+@pytest.mark.parametrize(
+    ("keys", "expected"),
+    [
+        ([MAX, ALIAS], {MAX: 2, ALIAS: 2}),
+        ([MAX], {MAX: 1}),
+        ([OLD_MAX, OLD_ALIAS], {OLD_MAX: 4, OLD_ALIAS: 4}),
+        ([MAX, ALIAS, OLD_MAX, OLD_ALIAS], {MAX: 4, ALIAS: 4, OLD_MAX: 4, OLD_ALIAS: 4}),
+        ([MAX, OLD_MAX], {MAX: 3, OLD_MAX: 3}),
+    ],
+    ids=["today", "another namespace", "ip_conntrack", "both, until 4.8", "both, without the short names"],
+)
+def test_names_of_one_variable(keys, expected):
+    text = "{0} = 1\n{1} = 2\n{2} = 3\n{3} = 4\n".format(MAX, ALIAS, OLD_MAX, OLD_ALIAS)
+    found = sysctl.effective(sysctl.parse("x", text), keys)
+    assert {key: line.line for key, line in found.items()} == expected
+
+
+@pytest.mark.parametrize(
+    ("value", "limit", "timeout"),
+    [
+        ("262144", 262144, 262144),
+        ("0", 0, 0),
+        ("-0", 0, 0),
+        ("-1", None, -1),
+        ("0x10", 16, 16),
+        ("0X1f", 31, 31),
+        ("010", 8, 8),
+        ("08", None, None),
+        ("0x", None, None),
+        ("5x", None, None),
+        ("5 7", 5, 5),
+        ("5\tx", 5, 5),
+        ("\v5", 5, 5),
+        ("5\v", None, None),
+        ("+5", None, None),
+        ("- 5", None, None),
+        ("", None, None),
+        ("5,000", None, None),
+        ("\u0665", None, None),
+        ("0" * 19 + "5", 5, 5),
+        ("0" * 20 + "5", None, None),
+        ("2147483647", 2147483647, None),
+        ("2147483648", None, None),
+        ("9" * 4000, None, None),
+        (None, None, None),
+    ],
+)
+def test_number(value, limit, timeout):
+    assert (sysctl.number(MAX, value), sysctl.number(UDP, value)) == (limit, timeout)
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("BOOT_IMAGE=/vmlinuz quiet\n", {}),
+        ("sysctl.net.netfilter.nf_conntrack_max=5 quiet", {MAX: "5", ALIAS: "5"}),
+        ("sysctl/net/netfilter/nf_conntrack_max=5", {MAX: "5", ALIAS: "5"}),
+        ("sysctl.net/nf_conntrack_max=5", {MAX: "5", ALIAS: "5"}),
+        ('sysctl.net.nf_conntrack_max="5 6"', {MAX: "5 6", ALIAS: "5 6"}),
+        ('"sysctl.net.nf_conntrack_max=5 6"', {MAX: "5 6", ALIAS: "5 6"}),
+        ("sysctl.net.nf_conntrack_max=5 sysctl.net.nf_conntrack_max=x", {MAX: "5", ALIAS: "5"}),
+        ("sysctl.net.nf_conntrack_max", {}),
+        ("sysctlnet.nf_conntrack_max=5", {}),
+        ("sysctl.net.netfilter.*=5", {}),
+        ("init=/bin/sh -- sysctl.net.nf_conntrack_max=5", {}),
+        ('"', {}),
+    ],
+)
+def test_command_line(text, expected):
+    found = sysctl.effective(sysctl.command_line(text), KEYS, procps=True)
+    assert {key: line.value for key, line in found.items()} == expected
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        (MAX + " = 5\n", "/etc/sysctl.conf:1 5"),
+        (MAX + " = many\n", "/usr/lib/sysctl.d/zz.conf:1 7"),
+        ("-" + MAX + "\n", "/usr/lib/sysctl.d/zz.conf:1 7"),
+        ("{0} = 8\n{1} = 7\n".format(ALIAS, MAX), "/etc/sysctl.conf:2 7"),
+    ],
+    ids=[
+        "read last",
+        "a refused value leaves an earlier one",
+        "so does an exclusion",
+        "the same again is written again",
+    ],
+)
+def test_procps(host, text, expected):
+    there = host({"/etc/sysctl.conf": text, "/usr/lib/sysctl.d/zz.conf": MAX + " = 7\n"})
+    assert winners(there, procps=True) == both(expected)
+
+
+# Lines of files by their names, and those that win over OURS: a limit of 5, if it is there.
+OVERRIDING = [
+    ("nothing", {}, []),
+    ("an earlier file", {"98-a.conf": [MAX + "=6"]}, []),
+    ("a later file", {"99-z.conf": [MAX + "=6"]}, ["99-z.conf:1"]),
+    (
+        "each of the later lines",
+        {"99-z.conf": [MAX + "=6", MAX + "=7"], "z.conf": [MAX + "=8"]},
+        ["99-z.conf:1", "99-z.conf:2", "z.conf:1"],
+    ),
+    ("another key", {"99-z.conf": [BUCKETS + "=6"]}, []),
+    ("a glob", {"99-z.conf": ["net.netfilter.*=6"]}, []),
+    ("an exclusion takes it back", {"99-z.conf": ["-" + MAX]}, ["99-z.conf:1"]),
+    ("a refused value takes its place", {"99-z.conf": [MAX + "=x"]}, ["99-z.conf:1"]),
+    ("the alias", {"99-z.conf": [ALIAS + "=6"]}, ["99-z.conf:1"]),
+    ("the alias earlier", {"98-a.conf": [ALIAS + "=6"]}, []),
+    ("the alias refused", {"99-z.conf": [ALIAS + "=x"]}, []),
+    ("the alias taken back", {"99-z.conf": ["-" + ALIAS]}, []),
+    ("the alias the same again", {"98-a.conf": [ALIAS + "=6"], "99-z.conf": [ALIAS + "=6"]}, []),
+    ("the alias another", {"98-a.conf": [ALIAS + "=6"], "99-z.conf": [ALIAS + "=7"]}, ["99-z.conf:1"]),
+    ("a glob through the alias", {"99-z.conf": ["net.*=6"]}, ["99-z.conf:1"]),
+    ("a glob through the alias, refused", {"99-z.conf": ["net.*=x"]}, []),
+    ("a glob through the alias, earlier", {"98-a.conf": ["net.*=6"]}, []),
+    ("a glob, but the alias is set", {"98-a.conf": [ALIAS + "=6"], "99-z.conf": ["net.*=6"]}, []),
+    ("a glob, but the alias is excluded", {"99-z.conf": ["net.*=6", "-" + ALIAS]}, []),
+    ("a glob once the alias is gone", {"99-z.conf": [ALIAS + "=6", "net.*=7"]}, ["99-z.conf:1", "99-z.conf:2"]),
+    ("an older name that is not there", {"99-z.conf": [OLD_MAX + "=6"]}, []),
+]
+
+
+@pytest.mark.parametrize("there", [True, False], ids=["ours is there", "ours is not there yet"])
+@pytest.mark.parametrize(("files", "expected"), [case[1:] for case in OVERRIDING], ids=[case[0] for case in OVERRIDING])
+def test_overriding(host, files, expected, there):
+    laid_out = {"/etc/sysctl.d/" + name: "\n".join(lines) + "\n" for name, lines in files.items()}
+    if there:
+        laid_out[OURS] = MAX + " = 5\n"
+    lines = sysctl.assignments(host(laid_out))
+    found = sysctl.overriding(lines, OURS, [MAX, UDP], [ALIAS])
+    assert ["{0}:{1}".format(os.path.basename(line.path), line.line) for line in found] == expected
+
+
+def test_a_file_that_ours_hides_does_not_override(host):
+    lines = sysctl.assignments(host({"/usr/lib/sysctl.d/99-conntrack.conf": "{0} = 6\n{1} = 7\n".format(MAX, ALIAS)}))
+    assert sysctl.overriding(lines, OURS, [MAX], [ALIAS]) == []
+
+
+def test_an_earlier_alias_overrides_what_was_said_before_it_already(host):
+    """systemd writes our line where the same was read first, so before the alias."""
+    files = {"10.conf": MAX + " = 5\n", "20.conf": ALIAS + " = 6\n", "99-conntrack.conf": MAX + " = 5\n"}
+    there = host({"/etc/sysctl.d/" + name: text for name, text in files.items()})
+    assert winners(there) == both("/etc/sysctl.d/20.conf:1 6")
+    (line,) = sysctl.overriding(sysctl.assignments(there), OURS, [MAX], [ALIAS])
+    assert line.path == "/etc/sysctl.d/20.conf"
+
+
+def test_overriding_with_procps(host):
+    there = host({"/etc/sysctl.conf": MAX + " = 6\n" + UDP + " = x\n", "/etc/sysctl.d/zz.conf": CLOSE + " = 7\n"})
+    lines = sysctl.assignments(there, procps=True)
+    found = sysctl.overriding(lines, "/etc/sysctl.d/zzz.conf", [MAX, UDP, CLOSE], procps=True)
+    assert [line.path for line in found] == ["/etc/sysctl.conf"]

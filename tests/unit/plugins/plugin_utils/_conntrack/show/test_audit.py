@@ -1,0 +1,105 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+# Copyright: headroom.netfilter maintainers
+"""The findings of a fleet as lines, worst first, and when they fail a run."""
+
+import pytest
+
+from ansible_collections.headroom.netfilter.plugins.module_utils._conntrack.findings.risks import Finding, findings
+from ansible_collections.headroom.netfilter.plugins.module_utils._conntrack.plan.policy import PolicyError
+from ansible_collections.headroom.netfilter.plugins.plugin_utils._conntrack.show.audit import failing, lines, worst
+from ansible_collections.headroom.netfilter.tests.unit.examples import NOT_LOADED, facts
+
+BAD = Finding("lost-at-boot", "critical", "limit 262144 -> 8192", "It matters.", "Persist it.")
+POOR = Finding("early-drop", "warning", "3 flows", "It matters.", "Raise it.")
+FAIR = Finding("unreadable", "info", "1 path", "It matters.", "Use root.")
+OUTCOME = {
+    "boot": {"net.netfilter.nf_conntrack_max": {"value": 8192, "source": "kernel default"}},
+    "reload": {"net.netfilter.nf_conntrack_max": {"value": 65536, "source": "8 x hashsize"}},
+}
+
+
+def test_a_host_and_what_was_found_there():
+    host = facts({"table.max": 262144, "table.usage": 0.933884, "outcome": OUTCOME})
+    assert lines([("web01", host, [BAD, FAIR])]) == [
+        "host      worst  findings  in use   limit  after reload  after boot",
+        "web01  critical         2  93.4 %  262144         65536        8192",
+        "  critical lost-at-boot: limit 262144 -> 8192",
+        "    It matters.",
+        "    -> Persist it.",
+        "  info unreadable: 1 path",
+        "    It matters.",
+        "    -> Use root.",
+    ]
+
+
+@pytest.mark.parametrize("host", [facts(NOT_LOADED), {"state": "absent"}, {}], ids=["loadable", "absent", "nothing"])
+def test_what_is_not_known_is_a_dash(host):
+    usage = "1.2 %" if host.get("table") else "-"
+    assert lines([("a", host, [])])[1].split() == ["a", "none", "0"] + usage.split() + ["-", "-", "-"]
+
+
+def test_worst_first_then_by_number_and_name():
+    hosts = [
+        ("quiet", {}, []),
+        ("told", {}, [FAIR]),
+        ("b", {}, [POOR]),
+        ("a", {}, [POOR._replace(seen="4 flows")]),
+        ("more", {}, [POOR, FAIR]),
+        ("worst", {}, [BAD]),
+    ]
+    said = [line.split()[0] for line in lines(hosts)[1:] if line and not line.startswith(" ")]
+    assert said == ["worst", "more", "a", "b", "told", "quiet"]
+
+
+def test_hosts_with_the_same_findings_share_them():
+    said = lines([("c", {}, [FAIR]), ("a", {}, [BAD]), ("b", {}, [FAIR]), ("d", {}, [])])
+    assert [line.split()[0] if line else "" for line in said] == (
+        ["host", "a", "critical", "It", "->", ""] + ["b", "c", "info", "It", "->", ""] + ["d"]
+    )
+
+
+def test_no_hosts_no_lines():
+    assert lines([]) == []
+
+
+def test_long_sentences_are_wrapped_and_paths_are_not():
+    path = "/etc/sysctl.d/" + "x" * 100
+    said = lines([("a", {}, [BAD._replace(seen="word " * 40 + path, why="word " * 40, remedy="word " * 40)])])[2:]
+    assert [line for line in said if len(line) > 88] == ["    " + path]
+    assert sum(line.count("word") for line in said) == 120
+    heads = ("  critical lost-at-boot: word", "    word", "    -> word", "       word", "    " + path)
+    assert all(line.startswith(heads) for line in said)
+
+
+def test_lines_of_real_findings_fit_a_terminal():
+    host = facts({"table.count": 8000, "counters": {"drop": 5, "early_drop": 6}, "outcome": OUTCOME})
+    assert all(len(line) <= 88 for line in lines([("db01.example.org", host, findings(host))]))
+
+
+@pytest.mark.parametrize(
+    ("found", "severity"),
+    [([], None), ([FAIR], "info"), ([FAIR, POOR], "warning"), ([POOR, BAD, FAIR], "critical")],
+    ids=["none", "info", "warning", "critical"],
+)
+def test_the_worst(found, severity):
+    assert worst(found) == severity
+
+
+@pytest.mark.parametrize(
+    ("threshold", "found"),
+    [("critical", [BAD]), ("warning", [BAD, POOR]), ("info", [BAD, POOR, FAIR]), ("never", [])],
+)
+def test_what_fails(threshold, found):
+    everything = [BAD, POOR, FAIR]
+    assert failing(everything, threshold) == found
+    assert [one for one in everything if failing([one], threshold)] == found
+    assert failing([], threshold) == []
+
+
+@pytest.mark.parametrize("word", ["Critical", "error", "", None, True, ["critical"]], ids=repr)
+def test_another_word_is_refused(word):
+    with pytest.raises(PolicyError) as refused:
+        failing([], word)
+    assert refused.value.problems == [
+        "audit_fail_on: {0!r} will not do: expected one of critical, warning, info, never".format(word)
+    ]
