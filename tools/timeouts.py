@@ -22,10 +22,10 @@ def load(name: str) -> ModuleType:
 
 
 def page() -> str:
-    profiles = load("plan.profiles")
+    profiles = load("profiles")
     names = list(profiles.PROFILES)
     lines = [
-        "<!-- Made by tools/timeouts.py; change plugins/module_utils/_conntrack/plan/profiles.py instead. -->",
+        "<!-- Made by tools/timeouts.py; change plugins/module_utils/_conntrack/profiles.py instead. -->",
         "# Timeouts",
         "",
         "How long the kernel keeps an entry after its last packet, in seconds, by state. `conntrack_timeout_profile`",

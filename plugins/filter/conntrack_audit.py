@@ -68,7 +68,7 @@ FACTS = "__conntrack_before"
 def conntrack_audit(hosts: Iterable[Mapping[str, Any]], fail_on: str = "never") -> dict[str, list[str]]:
     # Ansible loads every filter of a collection with the first one, in each worker anew: none brings its rules along.
     from ansible_collections.headroom.netfilter.plugins.module_utils._conntrack.findings import risks
-    from ansible_collections.headroom.netfilter.plugins.module_utils._conntrack.plan.policy import PolicyError
+    from ansible_collections.headroom.netfilter.plugins.module_utils._conntrack.readers import PolicyError
     from ansible_collections.headroom.netfilter.plugins.plugin_utils._conntrack.show import audit
     from ansible_collections.headroom.netfilter.plugins.plugin_utils._conntrack.untrusted import untrusted
 

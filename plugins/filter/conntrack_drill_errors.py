@@ -59,7 +59,7 @@ from typing import Any
 
 def conntrack_drill_errors(variables: Mapping[str, Any], connection: str, names: Iterable[str] = ()) -> list[str]:
     # Ansible loads every filter of a collection with the first one, in each worker anew: none brings its rules along.
-    from ansible_collections.headroom.netfilter.plugins.module_utils._conntrack.plan.policy import PolicyError
+    from ansible_collections.headroom.netfilter.plugins.module_utils._conntrack.readers import PolicyError
     from ansible_collections.headroom.netfilter.plugins.plugin_utils._conntrack.fleet import drill
 
     # What the host said of itself is not the caller's, and must not end a run that is not the host's.

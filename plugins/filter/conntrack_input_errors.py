@@ -57,12 +57,9 @@ from typing import Any
 
 def conntrack_input_errors(hosts: Iterable[Mapping[str, Any]], playbook: Collection[str] = ()) -> list[str]:
     # Ansible loads every filter of a collection with the first one, in each worker anew: none brings its rules along.
-    from ansible_collections.headroom.netfilter.plugins.module_utils._conntrack.plan.policy import (
-        Policy,
-        PolicyError,
-        read,
-    )
+    from ansible_collections.headroom.netfilter.plugins.module_utils._conntrack.plan.policy import Policy, read
     from ansible_collections.headroom.netfilter.plugins.module_utils._conntrack.plan.spelling import misspelt
+    from ansible_collections.headroom.netfilter.plugins.module_utils._conntrack.readers import PolicyError
 
     ours = [f"conntrack_{field}" for field in Policy._fields]
 

@@ -233,11 +233,8 @@ def conntrack_plan(
     """The plan as a dict; input that no host could make good is refused in it like what this host cannot."""
     # Ansible loads every filter of a collection with the first one, in each worker anew: none brings its rules along.
     from ansible_collections.headroom.netfilter.plugins.module_utils._conntrack.plan import make as plan
-    from ansible_collections.headroom.netfilter.plugins.module_utils._conntrack.plan.policy import (
-        Policy,
-        PolicyError,
-        read,
-    )
+    from ansible_collections.headroom.netfilter.plugins.module_utils._conntrack.plan.policy import Policy, read
+    from ansible_collections.headroom.netfilter.plugins.module_utils._conntrack.readers import PolicyError
     from ansible_collections.headroom.netfilter.plugins.module_utils._conntrack.values import as_dict
     from ansible_collections.headroom.netfilter.plugins.plugin_utils._conntrack.answers import FACTS
     from ansible_collections.headroom.netfilter.plugins.plugin_utils._conntrack.render.files import rendered

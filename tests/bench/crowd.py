@@ -134,9 +134,10 @@ def crowd(processes: int, namespaces: int, busy: int) -> Iterator[float]:
 def measure(rounds: int) -> dict[str, Any]:
     from ansible_collections.headroom.netfilter.plugins.module_utils._conntrack import kernel
     from ansible_collections.headroom.netfilter.plugins.module_utils._conntrack.facts import gather as facts
+    from ansible_collections.headroom.netfilter.plugins.module_utils._conntrack.facts import log
     from ansible_collections.headroom.netfilter.plugins.module_utils._conntrack.host import door
     from ansible_collections.headroom.netfilter.plugins.module_utils._conntrack.host.door import Host
-    from ansible_collections.headroom.netfilter.plugins.module_utils._conntrack.sources import log, namespaces
+    from ansible_collections.headroom.netfilter.plugins.module_utils._conntrack.sources import namespaces
 
     class Timed(Host):
         """How long each kind of look took, and how many there were."""

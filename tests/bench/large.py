@@ -35,7 +35,7 @@ PYTHON = shutil.which("python3", path="/usr/bin") or sys.executable
 # What a module does, apart from what every module does; it tells seconds and MiB of a process that does nothing else.
 ALONE = """
 import json, re, sys, time
-from ansible_collections.headroom.netfilter.plugins.module_utils._conntrack import examine, expire
+from ansible_collections.headroom.netfilter.plugins.module_utils._conntrack.entries import examine, expire
 from ansible_collections.headroom.netfilter.plugins.module_utils._conntrack.host.door import Host
 options, begun = json.loads(sys.argv[2]), time.perf_counter()
 if sys.argv[1] == "census":

@@ -139,9 +139,10 @@ def test_who_may_only_read_files_reads_the_one_of_proc(machine: Machine, tmp_pat
         folder.chmod(0o755)
     ask = """
 import json, sys
-from ansible_collections.headroom.netfilter.plugins.module_utils._conntrack import examine, host
+from ansible_collections.headroom.netfilter.plugins.module_utils._conntrack.entries import examine
+from ansible_collections.headroom.netfilter.plugins.module_utils._conntrack.host.door import Host
 options = dict(sample=0, group_by=["source"], top=10, prefix_lengths={}, anonymise=False, timeout_profile="server", timeouts={})
-print(json.dumps(examine.examine(host.Host(), examine.read_options(options), None)))
+print(json.dumps(examine.examine(Host(), examine.read_options(options), None)))
 """
     environment = {**os.environ, "PYTHONPATH": os.environ["ANSIBLE_COLLECTIONS_PATH"]}
     done = subprocess.run([*inside, "-c", ask], env=environment, capture_output=True, text=True, check=True)

@@ -36,7 +36,7 @@ NOBODY = (
 # Both modules' work without Ansible, and what it takes; entries of entries.py have 600 seconds.
 RUN = """
 import json, os, re, sys, threading, time
-from ansible_collections.headroom.netfilter.plugins.module_utils._conntrack import examine, expire
+from ansible_collections.headroom.netfilter.plugins.module_utils._conntrack.entries import examine, expire
 from ansible_collections.headroom.netfilter.plugins.module_utils._conntrack.host.door import Host
 
 what, options, namespace = json.loads(sys.argv[1])

@@ -5,10 +5,10 @@
 
 from typing import Any, Dict, List, Mapping, NamedTuple, Optional, Tuple
 
-from .. import kernel
-from ..facts.gather import buckets_path, gather
+from .. import kernel, readers
+from ..facts.gather import gather
 from ..host.door import Host
-from ..plan import policy
+from ..sources.tracking import buckets_path
 from ..values import Facts
 
 
@@ -46,19 +46,19 @@ _BUCKETS, _LIMIT, _EXPECTATIONS, _TIMEOUT = 0, 1, 2, 3
 # What of the facts says whether a value can be written: the kernel lets expect_max be written where max is.
 _WRITABLE = {_BUCKETS: "buckets", _LIMIT: "max", _EXPECTATIONS: "max", _TIMEOUT: "timeouts"}
 
-_READERS: Dict[str, policy.Reader] = {
-    "max": policy.whole(1, kernel.LARGEST_LIMIT, "entries"),
-    "buckets": policy.whole(1, kernel.LARGEST_HASHSIZE, "buckets"),
+_READERS: Dict[str, readers.Reader] = {
+    "max": readers.whole(1, kernel.LARGEST_LIMIT, "entries"),
+    "buckets": readers.whole(1, kernel.LARGEST_HASHSIZE, "buckets"),
     # 0 lets none in, where a limit of 0 is none at all.
-    "expect_max": policy.whole(0, kernel.LARGEST_LIMIT, "expectations"),
-    "timeouts": policy.timeouts(),
-    "shrink": policy.truth,
+    "expect_max": readers.whole(0, kernel.LARGEST_LIMIT, "expectations"),
+    "timeouts": readers.timeouts(),
+    "shrink": readers.truth,
 }
 
 
 def read(options: Mapping[str, Any]) -> Wanted:
     """The options of the module conntrack_settings. Raises SettingsError for what would not do."""
-    found, wrong = policy.read_each(options, _READERS)
+    found, wrong = readers.read_each(options, _READERS)
     if wrong:
         raise SettingsError("; ".join(wrong.values()))
     return Wanted(**found)

@@ -7,10 +7,9 @@ import os
 import socket
 from typing import Any, Dict, List, Mapping, NamedTuple, Optional, Tuple
 
-from .. import kernel
+from .. import asked, kernel, readers
 from ..host.door import Host
-from ..plan import asked, policy
-from ..sources import proc as table
+from ..values import integer
 from .census import FIELDS, Census, Counted, Grouping, Terms, reckoned
 from .reading import ATTEMPTS, NOTHING, Table, TableError, flavour_in_use, read, within
 
@@ -31,7 +30,7 @@ def read_options(options: Mapping[str, Any]) -> Wanted:
     lengths = dict({"ipv4": 24, "ipv6": 64}, **options["prefix_lengths"])
     try:
         for name in sorted(set(lengths) - set(bits)):
-            raise policy.Wrong("prefix_lengths: {0!r} is neither ipv4 nor ipv6".format(name))
+            raise readers.Wrong("prefix_lengths: {0!r} is neither ipv4 nor ipv6".format(name))
         terms = Terms(
             {bits[name][0]: asked.whole("prefix_lengths", lengths[name], 0, bits[name][1], "bits") for name in bits},
             os.urandom(16) if options["anonymise"] else None,
@@ -43,7 +42,7 @@ def read_options(options: Mapping[str, Any]) -> Wanted:
             terms=terms,
             timeouts=asked.timeouts(options["timeout_profile"], options["timeouts"]),
         )
-    except policy.Wrong as wrong:
+    except readers.Wrong as wrong:
         raise TableError(str(wrong)) from None
 
 
@@ -51,7 +50,7 @@ def _grouping(text: str) -> Grouping:
     fields = tuple(field.strip() for field in text.split("+"))
     for field in fields:
         if field not in FIELDS:
-            raise policy.Wrong(
+            raise readers.Wrong(
                 "group_by: {0!r} has {1!r}, which is none of {2}; join several with +".format(
                     text, field, ", ".join(FIELDS)
                 )
@@ -69,7 +68,7 @@ def _examined(host: Host, wanted: Wanted) -> Dict[str, Any]:
     found, census, count = NOTHING, _census(wanted), 0
     if names:
         found, census = _taken(host, names, wanted)
-        count = table.integer(host.read(kernel.sysctl_path(names.prefix + "count"))) or 0
+        count = integer(host.read(kernel.sysctl_path(names.prefix + "count"))) or 0
     total = found.examined if found.all else max(found.examined, count)
     return {
         "source": found.source,

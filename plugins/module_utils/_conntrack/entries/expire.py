@@ -16,12 +16,11 @@ from collections import Counter
 from itertools import compress
 from typing import Any, Callable, Dict, List, Mapping, NamedTuple, Optional, Tuple
 
-from .. import kernel
+from .. import asked, kernel, readers
 from ..host.door import Host
 from ..host.netfilter import Netfilter
-from ..plan import asked, policy
 from ..sources.namespaces import timeouts as live_timeouts
-from ..sources.proc import integer
+from ..values import integer
 from . import entry as entries
 from .census import Kind, Kinds, Raw
 from .netlink import Layout, Update, refusals
@@ -91,7 +90,7 @@ def read_options(options: Mapping[str, Any]) -> Wanted:
             asked.whole("limit", options["limit"], 0, kernel.LARGEST_LIMIT, "entries") or None,
             asked.whole("rate", options["rate"], 0, kernel.LARGEST_LIMIT, "entries a second") or None,
         )
-    except policy.Wrong as wrong:
+    except readers.Wrong as wrong:
         raise TableError(str(wrong)) from None
 
 
@@ -103,7 +102,7 @@ def _network(text: Any) -> Network:
         found = ipaddress.ip_network(str(text))
     except ValueError as error:
         expected = "expected a network such as 10.0.0.0/8 ({0})".format(error)
-        raise policy.Wrong(policy.problem("match", text, expected)) from None
+        raise readers.Wrong(readers.problem("match", text, expected)) from None
     unused = found.max_prefixlen - found.prefixlen
     return Network(found.max_prefixlen // 8, unused, int(found.network_address) >> unused)
 

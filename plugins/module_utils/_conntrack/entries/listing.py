@@ -12,7 +12,7 @@ import socket
 import struct
 from typing import Dict, Iterable, Iterator, List, NamedTuple, Optional, Tuple
 
-from ..sources.proc import natural
+from ..values import natural
 from . import entry as entries
 from .netlink import Layout
 

@@ -10,9 +10,9 @@ import re
 from typing import Any, Callable, Dict, NamedTuple, Optional
 
 from .. import kernel
-from ..facts.gather import live_buckets, state_and_flavour
 from ..host.door import Host
 from ..sources.namespaces import door
+from ..sources.tracking import live_buckets, state_and_flavour
 from .listing import Listing
 from .netlink import Dump, Layout, dump_request
 

@@ -4,7 +4,7 @@
 """What is: the facts of a host's connection tracking, read through its door. Changes nothing, and runs
 nothing, but for journalctl where packets were dropped and no log has said why."""
 
-from typing import Any, Callable, Dict, FrozenSet, Iterable, Optional, Tuple
+from typing import Any, Callable, Dict, FrozenSet, Iterable, Optional
 
 from .. import kernel
 from ..files import MANAGED, MARK
@@ -13,10 +13,11 @@ from ..outcome.fold import outcome
 from ..owners.finder import owners
 from ..shown import plain
 from ..sources import proc as table
-from ..sources.log import log
+from ..sources import tracking
 from ..sources.namespaces import namespaces, timeouts
 from ..sources.services import services
-from ..values import Facts, as_dict
+from ..values import Facts, as_dict, integer
+from .log import log
 
 # Modules of masquerading and source NAT: nftables, xtables, and iptables before 5.2 and before 3.7.
 _TRANSLATORS = {"nft_masq", "nft_nat", "xt_MASQUERADE", "xt_nat", "ipt_MASQUERADE", "ipt_SNAT"}
@@ -29,7 +30,7 @@ class SubsetError(Exception):
 def gather(host: Host, subsets: Iterable[str]) -> Facts:
     """The facts of ``host``: always state, flavour, kernel, memory and cpus, and what the subsets add."""
     chosen = chosen_subsets(subsets)
-    state, flavour = state_and_flavour(host)
+    state, flavour = tracking.state_and_flavour(host)
     names = kernel.FLAVOURS[flavour]
     found: Facts = {
         "state": state,
@@ -91,30 +92,11 @@ def chosen_subsets(subsets: Iterable[str]) -> FrozenSet[str]:
     return frozenset(chosen | (wanted & set(NAMES)))
 
 
-def state_and_flavour(host: Host) -> Tuple[str, str]:
-    """loaded, builtin, loadable or absent; and the names this kernel goes by."""
-    for flavour in ("nf_conntrack", "ip_conntrack"):
-        names = kernel.FLAVOURS[flavour]
-        if host.exists("/sys/module/" + names.module) or host.exists(_sysctl(names, "max")):
-            is_module = names.module in table.modules(host.read("/proc/modules"))
-            return ("loaded" if is_module else "builtin"), flavour
-    release = _release(host)
-    for flavour, folder in (("nf_conntrack", "net/netfilter"), ("ip_conntrack", "net/ipv4/netfilter")):
-        stored = host.list("/lib/modules/{0}/kernel/{1}".format(release, folder))
-        if any(name.startswith(flavour + ".ko") for name in stored):
-            return "loadable", flavour
-    return "absent", "nf_conntrack"
-
-
-def _release(host: Host) -> str:
-    return (host.read("/proc/sys/kernel/osrelease") or "").strip()
-
-
 def _kernel(host: Host, names: kernel.Flavour) -> Dict[str, Any]:
     # A key that only the first network namespace has, whatever modules are loaded.
     first = host.exists("/proc/sys/net/core/netdev_max_backlog")
     return {
-        "release": _release(host),
+        "release": tracking.release(host),
         "page_size": host.page_size(),
         "pointer_bytes": kernel.pointer_bytes(host.machine()),
         "init_netns": first,
@@ -123,20 +105,11 @@ def _kernel(host: Host, names: kernel.Flavour) -> Dict[str, Any]:
         "root": host.is_root(),
         "nat": _nat(host),
         "writable": {
-            "max": host.writable(_sysctl(names, "max")),
-            "buckets": first and buckets_path(host, names) is not None,
-            "timeouts": host.writable(_sysctl(names, "generic_timeout")),
+            "max": host.writable(tracking.sysctl(names, "max")),
+            "buckets": first and tracking.buckets_path(host, names) is not None,
+            "timeouts": host.writable(tracking.sysctl(names, "generic_timeout")),
         },
     }
-
-
-def buckets_path(host: Host, names: kernel.Flavour) -> Optional[str]:
-    """The file through which the number of buckets can be written now: the module's parameter on every kernel
-    that lets it be written, the sysctl (4.8 and later) where /sys is read-only or absent."""
-    for path in ("/sys/module/{0}/parameters/hashsize".format(names.module), _sysctl(names, "buckets")):
-        if host.writable(path):
-            return path
-    return None
 
 
 def _container(host: Host, first: bool) -> Optional[str]:
@@ -183,17 +156,17 @@ def _memory(host: Host) -> Dict[str, Optional[int]]:
 
 
 def _table(host: Host, names: kernel.Flavour) -> Facts:
-    count = table.integer(host.read(_sysctl(names, "count")))
-    limit = table.integer(host.read(_sysctl(names, "max")))
+    count = integer(host.read(tracking.sysctl(names, "count")))
+    limit = integer(host.read(tracking.sysctl(names, "max")))
     pointer = kernel.pointer_bytes(host.machine())
-    buckets = live_buckets(host, names)
+    buckets = tracking.live_buckets(host, names)
     entry = kernel.entry_bytes(_object_bytes(host, names))
     return {
         "table": {
             "count": count,
             "max": limit,
             "buckets": buckets,
-            "expect_max": table.integer(host.read(_sysctl(names, "expect_max"))),
+            "expect_max": integer(host.read(tracking.sysctl(names, "expect_max"))),
             # A limit of 0 meant none at all before 6.19.
             "usage": round(count / limit, 6) if count is not None and limit else None,
             "chain": round(2 * count / buckets, 4) if count is not None and buckets else None,
@@ -209,19 +182,9 @@ def _counters(host: Host, names: kernel.Flavour) -> Dict[str, int]:
     return table.counters(host.read("/proc/net/stat/" + names.module))
 
 
-def live_buckets(host: Host, names: kernel.Flavour) -> Optional[int]:
-    """The parameter rather than the sysctl, which was stale after a resize on kernels before 2021."""
-    parameter = host.read("/sys/module/{0}/parameters/hashsize".format(names.module))
-    return table.integer(parameter) or table.integer(host.read(_sysctl(names, "buckets")))
-
-
 def _object_bytes(host: Host, names: kernel.Flavour) -> Optional[int]:
-    one = table.integer(host.read("/sys/kernel/slab/{0}/slab_size".format(names.module)))
+    one = integer(host.read("/sys/kernel/slab/{0}/slab_size".format(names.module)))
     return one or table.slab_object_bytes(host.read("/proc/slabinfo"), names.module)
-
-
-def _sysctl(names: kernel.Flavour, key: str) -> str:
-    return kernel.sysctl_path(names.prefix + key)
 
 
 def _persistence(host: Host, names: kernel.Flavour) -> Facts:
@@ -239,7 +202,7 @@ def _files(host: Host) -> Dict[str, Any]:
 
 
 def _namespaces(host: Host, names: kernel.Flavour) -> Facts:
-    return dict(as_dict(namespaces(host, names, table.integer(host.read(_sysctl(names, "max"))))))
+    return dict(as_dict(namespaces(host, names, integer(host.read(tracking.sysctl(names, "max"))))))
 
 
 def _log(host: Host, names: kernel.Flavour) -> Facts:

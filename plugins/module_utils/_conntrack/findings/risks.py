@@ -10,8 +10,8 @@ from typing import Any, Callable, Dict, Iterable, Iterator, List, NamedTuple, Op
 
 from .. import kernel
 from ..files import MODPROBE, SYSCTL
-from ..plan.profiles import RFC_FLOORS, below_floors
 from ..plan.sizing import size
+from ..profiles import RFC_FLOORS, below_floors
 from ..sources import proc as table
 from ..values import Facts
 

@@ -28,7 +28,7 @@ import time
 from functools import partial
 from typing import TYPE_CHECKING, Any, Callable, Dict, Iterable, Iterator, List, NamedTuple, Optional, Sequence, Tuple
 
-from ..sources.proc import hexadecimal
+from ..values import hexadecimal
 
 if TYPE_CHECKING:
     from .netfilter import Netfilter

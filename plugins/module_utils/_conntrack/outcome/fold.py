@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Dict, Iterable, List, NamedTuple, Optional, Se
 from .. import kernel
 from ..files import FIREWALLD, IPTABLES, MANAGED, MODPROBE, SYSCTL
 from ..host.door import Host
-from ..owners.finder import Owner
+from ..owners.owner import Owner
 from ..sources import sysctl
 from ..values import Facts
 

@@ -10,13 +10,14 @@ what will be; Host.exposed tells of the file.
 
 import re
 from itertools import islice
-from typing import Callable, Dict, Iterable, Iterator, List, NamedTuple, Optional, Sequence, Set, Tuple
+from typing import Callable, Iterable, Iterator, List, Optional, Sequence, Set, Tuple
 
 from .. import kernel
 from ..files import IPTABLES, SYSCTL
 from ..host.door import Host
 from ..sources.proc import shell_value
 from ..sources.services import is_active
+from .owner import Claim, Owner, lines_of, of_line, sysctl_lines
 
 # Processes asked for their name, and files read as scripts.
 MOST_PROCESSES = 20000
@@ -27,27 +28,6 @@ _UNITS = "/etc/systemd/system"
 
 # What editors and package managers leave behind, and what cron, run-parts and NetworkManager pass over.
 _LEFTOVER = re.compile(r".*(~|\.(bak|orig|swp|disabled|rpm\w+|dpkg-\w+|cfsaved))")
-
-
-class Owner(NamedTuple):
-    """One line or setting that sets keys of connection tracking."""
-
-    name: str
-    keys: Dict[str, Optional[int]]  # what it sets them to; None where that cannot be told
-    evidence: str
-    path: Optional[str]  # path, line and text of the line that could be commented out
-    line: Optional[int]
-    text: Optional[str]
-    at_boot: bool  # whether it writes after systemd-sysctl at each boot, so that it wins
-    remedy: str
-
-
-class Claim(NamedTuple):
-    """What pretends to set keys, and was passed over."""
-
-    what: str
-    whose: str
-    why: str  # it was passed over
 
 
 def owners(host: Host, names: kernel.Flavour, cpus: Optional[int]) -> Tuple[List[Owner], List[Claim]]:
@@ -65,18 +45,6 @@ def owners(host: Host, names: kernel.Flavour, cpus: Optional[int]) -> Tuple[List
     # After all that is root's: it takes nothing of their time.
     _pretenders(host, others, claims)
     return found, claims
-
-
-def lines_of(text: Optional[str]) -> Iterator[Tuple[int, str]]:
-    """Numbered as editors do, for which a form feed is no end of a line."""
-    return enumerate((text or "").split("\n"), 1)
-
-
-def of_line(
-    name: str, keys: Dict[str, Optional[int]], path: str, line: int, text: str, at_boot: bool, remedy: str
-) -> Owner:
-    text = text.rstrip("\r")
-    return Owner(name, keys, "{0}:{1}: {2}".format(path, line, text.strip()[:200]), path, line, text, at_boot, remedy)
 
 
 def _enabled_units(host: Host) -> Set[str]:
@@ -143,17 +111,6 @@ def _tuned(host: Host, names: kernel.Flavour, enabled: Set[str]) -> Iterable[Own
 
 
 # Firewalls that apply a file of sysctls when they start.
-
-
-def sysctl_lines(text: Optional[str], names: kernel.Flavour) -> Iterator[Tuple[str, Tuple[int, str, Optional[int]]]]:
-    """The lines of a sysctl file that set these keys: the key, and its line's number, text and value."""
-    from .commands import plain_number, sysctl_key
-
-    for number, line in lines_of(text):
-        name, sep, value = line.partition("=")
-        key = sysctl_key(name.strip().lstrip("-"), names)
-        if sep and key:
-            yield key, (number, line, plain_number(value))
 
 
 def _ufw(host: Host, names: kernel.Flavour) -> Iterator[Owner]:

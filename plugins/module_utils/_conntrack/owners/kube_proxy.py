@@ -8,9 +8,9 @@ from typing import Dict, List, Optional, Tuple
 
 from .. import kernel
 from ..host.door import Host
-from ..sources.proc import integer
+from ..values import integer
 from .commands import Keys, plain_number
-from .finder import Owner, lines_of
+from .owner import Owner, lines_of
 
 # kube-proxy's own: entries per core, at least, and since 1.36 at most; time as Go writes it.
 _PROXY_DEFAULTS = {"maxPerCore": "32768", "min": "131072", "tcpEstablishedTimeout": "24h", "tcpCloseWaitTimeout": "1h"}

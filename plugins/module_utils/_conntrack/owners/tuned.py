@@ -10,7 +10,7 @@ from .. import kernel
 from ..host.door import Host
 from ..sources.proc import shell_value
 from .commands import HASHSIZE, HASHSIZE_FILE, Keys, plain_number, sysctl_key
-from .finder import Owner, lines_of, of_line, sysctl_lines
+from .owner import Owner, lines_of, of_line, sysctl_lines
 
 # Files asked for, of the profiles that one file names and of what those include.
 _MOST_ASKED = 120

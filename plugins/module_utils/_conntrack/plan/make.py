@@ -11,10 +11,10 @@ from typing import Any, Dict, Iterator, List, Mapping, NamedTuple, Optional, Tup
 
 from .. import kernel
 from ..files import FIREWALLD, GROUP, IPTABLES, MODE, MODPROBE, MODULES_LOAD, OWNER, SYSCTL, UDEV
+from ..profiles import PROFILES, RFC_FLOORS, below_floors
 from ..values import Facts
 from . import conflicts
 from .policy import Policy, floor_conflict, timeouts_of
-from .profiles import PROFILES, RFC_FLOORS, below_floors
 from .sizing import Host, buckets_of, expectations_of, held_buckets, held_limit, limit_of, not_lowered, tied_buckets
 
 

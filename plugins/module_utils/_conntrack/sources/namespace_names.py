@@ -7,8 +7,9 @@ import re
 from typing import Optional
 
 from ..host.door import Host
-from .namespaces import IP_NETNS
 
+# Where there is no /run, too; where there is, this is a link to it.
+IP_NETNS = "/var/run/netns"
 # Names that a program made up: what is in the namespace says more.
 _MADE_UP = re.compile(r"(cni|netns)-[0-9a-f-]{36}")
 # .../kubepods-burstable-pod2c48913c_b29f_11e7_9350_020968147796.slice/..., .../kubepods/burstable/pod2c48913c-.../...

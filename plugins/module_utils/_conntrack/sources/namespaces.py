@@ -13,15 +13,15 @@ from typing import Dict, List, NamedTuple, Optional, Tuple
 
 from .. import kernel
 from ..host.door import Host
+from ..values import integer
 from . import proc as table
+from .namespace_names import IP_NETNS, name_of
 
 # Processes that are looked at, root's and those with the lowest numbers first: 10,000 take 0.2 s.
 MOST_PROCESSES = 20000
 # Namespaces that are told of, the host's own aside.
 MOST_TOLD = 32
 
-# Where there is no /run, too; where there is, this is a link to it.
-IP_NETNS = "/var/run/netns"
 _DOCKER = "/var/run/docker/netns"
 _INODE = re.compile(r"net:\[([0-9]{1,20})\]")
 
@@ -77,7 +77,7 @@ def namespaces(host: Host, names: kernel.Flavour, limit: Optional[int]) -> Names
     listed = [
         Namespace(
             inode=inode,
-            name="own" if inode == own else _name(host, processes.get(inode), mounts.get(inode)),
+            name="own" if inode == own else name_of(host, processes.get(inode), mounts.get(inode)),
             own=inode == own,
             count=found[inode].get("count"),
             max=limit,
@@ -112,7 +112,7 @@ def timeouts(host: Host, names: kernel.Flavour) -> Dict[str, int]:
     found = {}
     for key in host.list(folder):
         name = kernel.timeout_name(key[len(start) :]) if key.startswith(start) else None
-        seconds = table.integer(host.read(folder + "/" + key)) if name else None
+        seconds = integer(host.read(folder + "/" + key)) if name else None
         if name and seconds is not None:
             found[name] = seconds
     return found
@@ -169,7 +169,7 @@ def _figures(host: Host, names: kernel.Flavour, folder: str) -> Dict[str, int]:
 def _figures_inside(host: Host, names: kernel.Flavour) -> Dict[str, int]:
     """Those of the network namespace that this runs in, where its sysctl has the count, too."""
     found = _figures(host, names, "/proc/net")
-    count = table.integer(host.read(kernel.sysctl_path(names.prefix + "count")))
+    count = integer(host.read(kernel.sysctl_path(names.prefix + "count")))
     if count is not None:
         found["count"] = count
     return found
@@ -188,10 +188,3 @@ def _differing_timeouts(host: Host, names: kernel.Flavour, doors: List[str]) -> 
         door: {name: seconds for name, seconds in those.items() if own.get(name) != seconds}
         for door, those in host.inside(doors, lambda: timeouts(host, names)).items()
     }
-
-
-def _name(host: Host, process: Optional[str], mount: Optional[str]) -> str:
-    # Many hosts have no other namespace.
-    from .namespace_names import name_of
-
-    return name_of(host, process, mount)

@@ -3,32 +3,12 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """What the kernel says in text, as values. Total: a text that is not understood gives no value, never an exception."""
 
-import re
 from typing import Dict, List, Mapping, Optional, Set
+
+from ..values import hexadecimal, natural
 
 # The first column repeats the entries of the network namespace in each cpu's row: not to be added up.
 _NOT_A_COUNTER = "entries"
-
-
-# 64 bits have up to 20 decimal digits, and 16 hexadecimal ones. Python would take those of other scripts, and _ between.
-_INTEGER = re.compile(r"[ \t\n\v\f\r]*(-?[0-9]{1,20})[ \t\n\v\f\r]*")
-_HEXADECIMAL = re.compile("[0-9a-fA-F]{1,16}")
-
-
-def integer(text: Optional[str]) -> Optional[int]:
-    """A file that holds one number, hexadecimal not among them."""
-    found = _INTEGER.fullmatch(text or "")
-    return int(found.group(1)) if found else None
-
-
-def natural(text: Optional[str]) -> Optional[int]:
-    """The same, of what counts something."""
-    number = integer(text)
-    return number if number is not None and number >= 0 else None
-
-
-def hexadecimal(text: str) -> Optional[int]:
-    return int(text, 16) if _HEXADECIMAL.fullmatch(text) else None
 
 
 def counters(text: Optional[str]) -> Dict[str, int]:

@@ -6,14 +6,14 @@
 from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple
 
-from ansible_collections.headroom.netfilter.plugins.module_utils._conntrack.plan.policy import (
+from ansible_collections.headroom.netfilter.plugins.module_utils._conntrack.plan.spelling import misspelt
+from ansible_collections.headroom.netfilter.plugins.module_utils._conntrack.readers import (
     PolicyError,
     Reader,
     problem,
     read_each,
     truth,
 )
-from ansible_collections.headroom.netfilter.plugins.module_utils._conntrack.plan.spelling import misspelt
 from ansible_collections.headroom.netfilter.plugins.module_utils._conntrack.values import Facts
 from ansible_collections.headroom.netfilter.plugins.plugin_utils._conntrack.show.table import columns, in_order, said
 

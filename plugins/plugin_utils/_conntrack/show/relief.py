@@ -6,7 +6,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
-from ansible_collections.headroom.netfilter.plugins.module_utils._conntrack.plan import policy
+from ansible_collections.headroom.netfilter.plugins.module_utils._conntrack import readers
 from ansible_collections.headroom.netfilter.plugins.module_utils._conntrack.sources import proc as table
 from ansible_collections.headroom.netfilter.plugins.module_utils._conntrack.values import Facts
 from ansible_collections.headroom.netfilter.plugins.plugin_utils._conntrack.show.table import columns, said
@@ -14,16 +14,16 @@ from ansible_collections.headroom.netfilter.plugins.plugin_utils._conntrack.show
 # Seconds. Nobody waits for longer before a terminal.
 LONGEST_WAIT = 3600
 
-_READERS: dict[str, policy.Reader] = {
-    "relieve_confirm": policy.truth,
-    "relieve_timeouts": policy.timeouts("relieve_timeouts"),
-    "relieve_wait": policy.whole(0, LONGEST_WAIT, "seconds"),
+_READERS: dict[str, readers.Reader] = {
+    "relieve_confirm": readers.truth,
+    "relieve_timeouts": readers.timeouts("relieve_timeouts"),
+    "relieve_wait": readers.whole(0, LONGEST_WAIT, "seconds"),
 }
 
 
 def errors(variables: Mapping[str, Any]) -> list[str]:
     """What is wrong in the variables of the playbook, a sentence each; None and the empty string are unset."""
-    _found, wrong = policy.read_each(variables, _READERS)
+    _found, wrong = readers.read_each(variables, _READERS)
     return list(wrong.values())
 
 

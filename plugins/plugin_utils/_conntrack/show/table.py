@@ -7,8 +7,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from ansible_collections.headroom.netfilter.plugins.module_utils._conntrack import kernel
-from ansible_collections.headroom.netfilter.plugins.module_utils._conntrack.plan.profiles import PROFILES
 from ansible_collections.headroom.netfilter.plugins.module_utils._conntrack.plan.sizing import size
+from ansible_collections.headroom.netfilter.plugins.module_utils._conntrack.profiles import PROFILES
 from ansible_collections.headroom.netfilter.plugins.module_utils._conntrack.values import Facts
 
 

@@ -12,7 +12,7 @@ from ansible.errors import AnsibleFilterError
 from ansible_collections.headroom.netfilter.plugins.filter import conntrack_plan as module
 from ansible_collections.headroom.netfilter.plugins.module_utils._conntrack.plan.make import Drift, Plan
 from ansible_collections.headroom.netfilter.plugins.module_utils._conntrack.plan.policy import Policy
-from ansible_collections.headroom.netfilter.plugins.module_utils._conntrack.plan.profiles import PROFILES
+from ansible_collections.headroom.netfilter.plugins.module_utils._conntrack.profiles import PROFILES
 from ansible_collections.headroom.netfilter.plugins.modules import conntrack_settings
 from ansible_collections.headroom.netfilter.tests.unit import golden
 from ansible_collections.headroom.netfilter.tests.unit.examples import facts

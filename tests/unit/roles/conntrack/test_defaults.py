@@ -9,7 +9,7 @@ import yaml
 
 from ansible_collections.headroom.netfilter.plugins.filter import conntrack_plan
 from ansible_collections.headroom.netfilter.plugins.module_utils._conntrack.plan.policy import RFC_CHOICES, Policy, read
-from ansible_collections.headroom.netfilter.plugins.module_utils._conntrack.plan.profiles import PROFILES
+from ansible_collections.headroom.netfilter.plugins.module_utils._conntrack.profiles import PROFILES
 
 ROLE = Path(__file__).resolve().parents[4] / "roles/conntrack"
 DEFAULTS = yaml.safe_load((ROLE / "defaults/main.yml").read_text(encoding="utf-8"))

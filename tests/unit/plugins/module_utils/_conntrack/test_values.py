@@ -4,7 +4,9 @@
 
 from typing import Any, NamedTuple
 
-from ansible_collections.headroom.netfilter.plugins.module_utils._conntrack.values import as_dict
+import pytest
+
+from ansible_collections.headroom.netfilter.plugins.module_utils._conntrack.values import as_dict, integer
 
 
 class Pair(NamedTuple):
@@ -23,3 +25,28 @@ def test_named_tuples_however_deep():
             True,
         ],
     }
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [
+        ("65536\n", 65536),
+        (" 0 ", 0),
+        ("-1\n", -1),
+        (None, None),
+        ("", None),
+        ("0x10", None),
+        ("1 2", None),
+        ("N\n", None),
+        ("\u00b2", None),
+        ("\u0661\u0662", None),
+        ("1_000", None),
+        ("\u20031", None),
+        ("18446744073709551615\n", 2**64 - 1),
+        ("1" * 21, None),
+        ("1" * 5000, None),
+    ],
+    ids=lambda value: repr(value)[:30],
+)
+def test_integer(text, value):
+    assert integer(text) == value

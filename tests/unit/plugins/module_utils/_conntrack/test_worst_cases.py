@@ -26,6 +26,7 @@ from ansible_collections.headroom.netfilter.plugins.module_utils._conntrack.sour
 from ansible_collections.headroom.netfilter.plugins.module_utils._conntrack.sources import proc as table
 from ansible_collections.headroom.netfilter.plugins.module_utils._conntrack.sources.log import RING, TELLING
 from ansible_collections.headroom.netfilter.plugins.module_utils._conntrack.sources.messages import read as messages
+from ansible_collections.headroom.netfilter.plugins.module_utils._conntrack.values import hexadecimal, integer
 
 pytestmark = pytest.mark.on_one_python
 
@@ -82,8 +83,8 @@ def command_line(text):
 
 
 def numbers(text):
-    table.integer(text)
-    table.hexadecimal(text)
+    integer(text)
+    hexadecimal(text)
     commands.plain_number(text)
     commands.sysctl_key(text, NAMES)
     sysctl.number(MAX, text)

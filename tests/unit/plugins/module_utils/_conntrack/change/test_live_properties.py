@@ -9,6 +9,7 @@ pytest.importorskip("hypothesis", reason="hypothesis is not installed; it runs o
 from hypothesis import given
 from hypothesis import strategies as st
 
+from ansible_collections.headroom.netfilter.plugins.module_utils._conntrack import readers
 from ansible_collections.headroom.netfilter.plugins.module_utils._conntrack.change.live import (
     SettingsError,
     apply,
@@ -17,7 +18,7 @@ from ansible_collections.headroom.netfilter.plugins.module_utils._conntrack.chan
 from ansible_collections.headroom.netfilter.plugins.module_utils._conntrack.facts.gather import gather
 from ansible_collections.headroom.netfilter.plugins.module_utils._conntrack.plan import make as plan
 from ansible_collections.headroom.netfilter.plugins.module_utils._conntrack.plan import policy
-from ansible_collections.headroom.netfilter.plugins.module_utils._conntrack.plan.profiles import PROFILES
+from ansible_collections.headroom.netfilter.plugins.module_utils._conntrack.profiles import PROFILES
 from ansible_collections.headroom.netfilter.tests.unit.fakes import (
     ESTABLISHED,
     EXPECT_MAX,
@@ -106,7 +107,7 @@ def test_whichever_write_fails(kernel, asked, nth):
 def test_what_is_planned_can_be_set_and_is_then_as_planned(kernel, variables):
     try:
         wanted = policy.read(variables)
-    except policy.PolicyError:
+    except readers.PolicyError:
         return
     host = FakeKernel(**kernel)
     made = plan.make(gather(host, ["all"]), wanted)

@@ -269,7 +269,6 @@ def test_what_few_hosts_need_is_loaded_where_it_is_needed(tmp_path, files, neede
         "kube_proxy",
         "tuned",
         "globs",
-        "namespace_names",
         "netfilter",
     }
     assert set(told.decode().split()) & few == needed

@@ -12,7 +12,7 @@ from ansible_collections.headroom.netfilter.plugins.module_utils._conntrack.outc
     Value,
     outcome,
 )
-from ansible_collections.headroom.netfilter.plugins.module_utils._conntrack.owners.finder import Owner
+from ansible_collections.headroom.netfilter.plugins.module_utils._conntrack.owners.owner import Owner
 from ansible_collections.headroom.netfilter.tests.unit import examples
 
 PREFIX = "net.netfilter.nf_conntrack_"

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from ansible_collections.headroom.netfilter.plugins.module_utils._conntrack.plan import make as plan
 from ansible_collections.headroom.netfilter.plugins.module_utils._conntrack.plan import policy
-from ansible_collections.headroom.netfilter.plugins.module_utils._conntrack.plan.profiles import PROFILES
+from ansible_collections.headroom.netfilter.plugins.module_utils._conntrack.profiles import PROFILES
 from ansible_collections.headroom.netfilter.plugins.module_utils._conntrack.values import as_dict
 from ansible_collections.headroom.netfilter.tests.unit.examples import CONTAINER, NOT_LOADED, NOT_ROOT, TIMEOUTS, facts
 

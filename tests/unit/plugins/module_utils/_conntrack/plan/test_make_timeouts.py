@@ -4,7 +4,7 @@
 
 import pytest
 
-from ansible_collections.headroom.netfilter.plugins.module_utils._conntrack.plan.profiles import PROFILES
+from ansible_collections.headroom.netfilter.plugins.module_utils._conntrack.profiles import PROFILES
 from ansible_collections.headroom.netfilter.tests.unit.examples import (
     CONTAINER,
     NOT_LOADED,

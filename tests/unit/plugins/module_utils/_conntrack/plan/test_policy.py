@@ -5,7 +5,7 @@
 import pytest
 
 from ansible_collections.headroom.netfilter.plugins.module_utils._conntrack.plan.policy import Policy, read, timeouts_of
-from ansible_collections.headroom.netfilter.plugins.module_utils._conntrack.plan.profiles import PROFILES
+from ansible_collections.headroom.netfilter.plugins.module_utils._conntrack.profiles import PROFILES
 
 
 class Wrapped(str):

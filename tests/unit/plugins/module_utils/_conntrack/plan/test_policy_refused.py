@@ -8,7 +8,8 @@ import time
 
 import pytest
 
-from ansible_collections.headroom.netfilter.plugins.module_utils._conntrack.plan.policy import PolicyError, read
+from ansible_collections.headroom.netfilter.plugins.module_utils._conntrack.plan.policy import read
+from ansible_collections.headroom.netfilter.plugins.module_utils._conntrack.readers import PolicyError
 
 ENTRIES = "a whole number of entries from 1 to 2147483647"
 BUCKETS = "a whole number of buckets from 1 to 268435455"

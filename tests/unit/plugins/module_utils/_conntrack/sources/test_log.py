@@ -7,8 +7,9 @@ import time
 
 import pytest
 
+from ansible_collections.headroom.netfilter.plugins.module_utils._conntrack.facts.log import TAIL, log
 from ansible_collections.headroom.netfilter.plugins.module_utils._conntrack.host.door import Host
-from ansible_collections.headroom.netfilter.plugins.module_utils._conntrack.sources.log import TAIL, Log, log
+from ansible_collections.headroom.netfilter.plugins.module_utils._conntrack.sources.log import Log
 
 BOOT = 1795322461  # 2026-11-22T04:41:01Z
 FULL = "nf_conntrack: nf_conntrack: table full, dropping packet"

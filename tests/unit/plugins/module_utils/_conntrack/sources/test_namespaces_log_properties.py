@@ -11,8 +11,8 @@ pytest.importorskip("hypothesis", reason="hypothesis is not installed; it runs o
 from hypothesis import given
 from hypothesis import strategies as st
 
+from ansible_collections.headroom.netfilter.plugins.module_utils._conntrack.facts.log import log
 from ansible_collections.headroom.netfilter.plugins.module_utils._conntrack.host.door import Host
-from ansible_collections.headroom.netfilter.plugins.module_utils._conntrack.sources.log import log
 from ansible_collections.headroom.netfilter.plugins.module_utils._conntrack.sources.namespace_names import (
     container_name,
 )

@@ -92,31 +92,6 @@ def test_no_slab(text):
     assert table.slab_object_bytes(text, "nf_conntrack") is None
 
 
-@pytest.mark.parametrize(
-    ("text", "value"),
-    [
-        ("65536\n", 65536),
-        (" 0 ", 0),
-        ("-1\n", -1),
-        (None, None),
-        ("", None),
-        ("0x10", None),
-        ("1 2", None),
-        ("N\n", None),
-        ("\u00b2", None),
-        ("\u0661\u0662", None),
-        ("1_000", None),
-        ("\u20031", None),
-        ("18446744073709551615\n", 2**64 - 1),
-        ("1" * 21, None),
-        ("1" * 5000, None),
-    ],
-    ids=lambda value: repr(value)[:30],
-)
-def test_integer(text, value):
-    assert table.integer(text) == value
-
-
 def test_meminfo():
     text = "MemTotal:        2014336 kB\nHugePages_Total:       3\nBroken line\nNothing:\nMemAvailable: x kB\n"
     assert table.meminfo(text) == {"MemTotal": 2062680064, "HugePages_Total": 3}

@@ -4,7 +4,7 @@
 
 import pytest
 
-from ansible_collections.headroom.netfilter.plugins.module_utils._conntrack.plan.policy import PolicyError
+from ansible_collections.headroom.netfilter.plugins.module_utils._conntrack.readers import PolicyError
 from ansible_collections.headroom.netfilter.plugins.plugin_utils._conntrack.fleet.drill import (
     EVENTS,
     Asked,

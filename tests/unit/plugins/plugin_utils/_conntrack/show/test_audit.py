@@ -5,7 +5,7 @@
 import pytest
 
 from ansible_collections.headroom.netfilter.plugins.module_utils._conntrack.findings.risks import Finding, findings
-from ansible_collections.headroom.netfilter.plugins.module_utils._conntrack.plan.policy import PolicyError
+from ansible_collections.headroom.netfilter.plugins.module_utils._conntrack.readers import PolicyError
 from ansible_collections.headroom.netfilter.plugins.plugin_utils._conntrack.show.audit import failing, lines, worst
 from ansible_collections.headroom.netfilter.tests.unit.examples import NOT_LOADED, facts
 

@@ -4,7 +4,7 @@
 
 import pytest
 
-from ansible_collections.headroom.netfilter.plugins.module_utils._conntrack.plan import asked, policy
+from ansible_collections.headroom.netfilter.plugins.module_utils._conntrack import asked, readers
 
 
 @pytest.mark.parametrize(("value", "number"), [(0, 0), ("7", 7), (" 9 ", 9), (10, 10)])
@@ -14,7 +14,9 @@ def test_whole(value, number):
 
 @pytest.mark.parametrize("value", [-1, 11, "x", "", None, 1.5, True, "1_0", "\u0665"])
 def test_not_whole(value):
-    with pytest.raises(policy.Wrong, match=r"^limit: .* will not do: expected a whole number of entries from 0 to 10$"):
+    with pytest.raises(
+        readers.Wrong, match=r"^limit: .* will not do: expected a whole number of entries from 0 to 10$"
+    ):
         asked.whole("limit", value, 0, 10, "entries")
 
 
@@ -50,7 +52,7 @@ def test_a_profile_is_not_changed_by_what_is_over_it():
     ],
 )
 def test_wrong_timeouts(single, said):
-    with pytest.raises(policy.Wrong) as caught:
+    with pytest.raises(readers.Wrong) as caught:
         asked.timeouts("server", single)
     assert str(caught.value).startswith("timeouts: ")
     assert said in str(caught.value)
@@ -58,12 +60,12 @@ def test_wrong_timeouts(single, said):
 
 def test_a_profile_that_is_none():
     with pytest.raises(
-        policy.Wrong, match=r"^timeout_profile: 'sever' will not do: expected one of .* did you mean server"
+        readers.Wrong, match=r"^timeout_profile: 'sever' will not do: expected one of .* did you mean server"
     ):
         asked.timeouts("sever", {})
 
 
 def test_known():
     assert asked.known("match", "tcp", ["tcp"], "a name") == "tcp"
-    with pytest.raises(policy.Wrong, match=r"^match: 'tpc' will not do: expected a name$"):
+    with pytest.raises(readers.Wrong, match=r"^match: 'tpc' will not do: expected a name$"):
         asked.known("match", "tpc", ["tcp"], "a name")

@@ -5,7 +5,7 @@
 import pytest
 
 from ansible_collections.headroom.netfilter.plugins.module_utils._conntrack.kernel import LONGEST_TIMEOUT, TIMEOUTS
-from ansible_collections.headroom.netfilter.plugins.module_utils._conntrack.plan.profiles import (
+from ansible_collections.headroom.netfilter.plugins.module_utils._conntrack.profiles import (
     PROFILES,
     RFC_FLOORS,
     below_floors,

@@ -9,7 +9,7 @@ leaves nothing of the one before.
 
 from typing import Dict, List, NamedTuple
 
-from ..kernel import TIMEOUTS
+from .kernel import TIMEOUTS
 
 
 class Choice(NamedTuple):

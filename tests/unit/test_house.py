@@ -1,0 +1,46 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+# Copyright: headroom.netfilter maintainers
+"""The house: every room imports only what stands above it, no file is in a circle, and no room is crowded."""
+
+from collections import Counter
+
+import pytest
+
+from ansible_collections.headroom.netfilter.tests.unit import house
+
+MOST_FILES = 12
+IMPORTS = house.imports()
+
+
+def test_every_file_stands_in_a_room():
+    assert {house.room(path) for path in house.files()} <= set(house.ROOMS)
+
+
+@pytest.mark.parametrize("room", house.ROOMS)
+def test_a_room_imports_only_what_stands_above_it(room):
+    above = house.ROOMS[: house.ROOMS.index(room) + 1]
+    below = {
+        "{0} imports {1}".format(path, other)
+        for path, others in IMPORTS.items()
+        if house.room(path) == room
+        for other in others
+        if house.room(other) not in above
+    }
+    assert not below
+
+
+def test_no_file_is_in_a_circle():
+    left = {path: set(others) for path, others in IMPORTS.items()}
+    while True:
+        free = [path for path, others in left.items() if not others & set(left)]
+        if not free:
+            break
+        for path in free:
+            del left[path]
+    assert not left
+
+
+@pytest.mark.parametrize("room", house.ROOMS)
+def test_a_room_has_at_most_a_dozen_files(room):
+    crowd = Counter(map(house.room, house.files()))
+    assert crowd[room] <= MOST_FILES
