@@ -233,6 +233,7 @@ def conntrack_plan(
     """The plan as a dict; input that no host could make good is refused in it like what this host cannot."""
     # Ansible loads every filter of a collection with the first one, in each worker anew: none brings its rules along.
     from ansible_collections.headroom.netfilter.plugins.module_utils._conntrack.plan import make as plan
+    from ansible_collections.headroom.netfilter.plugins.module_utils._conntrack.plan.plan import Plan
     from ansible_collections.headroom.netfilter.plugins.module_utils._conntrack.plan.policy import Policy, read
     from ansible_collections.headroom.netfilter.plugins.module_utils._conntrack.readers import PolicyError
     from ansible_collections.headroom.netfilter.plugins.module_utils._conntrack.values import as_dict
@@ -256,7 +257,7 @@ def conntrack_plan(
         made = plan.make(found, Policy(apply=False, firewall=False))._replace(refusals=error.problems, converged=False)
     else:
         if earlier:
-            made = plan.recheck(plan.Plan(**earlier), found, asked)
+            made = plan.recheck(Plan(**earlier), found, asked)
         else:
             made = plan.make(found, asked, rendered(plan.make(found, asked)))
     return dict(untrusted(as_dict(made)))

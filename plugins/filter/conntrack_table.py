@@ -69,19 +69,19 @@ def conntrack_table(hosts: Iterable[Mapping[str, Any]], planned: bool = False) -
     return list(untrusted(report.fleet(rows, ("now", "planned") if planned else ("before", "after"))))
 
 
-def _host(variables: Mapping[str, Any], before: dict[str, Any], planned: bool) -> report.Host:
+def _host(variables: Mapping[str, Any], before: dict[str, Any], planned: bool) -> report.Shown:
     from ansible_collections.headroom.netfilter.plugins.plugin_utils._conntrack.show import table as report
 
     name = str(variables["inventory_hostname"])
     now = report.of_facts(before)
     expired = tuple(_expired(variables.get(EXPIRED, {}), planned))
     if PLAN not in variables:
-        return report.Host(name, now, now, {}, expired or _state_note(before) or ("nothing to change",))
+        return report.Shown(name, now, now, {}, expired or _state_note(before) or ("nothing to change",))
     plan = variables[PLAN]
     after = report.of_plan(plan) if planned else report.of_facts(_facts(variables, AFTER) or before)
     # A plan speaks of the timeouts it sets; the others stay.
     after = after._replace(timeouts={**now.timeouts, **after.timeouts})
-    return report.Host(name, now, after, plan["reasons"], _state_note(before) + tuple(_notes(plan, planned)) + expired)
+    return report.Shown(name, now, after, plan["reasons"], _state_note(before) + tuple(_notes(plan, planned)) + expired)
 
 
 def _facts(variables: Mapping[str, Any], name: str) -> Any:

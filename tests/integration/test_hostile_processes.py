@@ -18,6 +18,7 @@ from ansible_collections.headroom.netfilter.plugins.module_utils._conntrack impo
 from ansible_collections.headroom.netfilter.plugins.module_utils._conntrack.findings import risks
 from ansible_collections.headroom.netfilter.plugins.module_utils._conntrack.plan import make as plan
 from ansible_collections.headroom.netfilter.plugins.module_utils._conntrack.plan import policy
+from ansible_collections.headroom.netfilter.plugins.module_utils._conntrack.plan.plan import Plan
 
 # No ansible-core takes part in it.
 pytestmark = pytest.mark.on_one_core
@@ -102,7 +103,7 @@ def user_folder(tmp_path: Path) -> Path:
     return folder
 
 
-def made(facts: dict[str, Any], **asked: Any) -> plan.Plan:
+def made(facts: dict[str, Any], **asked: Any) -> Plan:
     return plan.make(facts, policy.read({f"conntrack_{name}": value for name, value in asked.items()}), CONTENTS)
 
 

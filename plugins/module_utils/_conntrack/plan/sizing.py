@@ -21,7 +21,7 @@ class Sized(NamedTuple):
     refusals: Tuple[str, ...] = ()
 
 
-class Host:
+class Given:
     """The facts that the rules ask for, by short names."""
 
     def __init__(self, facts: Facts, policy: Policy) -> None:
@@ -62,7 +62,7 @@ class Host:
         )
 
 
-def not_lowered(host: Host, sized: Sized, in_force: Optional[int]) -> Sized:
+def not_lowered(host: Given, sized: Sized, in_force: Optional[int]) -> Sized:
     """What is in force, where it is more and the host could not tell all."""
     if not host.untold or not sized.value or not in_force or in_force <= sized.value:
         return sized
@@ -73,7 +73,7 @@ def not_lowered(host: Host, sized: Sized, in_force: Optional[int]) -> Sized:
 # The limit.
 
 
-def limit_of(host: Host) -> Sized:
+def limit_of(host: Given) -> Sized:
     if host.is_tied("max") and host.policy.apply:
         return _tied_limit(host)
     sized = _asked_limit(host) if host.policy.max is not None else _sized_limit(host)
@@ -86,7 +86,7 @@ def limit_of(host: Host) -> Sized:
     return sized
 
 
-def _tied_limit(host: Host) -> Sized:
+def _tied_limit(host: Given) -> Sized:
     wanted = host.policy.max
     if wanted is not None and wanted != host.max:
         refusal = "conntrack_max: {0} asked for, {1} found, and {2}; run this role on the host".format(
@@ -96,7 +96,7 @@ def _tied_limit(host: Host) -> Sized:
     return Sized(host.max, "left as it is: " + host.why_tied(), ("limit: " + host.why_tied(),))
 
 
-def _asked_limit(host: Host) -> Sized:
+def _asked_limit(host: Given) -> Sized:
     wanted = host.policy.max or 0
     refusals: Tuple[str, ...] = ()
     warnings: Tuple[str, ...] = ()
@@ -122,7 +122,7 @@ def _asked_limit(host: Host) -> Sized:
     return Sized(wanted, "conntrack_max", warnings, refusals)
 
 
-def _sized_limit(host: Host) -> Sized:
+def _sized_limit(host: Given) -> Sized:
     """The largest of what is expected, what is in use with headroom and what the memory share holds, in bounds."""
     policy = host.policy
     affordable = _affordable(host)
@@ -166,7 +166,7 @@ def _sized_limit(host: Host) -> Sized:
     return _with_the_peak(host, result)
 
 
-def _memory_candidate(host: Host, affordable: int) -> Sized:
+def _memory_candidate(host: Given, affordable: int) -> Sized:
     if not host.memory:
         return Sized(0, "memory not known")
     value = _power_of_two_below(affordable)
@@ -180,7 +180,7 @@ def _memory_candidate(host: Host, affordable: int) -> Sized:
     )
 
 
-def _raise_only(host: Host, sized: Sized) -> Sized:
+def _raise_only(host: Given, sized: Sized) -> Sized:
     if host.policy.shrink or not host.max or host.max <= (sized.value or 0):
         return sized
     warnings: Tuple[str, ...] = ()
@@ -195,7 +195,7 @@ def _raise_only(host: Host, sized: Sized) -> Sized:
     return Sized(host.max, "already in force, and {0} would lower it ({1})".format(sized.value, sized.reason), warnings)
 
 
-def _with_the_peak(host: Host, sized: Sized) -> Sized:
+def _with_the_peak(host: Given, sized: Sized) -> Sized:
     """What bounds have cut away must not be what was asked to be served."""
     value, expected = sized.value or 0, host.policy.expected_connections
     if expected is None or value >= expected * host.policy.headroom:
@@ -213,16 +213,16 @@ def _with_the_peak(host: Host, sized: Sized) -> Sized:
     return sized._replace(warnings=sized.warnings + (warning,))
 
 
-def _bytes_an_entry(host: Host) -> float:
+def _bytes_an_entry(host: Given) -> float:
     """An entry and its share of the buckets."""
     return host.entry + host.pointer / host.policy.entries_per_bucket
 
 
-def _share(host: Host) -> float:
+def _share(host: Given) -> float:
     return host.memory * host.policy.memory_percent / 100.0
 
 
-def _affordable(host: Host) -> int:
+def _affordable(host: Given) -> int:
     """Entries that the memory share holds, in whole pages of buckets so that rounding adds nothing to them."""
     if host.policy.hashsize is not None:
         buckets = host.rounded(host.policy.hashsize) * host.pointer
@@ -240,7 +240,7 @@ def _power_of_two_above(number: float) -> int:
     return 1 << (max(math.ceil(number), 1) - 1).bit_length()
 
 
-def held_limit(host: Host, sized: Sized, held: Mapping[str, Held]) -> Sized:
+def held_limit(host: Given, sized: Sized, held: Mapping[str, Held]) -> Sized:
     """A limit that a program sets at each of its starts is the program's, within the bounds that bind everybody, and only not
     lowered meanwhile. Against a variable it is not weighed: that is refused."""
     owner = held.get(host.names.prefix + "max")
@@ -272,7 +272,7 @@ def held_limit(host: Host, sized: Sized, held: Mapping[str, Held]) -> Sized:
     return Sized(value, reason, warnings, refusals)
 
 
-def _beyond_bounds(host: Host, value: int, said: str) -> Iterator[str]:
+def _beyond_bounds(host: Given, value: int, said: str) -> Iterator[str]:
     policy = host.policy
     if value > policy.max_ceiling:
         yield "limit: {0}, above conntrack_max_ceiling {1}; raise it, name conntrack_max={2}".format(
@@ -291,7 +291,7 @@ def _beyond_bounds(host: Host, value: int, said: str) -> Iterator[str]:
 # The buckets.
 
 
-def held_buckets(host: Host, sized: Sized, held: Mapping[str, Held]) -> Sized:
+def held_buckets(host: Given, sized: Sized, held: Mapping[str, Held]) -> Sized:
     """A program that sets the buckets raises them only: with as many, it leaves them alone."""
     owner = held.get(HASHSIZE)
     if not owner or not sized.value or sized.value >= host.rounded(owner.value):
@@ -308,7 +308,7 @@ def held_buckets(host: Host, sized: Sized, held: Mapping[str, Held]) -> Sized:
     return Sized(host.rounded(owner.value), said, sized.warnings, sized.refusals + refusals)
 
 
-def buckets_of(host: Host, limit: Optional[int]) -> Sized:
+def buckets_of(host: Given, limit: Optional[int]) -> Sized:
     policy = host.policy
     if policy.hashsize is not None:
         return _asked_buckets(host, limit)
@@ -324,7 +324,7 @@ def buckets_of(host: Host, limit: Optional[int]) -> Sized:
     return Sized(value, reason)
 
 
-def tied_buckets(host: Host, limit: Optional[int]) -> Sized:
+def tied_buckets(host: Given, limit: Optional[int]) -> Sized:
     wanted = host.policy.hashsize
     reason = "left as it is: " + host.why_tied()
     if wanted is None or host.rounded(wanted) == host.buckets:
@@ -339,7 +339,7 @@ def tied_buckets(host: Host, limit: Optional[int]) -> Sized:
     return Sized(host.buckets, reason, (), (refusal,))
 
 
-def _asked_buckets(host: Host, limit: Optional[int]) -> Sized:
+def _asked_buckets(host: Given, limit: Optional[int]) -> Sized:
     policy = host.policy
     wanted = policy.hashsize or 0
     value = host.rounded(wanted)
@@ -373,7 +373,7 @@ def _asked_buckets(host: Host, limit: Optional[int]) -> Sized:
 # The expectations.
 
 
-def expectations_of(host: Host, buckets: Optional[int]) -> Sized:
+def expectations_of(host: Given, buckets: Optional[int]) -> Sized:
     """What a load of the module with these buckets gives, unless more are in force, which it would take away.
 
     A module that is not loaded has no key yet, and is planned for as it will be.

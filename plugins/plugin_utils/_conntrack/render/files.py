@@ -14,7 +14,7 @@ from jinja2 import FileSystemLoader, StrictUndefined
 from jinja2.sandbox import SandboxedEnvironment
 
 from ansible_collections.headroom.netfilter.plugins.module_utils._conntrack import files, kernel
-from ansible_collections.headroom.netfilter.plugins.module_utils._conntrack.plan.make import Plan
+from ansible_collections.headroom.netfilter.plugins.module_utils._conntrack.plan.plan import Plan
 from ansible_collections.headroom.netfilter.plugins.plugin_utils._conntrack.answers import SYSTEMD_SYSCTL
 from ansible_collections.headroom.netfilter.plugins.plugin_utils._conntrack.schema import found
 

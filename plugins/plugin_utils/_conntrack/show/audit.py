@@ -19,7 +19,7 @@ THRESHOLDS = SEVERITIES + (NEVER,)
 # Columns: a terminal of 100, less what ansible.builtin.debug puts around a line.
 _WIDTH = 88
 
-Host = tuple[str, Facts, Sequence[Finding]]
+Audited = tuple[str, Facts, Sequence[Finding]]
 
 
 def worst(findings: Sequence[Finding]) -> str | None:
@@ -35,11 +35,11 @@ def failing(findings: Sequence[Finding], threshold: str) -> list[Finding]:
     return [finding for finding in findings if finding.severity in bad]
 
 
-def lines(hosts: Sequence[Host]) -> list[str]:
+def lines(hosts: Sequence[Audited]) -> list[str]:
     """A line for each host, and below it what was found there; hosts with the same findings share them."""
     if not hosts:
         return []
-    groups: dict[tuple[Finding, ...], list[Host]] = {}
+    groups: dict[tuple[Finding, ...], list[Audited]] = {}
     for host in sorted(hosts, key=_order):
         groups.setdefault(tuple(host[2]), []).append(host)
     ordered = [host for members in groups.values() for host in members]
@@ -53,7 +53,7 @@ def lines(hosts: Sequence[Host]) -> list[str]:
     return found[:-1]
 
 
-def _order(host: Host) -> tuple[int, int, str]:
+def _order(host: Audited) -> tuple[int, int, str]:
     name, _facts, findings = host
     severity = worst(findings)
     return SEVERITIES.index(severity) if severity else len(SEVERITIES), -len(findings), name

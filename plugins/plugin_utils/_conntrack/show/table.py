@@ -22,7 +22,7 @@ class Values(NamedTuple):
     timeouts: Mapping[str, int]
 
 
-class Host(NamedTuple):
+class Shown(NamedTuple):
     """One host's part of a report."""
 
     name: str
@@ -63,7 +63,7 @@ def of_plan(plan: Mapping[str, Any]) -> Values:
     return Values(plan["max"], plan["buckets"], plan["full_bytes"], plan["expect_max"], plan["timeouts"])
 
 
-def fleet(hosts: list[Host], heads: tuple[str, str] = ("before", "after")) -> list[str]:
+def fleet(hosts: list[Shown], heads: tuple[str, str] = ("before", "after")) -> list[str]:
     """A table per host; hosts whose tables say the same share one, so that a fleet fits on a screen."""
     tables: dict[tuple[str, ...], list[str]] = {}
     for host in hosts:
@@ -75,7 +75,7 @@ def fleet(hosts: list[Host], heads: tuple[str, str] = ("before", "after")) -> li
     return lines[:-1]
 
 
-def _body(host: Host, heads: tuple[str, str]) -> list[str]:
+def _body(host: Shown, heads: tuple[str, str]) -> list[str]:
     rows = [("setting", heads[0], heads[1], "")]
     rows.append(_row("limit (entries)", host.before.max, host.after.max, host.reasons.get("max")))
     rows.append(_row("buckets", host.before.buckets, host.after.buckets, host.reasons.get("buckets")))
@@ -106,7 +106,7 @@ def in_order(timeouts: Iterable[str]) -> list[str]:
     return [name for name in _TIMEOUTS if name in names] + sorted(names - set(_TIMEOUTS))
 
 
-def _others_that_move(host: Host) -> tuple[str, ...]:
+def _others_that_move(host: Shown) -> tuple[str, ...]:
     was, after = host.before.timeouts, host.after.timeouts
     return tuple(name for name in sorted(after) if name not in _TIMEOUTS and after[name] != was.get(name))
 

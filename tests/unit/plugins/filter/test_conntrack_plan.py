@@ -10,7 +10,7 @@ import yaml
 from ansible.errors import AnsibleFilterError
 
 from ansible_collections.headroom.netfilter.plugins.filter import conntrack_plan as module
-from ansible_collections.headroom.netfilter.plugins.module_utils._conntrack.plan.make import Drift, Plan
+from ansible_collections.headroom.netfilter.plugins.module_utils._conntrack.plan.plan import Drift, Plan
 from ansible_collections.headroom.netfilter.plugins.module_utils._conntrack.plan.policy import Policy
 from ansible_collections.headroom.netfilter.plugins.module_utils._conntrack.profiles import PROFILES
 from ansible_collections.headroom.netfilter.plugins.modules import conntrack_settings

@@ -6,7 +6,7 @@ import hashlib
 
 import pytest
 
-from ansible_collections.headroom.netfilter.plugins.module_utils._conntrack.plan.make import Drift
+from ansible_collections.headroom.netfilter.plugins.module_utils._conntrack.plan.plan import Drift
 from ansible_collections.headroom.netfilter.tests.unit.examples import (
     CONTAINER,
     NOT_LOADED,

@@ -5,7 +5,7 @@
 import pytest
 
 from ansible_collections.headroom.netfilter.plugins.plugin_utils._conntrack.show.table import (
-    Host,
+    Shown,
     Values,
     fleet,
     in_order,
@@ -26,7 +26,7 @@ REASONS = {
 
 
 def test_one_host_that_changed():
-    assert fleet([Host("web01", SMALL, LARGE, REASONS, ("written: /etc/x", "warning: y"))]) == [
+    assert fleet([Shown("web01", SMALL, LARGE, REASONS, ("written: /etc/x", "warning: y"))]) == [
         "web01",
         "setting               before      after",
         "limit (entries)         8192    1048576  <- conntrack_max",
@@ -42,7 +42,7 @@ def test_one_host_that_changed():
 
 
 def test_one_host_that_stayed():
-    assert fleet([Host("web01", SMALL, SMALL, REASONS, ("nothing to change",))], ("now", "planned")) == [
+    assert fleet([Shown("web01", SMALL, SMALL, REASONS, ("nothing to change",))], ("now", "planned")) == [
         "web01",
         "setting                  now  planned",
         "limit (entries)         8192     8192",
@@ -55,7 +55,7 @@ def test_one_host_that_stayed():
 
 
 def test_what_is_not_there():
-    assert fleet([Host("web01", NONE, NONE, {}, ("no connection tracking",))]) == [
+    assert fleet([Shown("web01", NONE, NONE, {}, ("no connection tracking",))]) == [
         "web01",
         "setting          before  after",
         "limit (entries)       -      -",
@@ -66,7 +66,7 @@ def test_what_is_not_there():
 
 
 def test_hosts_with_the_same_table_share_it():
-    same, other = Host("", SMALL, SMALL), Host("", SMALL, LARGE)
+    same, other = Shown("", SMALL, SMALL), Shown("", SMALL, LARGE)
     lines = fleet([same._replace(name="a"), other._replace(name="b"), same._replace(name="c")])
     assert [line for line in lines if line in ("", "a, c (2 hosts)", "b")] == ["a, c (2 hosts)", "", "b"]
     assert lines[-1]
@@ -84,7 +84,7 @@ def test_hosts_with_the_same_table_share_it():
     ids=repr,
 )
 def test_hosts_that_differ_do_not(change):
-    one = Host("a", SMALL, SMALL)
+    one = Shown("a", SMALL, SMALL)
     assert "b" in fleet([one, one._replace(name="b", **change)])
 
 

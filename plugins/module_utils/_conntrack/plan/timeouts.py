@@ -1,0 +1,88 @@
+# Copyright: headroom.netfilter maintainers
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The timeouts: those of a profile and single ones, within what this host has, what programs hold and what the RFCs ask. Pure."""
+
+from typing import Dict, List, Mapping, Tuple
+
+from .. import kernel
+from ..profiles import PROFILES, RFC_FLOORS, below_floors
+from . import conflicts
+from .policy import floor_conflict, timeouts_of
+from .sizing import Given
+
+
+def planned_timeouts(
+    host: Given, held: Mapping[str, conflicts.Held]
+) -> Tuple[Dict[str, int], Dict[str, str], List[str], List[str]]:
+    policy = host.policy
+    wanted = timeouts_of(policy)
+    choices = PROFILES[policy.timeout_profile].choices
+    warnings: List[str] = []
+    refusals: List[str] = []
+    if host.is_live:
+        missing = sorted(name for name in policy.timeouts if name not in host.timeouts)
+        if missing:
+            warnings.append("conntrack_timeouts: this kernel has no {0}; not written".format(", ".join(missing)))
+        wanted = {name: wanted[name] for name in wanted if name in host.timeouts}
+    reasons = {}
+    for name in wanted:
+        reasons[name] = "conntrack_timeouts" if name in policy.timeouts else choices[name].reason
+        owner = held.get(host.names.prefix + kernel.timeout_key(name))
+        if not owner or owner.value == wanted[name]:
+            continue
+        said = "{0} sets it to {1} at each of its starts".format(owner.owner, owner.value)
+        if name in policy.timeouts:
+            refusals.append(
+                "conntrack_timeouts: {0}: {1} asked for, but {2}; ask for {3}, leave it out, or {4}".format(
+                    name, wanted[name], said, owner.value, owner.remedy
+                )
+            )
+            continue
+        reasons[name] = said
+        warnings.append("{0}: {1} would be planned, but {2}; {3}".format(name, wanted[name], said, owner.remedy))
+        wanted[name] = owner.value
+    if host.facts["kernel"]["nat"] or policy.timeout_profile == "gateway":
+        _apply_floors(host, held, wanted, reasons, warnings, refusals)
+    if host.is_tied("timeouts") and policy.apply:
+        for name in sorted(wanted):
+            if name in policy.timeouts and wanted[name] != host.timeouts[name]:
+                refusals.append(
+                    "conntrack_timeouts: {0}: {1} asked for, {2} found, and {3}".format(
+                        name, wanted[name], host.timeouts[name], host.why_tied()
+                    )
+                )
+        wanted = {name: host.timeouts[name] for name in wanted}
+        reasons = dict.fromkeys(wanted, "left as it is: " + host.why_tied())
+    return wanted, reasons, warnings, refusals
+
+
+def _apply_floors(
+    host: Given,
+    held: Mapping[str, conflicts.Held],
+    wanted: Dict[str, int],
+    reasons: Dict[str, str],
+    warnings: List[str],
+    refusals: List[str],
+) -> None:
+    policy = host.policy
+    low = below_floors(wanted)
+    if policy.rfc_floors == "warn" and low:
+        warnings.append(
+            "addresses are translated here, and these timeouts are below what the RFCs ask of a NAT: {0}; "
+            "use conntrack_timeout_profile=gateway, conntrack_rfc_floors=enforce, or =ignore".format(
+                ", ".join("{0} {1} (at least {2}, {3})".format(name, wanted[name], *RFC_FLOORS[name]) for name in low)
+            )
+        )
+    if policy.rfc_floors == "enforce":
+        for name in low:
+            owner = held.get(host.names.prefix + kernel.timeout_key(name))
+            if owner and owner.value == wanted[name]:
+                refusals.append(
+                    "{0}: {1}, but {2}; {3}".format(name, reasons[name], floor_conflict(name), owner.remedy)
+                )
+            elif name in policy.timeouts:
+                refusals.append("conntrack_timeouts: {0}: {1}: {2}".format(name, wanted[name], floor_conflict(name)))
+            else:
+                wanted[name] = RFC_FLOORS[name].seconds
+                reasons[name] = RFC_FLOORS[name].source + ", as addresses are translated here"
