@@ -25,7 +25,7 @@ from hypothesis.configuration import set_hypothesis_home_dir
 sys.path.insert(0, str(Path(__file__).parents[5]))
 from ansible_collections.headroom.netfilter.plugins.module_utils._conntrack.host.door import Host
 from ansible_collections.headroom.netfilter.plugins.module_utils._conntrack.sources import sysctl
-from ansible_collections.headroom.netfilter.tests.unit.plugins.module_utils._conntrack.test_sysctl import LINES
+from ansible_collections.headroom.netfilter.tests.unit.plugins.module_utils._conntrack.sources.test_sysctl import LINES
 
 SYSTEMD = Path("/usr/lib/systemd/systemd-sysctl")
 PROCPS = Path("/usr/sbin/sysctl")

@@ -8,11 +8,11 @@ import pytest
 
 from ansible_collections.headroom.netfilter.plugins.module_utils._conntrack.plan.policy import Policy
 from ansible_collections.headroom.netfilter.plugins.module_utils._conntrack.plan.spelling import misspelt
-from ansible_collections.headroom.netfilter.plugins.plugin_utils._conntrack.fleet.drill import Asked
 
 ROLE = ["conntrack_" + field for field in Policy._fields]
 PLAYBOOKS = ["relieve_confirm", "relieve_timeouts", "relieve_wait", "audit_fail_on"]
-KNOWN = ROLE + PLAYBOOKS + ["drill_" + field for field in Asked._fields]
+DRILL = ["drill_" + name for name in ("firewall", "reload", "reboot", "out_of_band")]
+KNOWN = ROLE + PLAYBOOKS + DRILL
 
 # What is written, and what is meant.
 NEAR = [
