@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import posixpath
 import subprocess
 import sys
 import threading
@@ -26,8 +27,9 @@ CODE = "ansible_collections/headroom/netfilter/plugins/module_utils/_conntrack"
 FACTS = f"""
 PYTHONPATH=/opt/collections python3 -B - <<'END'
 import json
-from {CODE.replace("/", ".")} import facts, host
-print(json.dumps(facts.gather(host.Host(), ["all"])))
+from {CODE.replace("/", ".")}.facts.gather import gather
+from {CODE.replace("/", ".")}.host.door import Host
+print(json.dumps(gather(Host(), ["all"])))
 END
 """
 LOAD = "unload-conntrack; modprobe nf_conntrack || true"
@@ -37,10 +39,10 @@ USE = "modprobe nf_conntrack || true"
 
 def equip(guest: Guest) -> None:
     guest.place({"/usr/local/sbin/unload-conntrack": FILES / "unload-conntrack"})
-    guest.run(f"mkdir -p /opt/collections/{CODE}")
-    guest.place(
-        {f"/opt/collections/{CODE}/{path.name}": path for path in (REPO / CODE.partition("netfilter/")[2]).glob("*.py")}
-    )
+    code = REPO / CODE.partition("netfilter/")[2]
+    files = {f"/opt/collections/{CODE}/{path.relative_to(code)}": path for path in sorted(code.rglob("*.py"))}
+    guest.run("mkdir -p " + " ".join(sorted({posixpath.dirname(path) for path in files})))
+    guest.place(files)
 
 
 def measure(guest: Guest, host: Host) -> list[page.Case]:

@@ -9,15 +9,12 @@ Total over facts of any subset: what is not known is not judged. docs/findings.m
 from typing import Any, Callable, Dict, Iterable, Iterator, List, NamedTuple, Optional, Sequence, Tuple
 
 from .. import kernel
-from ..files import MODPROBE, SYSCTL
+from ..files import MODPROBE
+from ..outcome.said import BUILT_IN, CRITICAL, INFO, LOAD, ODD, SEVERITIES, WARNING
 from ..plan.sizing import size
 from ..profiles import RFC_FLOORS, below_floors
 from ..sources import proc as table
 from ..values import Facts
-
-CRITICAL, WARNING, INFO = "critical", "warning", "info"
-# Worst first.
-SEVERITIES = (CRITICAL, WARNING, INFO)
 
 # Shares of the limit in use. node_exporter's mixin warns at 0.75; Netdata is critical at 0.95, from where on the
 # kernel's garbage collector takes closing entries before their time (nf_conntrack_max95, gc_worker).
@@ -101,7 +98,7 @@ RISKS: Dict[str, Risk] = {
     ),
     "overridden": Risk(
         (CRITICAL, WARNING),
-        "These lines are applied after {0} and win over it at each boot.".format(SYSCTL),
+        "These lines win over the role's own files, at each boot or at each load of the module.",
         "Remove them, or let {0} comment them out: conntrack_takeover=true.".format(_TUNE),
     ),
     "owners-disagree": Risk(
@@ -133,7 +130,7 @@ RISKS: Dict[str, Risk] = {
         "Lower the limit with {0}: conntrack_max and conntrack_shrink=true.".format(_TUNE),
     ),
     "modprobe-broken": Risk(
-        (CRITICAL, WARNING),
+        (CRITICAL,),
         "With such a line the module cannot be loaded, and no firewall rule that needs it either.",
         "Mend the line; modprobe --show-depends nf_conntrack shows what the kernel is handed.",
     ),
@@ -142,10 +139,15 @@ RISKS: Dict[str, Risk] = {
         "What is persisted there does not come into force.",
         "Mend it, or write the role's own files anew with {0}.".format(_TUNE),
     ),
+    "modprobe-odd": Risk(
+        (INFO,),
+        "The kernel takes it, for another value than it looks to people.",
+        "Write a plain decimal number.",
+    ),
     "modprobe-useless": Risk(
         (INFO,),
         "The kernel has connection tracking built in and never reads modprobe.d for it.",
-        "Remove the file; {0} persists the buckets as net.netfilter.nf_conntrack_buckets instead.".format(_TUNE),
+        "Remove it; {0} persists the buckets as net.netfilter.nf_conntrack_buckets instead.".format(_TUNE),
     ),
     "namespace-dropping": Risk(
         (CRITICAL, WARNING),
@@ -473,17 +475,23 @@ def _pair(line: Dict[str, Any]) -> str:
     return "{0} = {1}".format(_said(line.get("key")), _said(line.get("value")))
 
 
+# Problems by their kind; all others keep what is persisted from coming into force.
+_OF_KIND = {LOAD: "modprobe-broken", ODD: "modprobe-odd", BUILT_IN: "modprobe-useless"}
+
+
 def _persistence(host: _Host) -> Iterator[Finding]:
-    problems = host.outcome.get("problems") or []
-    broken = [text for text in problems if "modprobe.d/" in text]
-    others = [text for text in problems if text not in broken]
-    if broken:
-        severity = WARNING if host.state == "builtin" else CRITICAL
-        yield _finding("modprobe-broken", severity, _list(broken))
-    if others:
-        yield _finding("persistence-broken", WARNING, _list(others))
+    seen: Dict[str, List[str]] = {}
+    worst: Dict[str, str] = {}
+    for problem in host.outcome.get("problems") or []:
+        name = _OF_KIND.get(problem.get("kind"), "persistence-broken")
+        severities = RISKS[name].severities
+        severity = problem.get("severity") if problem.get("severity") in severities else severities[0]
+        worst[name] = min(worst.get(name, INFO), severity, key=SEVERITIES.index)
+        seen.setdefault(name, []).append("{0}: {1}".format(_place(problem), _said(problem.get("said"))))
     if host.state == "builtin" and MODPROBE in host.files:
-        yield _finding("modprobe-useless", INFO, "{0} is there".format(MODPROBE))
+        seen.setdefault("modprobe-useless", []).append("{0} is there".format(MODPROBE))
+    for name, texts in seen.items():
+        yield _finding(name, worst.get(name, INFO), _list(texts))
     if host.state == "loadable":
         yield from _not_loaded(host)
 

@@ -1,37 +1,56 @@
 # Copyright: headroom.netfilter maintainers
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What will be: each value after the next boot and after the next load of the module, and the line that decides it."""
+"""What will be: each value after the next boot and after the next load of the module, and the line that decides it. Pure.
 
-import posixpath
-from typing import TYPE_CHECKING, Dict, Iterable, List, NamedTuple, Optional, Sequence, Set, Tuple
+``facts["assignments"]`` are folded, which assignments.py has read on the host; on the controller with the files that are planned in
+place of those that are there (planned.py). It is one rule for both.
+"""
+
+from typing import TYPE_CHECKING, Any, Dict, Iterator, List, Mapping, NamedTuple, Optional, Sequence, Tuple
 
 from .. import kernel
-from ..files import FIREWALLD, IPTABLES, MANAGED, MODPROBE, SYSCTL
-from ..host.door import Host
-from ..owners.owner import Owner
+from ..files import MANAGED, MODPROBE, SYSCTL
 from ..sources import sysctl
 from ..values import Facts
+from .said import (
+    ABSENT,
+    DEFAULT,
+    FAILS,
+    HASHSIZE,
+    KERNEL,
+    SET,
+    UNTOLD,
+    USELESS,
+    WARNING,
+    Decision,
+    Decisions,
+    Line,
+    Problem,
+    Value,
+)
 
 if TYPE_CHECKING:
-    from .loading import Loading, Sysctl, UdevRule
-
-HASHSIZE = "hashsize"
-DEFAULT = "kernel default"
+    from .loading import Loading, Parameter
 
 # The first release whose buckets can be written as a sysctl, and the first that takes sysctl.* from its command line.
 _BUCKETS_WRITABLE = (4, 8)
 _COMMAND_LINE_READ = (5, 8)
+# To each bucket of expectations (nf_conntrack_expect_init).
+_EXPECTATIONS_PER_BUCKET = 4
 # Calls of sysctl at a load, each file that one names for itself. Of more it is not told what they leave.
 _MOST_CALLED = 32
 
-
-class Value(NamedTuple):
-    value: Optional[int]  # None where it cannot be told, or there will be none
-    source: str
-
-
-Values = Dict[str, Value]
+# What parts of the assignments are called where not all of them is told.
+_PARTS = {
+    "sysctl": "sysctl.d",
+    "called": "files that sysctl is called with",
+    "modprobe": "modprobe.d",
+    "command_line": "the kernel command line",
+    "early": "modules-load.d",
+    "udev": "udev's rules",
+    "owners": "what else writes at boot",
+}
 
 
 class Overriding(NamedTuple):
@@ -41,97 +60,223 @@ class Overriding(NamedTuple):
     line: int
     text: str
     key: str
-    value: Optional[int]  # None: the kernel refuses it, and with it the role's own of the same key
+    value: Optional[int]  # None: what it leaves cannot be told, or the load fails of it
     owner: str
 
 
-class Exposed(NamedTuple):
-    """A file that is applied at a boot or a load though others than root may write it."""
-
-    path: str
-    why: str
-
-
 class Outcome(NamedTuple):
-    boot: Values
-    reload: Values  # empty where the kernel has conntrack built in: it is never loaded again
+    boot: Dict[str, Value]
+    reload: Dict[str, Value]  # empty where the kernel has conntrack built in: it is never loaded again
     overriding: List[Overriding]
-    problems: List[str]
+    problems: List[Problem]
     exposed: List[str]  # keys whose value after either event is from a file that others than root may write
 
 
-def outcome(host: Host, facts: Facts, owned: Sequence[Owner]) -> Tuple[Outcome, List[Exposed]]:
-    """``facts`` are those of this host that are always gathered, with table, timeouts and services."""
+class Folded(NamedTuple):
+    """Decisions by key, for each event."""
+
+    boot: Decisions
+    reload: Decisions
+    # What a boot leaves where the keys are there before sysctl.d is applied; without systemd nobody knows whether they are.
+    applied: Decisions
+
+
+# By event (boot, reload or applied), what is wanted of each key.
+Wanted = Mapping[str, Mapping[str, int]]
+
+
+class Contest(NamedTuple):
+    """A value that will not be as it is wanted, and what decides it."""
+
+    event: str
+    key: str
+    wanted: int
+    decision: Decision
+
+
+def predict(facts: Facts) -> Outcome:
     if facts["state"] == "absent":
-        return Outcome({}, {}, [], [], []), []
-    resolver = _Resolver(host, facts)
-    return resolver.outcome(owned), resolver.exposed(owned)
+        return Outcome({}, {}, [], [], [])
+    fold = _Fold(facts)
+    folded = fold.folded()
+    decisions = [*folded.boot.items(), *folded.reload.items()]
+    exposed = sorted({key for key, decision in decisions if is_nobodys(facts, decision)})
+    return Outcome(
+        {key: decision.value for key, decision in folded.boot.items()},
+        {key: decision.value for key, decision in folded.reload.items()},
+        list(_overriding(facts, folded)),
+        fold.problems(),
+        exposed,
+    )
 
 
-class _Resolver:
-    def __init__(self, host: Host, facts: Facts) -> None:
-        self.host = host
+def folded(facts: Facts) -> Folded:
+    return _Fold(facts).folded() if facts["state"] != "absent" else Folded({}, {}, {})
+
+
+def is_nobodys(facts: Facts, decision: Decision) -> bool:
+    """Whether it is of a file that others than root may write, whose word is nobody's."""
+    return decision.line is not None and decision.line.path in facts["assignments"]["nobodys"]
+
+
+def contested(facts: Facts, wanted: Wanted, found: Optional[Folded] = None) -> Iterator[Contest]:
+    """Everything that keeps values from being as wanted: each line in turn is thought away, and what is left is folded again.
+
+    ``found`` is how the facts are folded, where that is known. A line that is nobody's word keeps nothing from anything, and hides
+    no line of root's.
+    """
+    if facts["assignments"]["nobodys"]:
+        from .planned import of_root
+
+        facts, found = of_root(facts), None
+    found = found or folded(facts)
+    seen = set()
+    for event, keys in wanted.items():
+        for key, value in keys.items():
+            while True:
+                decision = getattr(found, event).get(key, _ABSENT)
+                line = decision.line
+                if decision.value.value == value:
+                    break
+                # Of a value that nobody demands only a line can be told to be in the way.
+                if event == "applied" and line is None:
+                    break
+                if line is None or line not in seen:
+                    yield Contest(event, key, value, decision)
+                if line is None or line in seen:
+                    break
+                seen.add(line)
+                # Few hosts have any.
+                from .planned import without
+
+                facts = without(facts, [(line.file or "", line.text)])
+                found = folded(facts)
+
+
+def own(facts: Facts) -> Dict[str, int]:
+    """What the role's own files say, by key, the buckets as the kernel rounds them."""
+    said: Dict[str, int] = {}
+    page, pointer = facts["kernel"]["page_size"], facts["kernel"]["pointer_bytes"]
+    prefix = kernel.FLAVOURS[facts["flavour"]].prefix
+    hashsize = _own_hashsize(facts)
+    if hashsize and facts["state"] != "builtin":
+        said[HASHSIZE] = kernel.rounded_buckets(hashsize, page, pointer)
+    for file in facts["assignments"]["sysctl"]:
+        for line in file["lines"] if file["path"] == SYSCTL else ():
+            number = sysctl.number(line["key"], line["value"])
+            if number is not None and line["key"] == prefix + "buckets":
+                said[HASHSIZE] = kernel.rounded_buckets(number, page, pointer)
+            elif number is not None:
+                said[sysctl.ALIASES.get(line["key"], line["key"])] = number
+    return said
+
+
+def made_by_load(facts: Facts) -> bool:
+    """Whether the limit in force is what a load has made of the role's own line of modprobe.d, while its sysctl.d says less."""
+    if "assignments" not in facts:
+        return False
+    hashsize, limit = _own_hashsize(facts), (facts.get("table") or {}).get("max")
+    if not hashsize or not limit:
+        return False
+    kept = own(facts).get(kernel.FLAVOURS[facts["flavour"]].prefix + "max")
+    page, pointer = facts["kernel"]["page_size"], facts["kernel"]["pointer_bytes"]
+    at_load = kernel.ENTRIES_PER_BUCKET_AT_LOAD * kernel.rounded_buckets(hashsize, page, pointer)
+    return bool(limit == at_load and kept is not None and kept < limit)
+
+
+def _own_hashsize(facts: Facts) -> Optional[int]:
+    """As the role writes it."""
+    for line in facts["assignments"]["modprobe"]:
+        name, _sep, value = line["rest"].strip().partition("=")
+        if line["path"] == MODPROBE and line["command"] == "options" and name == HASHSIZE and value.isdigit():
+            return int(value[:20])
+    return None
+
+
+def _overriding(facts: Facts, found: Folded) -> Iterator[Overriding]:
+    """Lines of others, root's alone, that win over the role's own files and say something else."""
+    kept = own(facts)
+    # A load brings back what is in sysctl.d where a rule does: that it does not is no line of somebody's.
+    wanted = {"applied": kept, "reload": {HASHSIZE: kept[HASHSIZE]} if HASHSIZE in kept else {}}
+    for contest in contested(facts, wanted, found):
+        line = contest.decision.line
+        if line is not None and line.file and line.file not in MANAGED:
+            yield Overriding(line.file, line.line, line.text, contest.key, contest.decision.value.value, line.by)
+
+
+class _Fold:
+    def __init__(self, facts: Facts) -> None:
         self.facts = facts
-        self.table: Dict[str, Optional[int]] = facts.get("table") or {}
+        self.told: Dict[str, Any] = facts["assignments"]
         self.names = kernel.FLAVOURS[facts["flavour"]]
         self.is_builtin = facts["state"] == "builtin"
         self.version = kernel.version(facts["kernel"]["release"])
         # Without systemd it is procps that applies sysctl.d.
         self.procps = facts["services"]["systemd_sysctl"] is None
-        self._writers: Dict[str, Optional[str]] = {}
-        self._nobodys: Set[str] = set()  # sources of values, of files that others than root may write
-        self.settings = sysctl.assignments(host, self.procps)
+        self.settings = self._settings("sysctl")
         self.keys = self._keys()
         # None where conntrack is built in and nothing is said of its parameters.
         self.loaded: Optional[Loading] = None
-        if not self.is_builtin or is_spoken_of(host, self.names.module):
+        if not self.is_builtin or self.told["modprobe"] or self.told["command_line"]:
             from . import loading
 
-            self.loaded = loading.loading(host, self.names.module, self.is_builtin)
+            self.loaded = loading.loading(self.told, self.names.module, self.is_builtin)
 
-    def outcome(self, owned: Sequence[Owner]) -> Outcome:
-        problems = list(self.loaded.problems) if self.loaded else []
-        later: Values = {}
+    def folded(self) -> Folded:
+        early = self._at_boot()
+        applied = self._by_owners(early)
         if self.is_builtin:
-            boot = self._at_boot()
-        else:
-            from . import loading
+            return Folded(applied, {}, applied)
+        later = self._after_load()
+        booted = self._booted(early, later)
+        return Folded(applied if booted is early else self._by_owners(booted), later, applied)
 
-            rules = loading.udev_rules(self.host, self.names.module)
-            problems += [rule.problem for rule in rules if rule.problem]
-            later = self._after_load(rules)
-            is_early = loading.loads_at_boot(self.host, self.names.module) is not None
-            boot = self._at_boot() if is_early else later
-        boot = self._by_owners(boot, owned)
-        values = [*boot.items(), *later.items()]
-        nobodys = {key for key, value in values if value.source in self._nobodys}
-        return Outcome(boot, later, self._overriding(owned), problems, sorted(nobodys))
+    def problems(self) -> List[Problem]:
+        found = list(self.loaded.problems) if self.loaded else []
+        there = self.facts["services"]["systemd_sysctl"]
+        for rule in self.told["udev"]:
+            if rule["call"] and not rule["runs"]:
+                said = "calls {0}, which is not there".format(rule["call"]["command"])
+                said += "; on this host it is " + there if there else ""
+                found.append(Problem(USELESS, WARNING, said, rule["path"], rule["line"]))
+        return found
 
-    def exposed(self, owned: Sequence[Owner]) -> List[Exposed]:
-        """Where the role writes itself, and of all files that say something of these keys, whichever of them wins."""
-        known = set(self.keys + self._aliases() + [self.names.prefix + "buckets"])
-        first = [posixpath.dirname(path) for path in MANAGED] + [FIREWALLD, IPTABLES]
-        paths = {owner.path for owner in owned if owner.path}
-        for line in self.settings:
-            if line.key in known or (line.glob and sysctl.effective([line], known)):
-                paths.add(line.path)
-        for path in [*first, *paths]:
-            self._others(path)
-        folders = () if self.is_builtin else ("modprobe.d", "modules-load.d", "udev/rules.d")
-        for path in (
-            home + "/" + name for folder in folders for home in sysctl.folders(folder) for name in self.host.list(home)
-        ):
-            # Asked first, since hardly any is: those need not be read once more.
-            if self.host.exposed(path) and self.names.module in (self.host.read(path) or "").replace("-", "_"):
-                self._others(path)
-        ranked = sorted(self._writers, key=lambda path: (path not in first, path))
-        return [Exposed(path, self._writers[path] or "") for path in ranked if self._writers[path]]
+    def _booted(self, early: Decisions, later: Decisions) -> Decisions:
+        """Of a module: loaded before systemd-sysctl runs, or after it. Without systemd it is not known which."""
+        from .loading import loads_at_boot
 
-    def _others(self, path: str) -> Optional[str]:
-        """Who else than root may write a file, as Host.exposed has it."""
-        if path not in self._writers:
-            self._writers[path] = self.host.exposed(path)
-        return self._writers[path]
+        why = self._why("early", "modprobe", "command_line")
+        if self.procps:
+            why = "without systemd it is not known whether the module is there before sysctl.d is applied"
+        if not why:
+            return early if loads_at_boot(self.told, self.names.module) else later
+        return {
+            key: decision if decision.value == later[key].value else _untold(why) for key, decision in early.items()
+        }
+
+    def _why(self, *parts: str) -> str:
+        """Why what follows from these parts is not told; empty where it is."""
+        for part in parts:
+            if part in self.told["untold"]:
+                return "not all of {0} could be told".format(_PARTS[part])
+        return ""
+
+    def _settings(self, part: str, paths: Sequence[str] = ()) -> List[sysctl.Assignment]:
+        return [
+            sysctl.Assignment(
+                line["key"],
+                line["value"],
+                file["path"],
+                file["file"],
+                line["line"],
+                line["text"],
+                sysctl.is_glob(line["key"]),
+                False,
+            )
+            for file in self.told[part]
+            if not paths or file["path"] in paths
+            for line in file["lines"]
+        ]
 
     def _keys(self) -> List[str]:
         """Those that the kernel has; of a module that is not loaded, those it will have and the timeouts that files name."""
@@ -142,175 +287,181 @@ class _Resolver:
             return keys + sorted(key for key in named if kernel.timeout_name(key[len(prefix) :]) in kernel.TIMEOUTS)
         return keys + [prefix + kernel.timeout_key(name) for name in sorted(self.facts["timeouts"])]
 
-    def _at_load(self) -> Values:
+    def _at_load(self) -> Decisions:
         """What the kernel itself makes of the parameters that it is loaded with."""
         release, page, pointer = (self.facts["kernel"][name] for name in ("release", "page_size", "pointer_bytes"))
         memory = self.facts["memory"]["total_bytes"]
-        buckets: Optional[int] = None
-        limit: Optional[int] = None
-        source = limit_source = DEFAULT
-        if self.loaded and self.loaded.hashsize:
-            source = str(self.loaded.source)
-            buckets = kernel.rounded_buckets(self.loaded.hashsize, page, pointer)
-            limit = kernel.ENTRIES_PER_BUCKET_AT_LOAD * buckets
-            limit_source = "{0} x hashsize from {1}".format(kernel.ENTRIES_PER_BUCKET_AT_LOAD, source)
-            if self._others(source.rpartition(":")[0]):
-                self._nobodys |= {source, limit_source}
+        table: Dict[str, Optional[int]] = self.facts.get("table") or {}
+        hashsize, expect = (self.loaded.hashsize, self.loaded.expect_hashsize) if self.loaded else (None, None)
+        buckets = limit = _kernels(None)
+        if hashsize:
+            rounded = kernel.rounded_buckets(hashsize.number, page, pointer)
+            buckets = Decision(Value(SET, rounded, hashsize.source), hashsize.line)
+            limit = _times(kernel.ENTRIES_PER_BUCKET_AT_LOAD, rounded, HASHSIZE, hashsize)
         elif memory and self.names.module == "nf_conntrack":
-            live = (self.table.get("buckets"), self.table.get("max"))
-            buckets, limit = kernel.default_table(release, memory, page, pointer, live)
-        values = {HASHSIZE: Value(buckets, source)}
+            live = (table.get("buckets"), table.get("max"))
+            buckets, limit = map(_kernels, kernel.default_table(release, memory, page, pointer, live))
+        if self.loaded and self.loaded.swallows and not hashsize:
+            # Whatever is given may be a part of it.
+            buckets, limit = (one._replace(line=self.loaded.swallows) for one in (buckets, limit))
+        found = {HASHSIZE: buckets}
         for key in self.keys:
             name = kernel.timeout_name(key[len(self.names.prefix) :])
             if name:
                 live_seconds = self.facts["timeouts"].get(name)
-                values[key] = Value(kernel.default_timeout(name, release, live_seconds), DEFAULT)
+                found[key] = _kernels(kernel.default_timeout(name, release, live_seconds))
             elif key == self.names.prefix + "expect_max":
-                values[key] = Value(kernel.expect_max(buckets) if buckets else None, DEFAULT)
+                found[key] = _kernels(kernel.expect_max(buckets.value.value) if buckets.value.value else None)
+                if expect:
+                    found[key] = _times(_EXPECTATIONS_PER_BUCKET, expect.number, "expect_hashsize", expect)
             else:
-                values[key] = Value(limit, limit_source)
-        return values
+                found[key] = limit
+        return found
 
-    def _after_load(self, rules: Iterable["UdevRule"]) -> Values:
+    def _after_load(self) -> Decisions:
         """Of a load by whoever comes first, a firewall or iptables -t nat -L."""
-        unknown = self._untold()
+        unknown = self._not_told()
         if unknown:
             return unknown
-        install = self.loaded.install if self.loaded else None
-        calls = [(install.sysctl, install.path, install.line)] if install and install.sysctl else []
-        calls += [(rule.sysctl, rule.path, rule.line) for rule in rules if rule.runs]
         values = self._at_load()
+        why = self._why("udev")
+        if why:
+            return dict.fromkeys(values, _untold(why))
         called = 0
-        for call, path, line in calls:
-            where = "{0}:{1}".format(path, line)
-            called += len(call.files) or 1
+        for call, line in self._calls():
+            called += len(call["files"]) or 1
+            where = "{0}:{1}".format(line.path, line.line)
             if called > _MOST_CALLED:
-                return dict.fromkeys(values, Value(None, where + ": more settings are applied than are read"))
-            values = self._called(values, call, where)
+                return dict.fromkeys(values, _untold(where + ": more settings are applied than are read", line))
+            values = self._called(values, call, line, where)
         return values
 
-    def _at_boot(self) -> Values:
+    def _calls(self) -> List[Tuple[Dict[str, Any], Line]]:
+        """Of sysctl at a load, by modprobe first and then by udev."""
+        found: List[Tuple[Dict[str, Any], Line]] = []
+        for rule in self.told["udev"]:
+            if rule["resets"]:
+                found = []
+            if rule["call"] and rule["runs"]:
+                found.append((rule["call"], Line(rule["path"], rule["path"], rule["line"], "", "udev", "")))
+        install = self.loaded.install if self.loaded else None
+        if install and install.sysctl:
+            found.insert(0, (install.sysctl._asdict(), install.line))
+        return found
+
+    def _at_boot(self) -> Decisions:
         """Of a module that is there before systemd-sysctl runs, or no module."""
-        unknown = self._untold()
+        unknown = self._not_told()
         if unknown and self.loaded and self.loaded.refused:
             return unknown
         # What it is loaded with may not be known; what is set afterwards is.
         values = unknown or self._at_load()
-        if self.is_builtin and self.version >= _COMMAND_LINE_READ:
-            values = self._applied(values, sysctl.command_line(self.host.read(sysctl.COMMAND_LINE) or ""), True)
-        return self._applied(values, self.settings, self.procps)
+        if self.is_builtin and self.version >= _COMMAND_LINE_READ and self.told["command_line"]:
+            values = self._applied(values, sysctl.command_line(" ".join(self.told["command_line"])), True)
+        why = self._why("sysctl")
+        return dict.fromkeys(values, _untold(why)) if why else self._applied(values, self.settings, self.procps)
 
-    def _untold(self) -> Values:
+    def _not_told(self) -> Decisions:
         """Every key without a value, and why: where a load fails, or runs a command that may do anything. Else nothing."""
+        why = self._why("modprobe", "command_line")
         if self.loaded and self.loaded.refused:
-            why = "the load fails: " + self.loaded.refused
+            line = self.loaded.refused
+            decision = Decision(Value(FAILS, None, "the load fails: " + _place(line)), line)
         elif self.loaded and self.loaded.install and not self.loaded.install.told:
-            why = "install command of {0}:{1}".format(self.loaded.install.path, self.loaded.install.line)
+            decision = _untold("install command of " + _place(self.loaded.install.line), self.loaded.install.line)
+        elif why:
+            decision = _untold(why)
         else:
             return {}
-        return {key: Value(None, why) for key in [HASHSIZE] + self.keys}
+        return dict.fromkeys([HASHSIZE] + self.keys, decision)
 
-    def _called(self, values: Values, call: "Sysctl", where: str) -> Values:
+    def _called(self, values: Decisions, call: Mapping[str, Any], line: Line, where: str) -> Decisions:
         """What a call of systemd-sysctl, or of procps' sysctl, makes of values; ``where`` it stands."""
-        procps = not call.command.endswith("systemd-sysctl")
-        if call.files:
-            settings = [line for path in call.files for line in sysctl.parse(path, self.host.read(path) or "")]
-        elif procps == self.procps:
-            settings = self.settings
+        procps = not call["command"].endswith("systemd-sysctl")
+        why = self._why("called" if call["files"] else "sysctl")
+        if why:
+            return dict.fromkeys(values, _untold(why))
+        if call["files"]:
+            settings = [one for path in call["files"] for one in self._settings("called", [path])]
         else:
-            settings = sysctl.assignments(self.host, procps)
-        if call.pattern is not None:
+            settings = self.settings
+        if call["pattern"] is not None:
             # Few hosts have one.
             from ..sources.patterns import finds
 
-            found = {key: finds(call.pattern, key) for key in {line.key for line in settings}}
+            found = {key: finds(call["pattern"], key) for key in {one.key for one in settings}}
             if None in found.values():
                 # What it may set is what any line reaches, each in turn.
-                may = self._applied(values, settings, True, call.prefixes)
-                why = "{0}: --pattern {1:.99} is not understood".format(where, call.pattern)
-                return {key: value if may[key] is value else Value(None, why) for key, value in values.items()}
-            settings = [line for line in settings if found[line.key]]
-        return self._applied(values, settings, procps, call.prefixes)
+                may = self._applied(values, settings, True, call["prefixes"])
+                unclear = _untold("{0}: --pattern {1:.99} is not understood".format(where, call["pattern"]), line)
+                return {key: value if may[key] is value else unclear for key, value in values.items()}
+            settings = [one for one in settings if found[one.key]]
+        return self._applied(values, settings, procps, call["prefixes"])
 
     def _applied(
-        self, values: Values, settings: Sequence[sysctl.Assignment], procps: bool, prefixes: Sequence[str] = ()
-    ) -> Values:
+        self, values: Decisions, settings: Sequence[sysctl.Assignment], procps: bool, prefixes: Sequence[str] = ()
+    ) -> Decisions:
         found = dict(values)
         buckets = self.names.prefix + "buckets"
-        keys = self.keys + self._aliases() + ([buckets] if self.version >= _BUCKETS_WRITABLE else [])
-        for key, line in sysctl.effective(settings, keys, prefixes, procps).items():
-            value = sysctl.number(key, line.value)
-            source = "{0}:{1}".format(line.file, line.line)
-            if line.file == sysctl.COMMAND_LINE:
-                source = kernel.COMMAND_LINE
-            elif self._others(line.path):
-                self._nobodys.add(source)
+        keys = self.keys + self.told["aliases"] + ([buckets] if self.version >= _BUCKETS_WRITABLE else [])
+        # What procps alone reads.
+        settings = [one for one in settings if procps or one.path != sysctl.SYSCTL_CONF]
+        lines = sysctl.effective(settings, keys, prefixes, procps)
+        for key, one in lines.items():
+            value = sysctl.number(key, one.value)
+            source = "{0}:{1}".format(one.file, one.line)
+            line = Line(one.path, one.file, one.line, one.text, "sysctl.d", "")
+            if one.file == sysctl.COMMAND_LINE:
+                source, line = kernel.COMMAND_LINE, line._replace(path=kernel.COMMAND_LINE, file=kernel.COMMAND_LINE)
             if key == buckets:
-                found[HASHSIZE] = Value(self._rounded(value), source)
+                found[HASHSIZE] = Decision(Value(SET, self._rounded(value), source), line)
             elif key in found:
-                found[key] = Value(value, source)
+                found[key] = Decision(Value(SET, value, source), line)
+        # No line of procps' stands in the place of another.
+        withdrawn = {} if procps else sysctl.withdrawn(settings, set(keys) - set(lines), prefixes)
+        for key, one in withdrawn.items():
+            # The value is what it was before: because of this line.
+            key = HASHSIZE if key == buckets else key
+            if key in found:
+                line = Line(one.path, one.file, one.line, one.text, "sysctl.d", "")
+                found[key] = Decision(found[key].value, line)
         return found
-
-    def _aliases(self) -> List[str]:
-        """Other names of these keys, as far as this kernel has them."""
-        is_new = self.facts["state"] == "loadable"
-        return [
-            alias
-            for alias, key in sorted(sysctl.ALIASES.items())
-            if key in self.keys and (is_new or self.host.exists(kernel.sysctl_path(alias)))
-        ]
 
     def _rounded(self, buckets: Optional[int]) -> Optional[int]:
         page, pointer = (self.facts["kernel"][name] for name in ("page_size", "pointer_bytes"))
         return kernel.rounded_buckets(buckets, page, pointer) if buckets else None
 
-    def _by_owners(self, values: Values, owned: Iterable[Owner]) -> Values:
+    def _by_owners(self, values: Decisions) -> Decisions:
         """Those who write at boot come after systemd-sysctl."""
+        why = self._why("owners")
+        if why:
+            return dict.fromkeys(values, _untold(why))
         found = dict(values)
-        for owner in owned:
-            for key, value in owner.keys.items() if owner.at_boot else ():
+        for owner in self.told["owners"]:
+            line = Line(owner["path"], owner["path"], owner["line"] or 0, owner["text"], owner["name"], owner["remedy"])
+            for key, value in owner["keys"].items():
                 if key in found:
                     value = self._rounded(value) if key == HASHSIZE else value
-                    source = "{0}: {1}".format(owner.name, owner.evidence)
-                    found[key] = Value(value, source)
-                    if owner.path and self._others(owner.path):
-                        self._nobodys.add(source)
+                    source = "{0}: {1}".format(owner["name"], owner["evidence"])
+                    found[key] = Decision(Value(UNTOLD if value is None else SET, value, source), line)
         return found
 
-    def _overriding(self, owned: Iterable[Owner]) -> List[Overriding]:
-        """Those of files that are root's alone: what others may write is nobody's word."""
-        found = []
-        for line in sysctl.overriding(self.settings, SYSCTL, self.keys, self._aliases(), self.procps):
-            if self._others(line.path):
-                continue
-            # A glob wins through an alias alone, of which the limit is the only variable.
-            key = self.names.prefix + "max" if line.glob else sysctl.ALIASES.get(line.key, line.key)
-            value = sysctl.number(key, line.value)
-            found.append(Overriding(line.file, line.line, line.text, key, value, "sysctl.d"))
-        for owner in owned:
-            if owner.at_boot and owner.path and owner.line and not self._others(owner.path):
-                text = owner.text or ""
-                found += [
-                    Overriding(owner.path, owner.line, text, key, value, owner.name)
-                    for key, value in owner.keys.items()
-                    if value is not None
-                ]
-        return found + self._options()
 
-    def _options(self) -> List[Overriding]:
-        """The line of modprobe.d that has the last word on hashsize, if it stands behind the role's own."""
-        hashsize, source = (self.loaded.hashsize, self.loaded.source) if self.loaded else (None, None)
-        path, _colon, number = (source or "").rpartition(":")
-        if not path or path.rpartition("/")[2] <= MODPROBE.rpartition("/")[2] or self._others(path):
-            return []
-        lines = (self.host.read(path) or "").split("\n")
-        text = lines[int(number) - 1] if int(number) <= len(lines) else ""
-        return [Overriding(path, int(number), text, HASHSIZE, self._rounded(hashsize), "modprobe.d")]
+_ABSENT = Decision(Value(ABSENT, None, "this kernel has no such key"), None)
 
 
-def is_spoken_of(host: Host, module: str) -> bool:
-    """Whether modprobe.d or the kernel's command line has the name of what is built in: else they need not be understood."""
-    texts = [host.read(folder + "/" + name) for folder in sysctl.folders("modprobe.d") for name in host.list(folder)]
-    texts.append(host.read(sysctl.COMMAND_LINE))
-    # A backslash may join two lines amid the name.
-    return any("\\" in text or module in text.replace("-", "_") for text in texts if text)
+def _kernels(value: Optional[int]) -> Decision:
+    """What the kernel has compiled in, or makes of its memory."""
+    return Decision(Value(UNTOLD if value is None else KERNEL, value, DEFAULT), None)
+
+
+def _times(factor: int, number: int, name: str, given: "Parameter") -> Decision:
+    return Decision(Value(SET, factor * number, "{0} x {1} from {2}".format(factor, name, given.source)), given.line)
+
+
+def _untold(why: str, line: Optional[Line] = None) -> Decision:
+    return Decision(Value(UNTOLD, None, why), line)
+
+
+def _place(line: Line) -> str:
+    return "{0}:{1}".format(line.file, line.line) if line.line else str(line.path)

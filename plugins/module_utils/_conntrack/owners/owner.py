@@ -19,6 +19,7 @@ class Owner(NamedTuple):
     text: Optional[str]
     at_boot: bool  # whether it writes after systemd-sysctl at each boot, so that it wins
     remedy: str
+    yields: bool = False  # whether it applies sysctl.d again after itself, so that a key there wins
 
 
 class Claim(NamedTuple):
@@ -35,10 +36,18 @@ def lines_of(text: Optional[str]) -> Iterator[Tuple[int, str]]:
 
 
 def of_line(
-    name: str, keys: Dict[str, Optional[int]], path: str, line: int, text: str, at_boot: bool, remedy: str
+    name: str,
+    keys: Dict[str, Optional[int]],
+    path: str,
+    line: int,
+    text: str,
+    at_boot: bool,
+    remedy: str,
+    yields: bool = False,
 ) -> Owner:
     text = text.rstrip("\r")
-    return Owner(name, keys, "{0}:{1}: {2}".format(path, line, text.strip()[:200]), path, line, text, at_boot, remedy)
+    evidence = "{0}:{1}: {2}".format(path, line, text.strip()[:200])
+    return Owner(name, keys, evidence, path, line, text, at_boot, remedy, yields)
 
 
 def sysctl_lines(text: Optional[str], names: kernel.Flavour) -> Iterator[Tuple[str, Tuple[int, str, Optional[int]]]]:

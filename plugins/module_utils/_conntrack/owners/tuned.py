@@ -33,7 +33,8 @@ def owners(host: Host, names: kernel.Flavour) -> Iterator[Owner]:
             keys: Keys = {names.prefix + "max": None, "hashsize": None}
             said = "{0}: names more profiles than are read, {1} files of them".format(file, _MOST_ASKED)
             untold.append(Owner("tuned", keys, said, None, None, None, True, "include fewer profiles"))
-    system = _reapplied(host, names)
+    reapplies = _reapplies(host)
+    system = _reapplied(host, names) if reapplies else set()
     for unit, options in _merged(profiles).items():
         if _text(options, "enabled", "true").lower() not in ("true", "1"):
             continue
@@ -44,7 +45,7 @@ def owners(host: Host, names: kernel.Flavour) -> Iterator[Owner]:
                 # A module's options wait for its next load, unless it is to be loaded anew (+r).
                 at_boot = value.startswith("+r") if kind == "modules" else kind != "sysctl" or not set(keys) <= system
                 remedy = "change the line in a profile of your own under /etc/tuned that includes this one"
-                yield of_line("tuned", keys, path, line, text, at_boot, remedy)
+                yield of_line("tuned", keys, path, line, text, at_boot, remedy, reapplies and kind == "sysctl")
     # Last, since what was not read may say something else.
     yield from untold
 
@@ -136,11 +137,14 @@ def _tuned_keys(kind: str, option: str, value: str, names: kernel.Flavour) -> Ke
     return {"hashsize": plain_number(found.group(1))} if found else {}
 
 
-def _reapplied(host: Host, names: kernel.Flavour) -> Set[str]:
-    """The keys of the files that tuned applies again after its profile, which then win over it."""
+def _reapplies(host: Host) -> bool:
+    """Whether tuned applies the files of sysctl.d again after its profile, which then win over it."""
     asked = shell_value(host.read("/etc/tuned/tuned-main.conf"), "reapply_sysctl") or "1"
-    if asked.lower() in ("0", "no", "false", "off"):
-        return set()
+    return asked.lower() not in ("0", "no", "false", "off")
+
+
+def _reapplied(host: Host, names: kernel.Flavour) -> Set[str]:
+    """The keys of those files."""
     # Files of /run hide those of the same name, other than to systemd.
     paths = {name: folder for folder in ("/etc/sysctl.d", "/run/sysctl.d") for name in host.list(folder)}
     texts = [host.read("{0}/{1}".format(folder, name)) for name, folder in paths.items() if name.endswith(".conf")]

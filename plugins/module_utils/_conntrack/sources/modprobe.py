@@ -30,12 +30,24 @@ _COMMANDS = {
     "softdep": 2,
     "weakdep": 2,
 }
+# Of these the name may be a pattern.
+_BY_PATTERN = ("alias", "install", "softdep")
 _MODULE = re.compile(r"[A-Za-z0-9_-]+")
 _PARAMETER = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]*(=\S+)?")
 _MAGIC = re.compile(r"[*?\[\\]")
 _ESCAPED = re.compile(r"\\(.|$)")
 _BLANKS = re.compile(r"[ \t]+")
 _LINE = re.compile(r"([^ \t]+)(?:[ \t]+([^ \t]+)(?:[ \t](.*))?)?", re.S)
+# Modules that bring nf_conntrack with them, Linux 4.9 to 6.18; ip_conntrack and the rest of nf_conntrack_ are aliases.
+_BRINGS = re.compile(
+    r"ip_conntrack|nf_conntrack_.*|nf_nat(_.*)?|nf_(conncount|synproxy_core|flow_table(_.*)?)|ip_vs(_.*)?|openvswitch"
+    r"|nft_(ct|nat|masq(_.*)?|redir(_.*)?|chain_nat(_.*)?|connlimit|flow_offload|synproxy)"
+    r"|xt_(conntrack|state|connbytes|connlabel|connlimit|connmark|helper|cluster|nat|CT|NETMAP|REDIRECT|MASQUERADE)"
+    r"|xt_(CONNSECMARK|NOTRACK|ipvs)|vport_(geneve|gre|vxlan)|ip6?table_nat|ip6?t_(MASQUERADE|SYNPROXY|CLUSTERIP|REDIRECT)"
+    r"|nfnetlink_ct(timeout|helper)|act_(ct|ctinfo|connmark)"
+)
+# Lines that kmod leaves out and that are told of: more are no news.
+_MOST_IGNORED = 99
 # Decimal; to the kernel a leading 0 is octal.
 _BUCKETS = re.compile(r"[1-9][0-9]{0,9}")
 # isspace() of C, which is fewer than those of Unicode.
@@ -50,11 +62,11 @@ _BOOT_OPTION = re.compile(r'("?)([^".={0}]*)\.([^".={0}]*)(?:=(.*))?'.format(_SP
 
 
 class Line(NamedTuple):
-    """A line that kmod takes."""
+    """A line of modprobe.d."""
 
     path: str
     line: int
-    command: str
+    command: str  # empty where kmod leaves the line out
     name: str  # of a module, _ for each dash; with alias, install and softdep it may be a pattern
     rest: str
 
@@ -88,23 +100,52 @@ def files(host: "Host", folders: Sequence[str], suffix: str) -> List[str]:
     return [found[name] for name in sorted(found)]
 
 
-def configuration(host: "Host") -> Tuple[List[Line], List[Tuple[str, int, str]]]:
-    """What kmod takes of all files, in its order, and the lines (path, number, text) that it leaves out."""
-    taken, left = [], []
+def configuration_files(host: "Host") -> List[str]:
+    """Those that kmod reads, in its order."""
     # Before kmod 31 /usr/lib counts only where /lib is a link to it.
     split = host.exists("/lib/modprobe.d") and host.link("/lib") is None
-    for path in files(host, _FOLDERS + ("/lib/modprobe.d" if split else "/usr/lib/modprobe.d",), ".conf"):
-        for number, whole in lines(host.read(path) or ""):
-            command, name, rest = _LINE.fullmatch(whole).groups("")  # type: ignore[union-attr]
-            plain = _plain(name)
-            if command == "alias":
-                rest = _plain(_BLANKS.split(rest.strip(" \t"), 1)[0]) or ""
-            enough = bool(name) + bool(rest.strip(" \t")) >= _COMMANDS.get(command, 3)
-            if plain is not None and enough:
-                taken.append(Line(path, number, command, plain, rest))
-            else:
-                left.append((path, number, whole))
-    return taken, left
+    return files(host, _FOLDERS + ("/lib/modprobe.d" if split else "/usr/lib/modprobe.d",), ".conf")
+
+
+def parse(path: str, text: str) -> Iterator[Line]:
+    """What kmod takes of a file; a line that it leaves out has no command, and is all rest."""
+    for number, whole in lines(text):
+        command, name, rest = _LINE.fullmatch(whole).groups("")  # type: ignore[union-attr]
+        plain = _plain(name)
+        if command == "alias":
+            rest = _plain(_BLANKS.split(rest.strip(" \t"), 1)[0]) or ""
+        enough = bool(name) + bool(rest.strip(" \t")) >= _COMMANDS.get(command, 3)
+        if command == "options":
+            # A carriage return at the end, as of a file from elsewhere, is a blank to the kernel.
+            rest = rest.rstrip("\r")
+        if plain is not None and enough:
+            yield Line(path, number, command, plain, rest)
+        else:
+            yield Line(path, number, "", "", whole)
+
+
+def concerned(taken: Sequence[Line], module: str) -> Iterator[Line]:
+    """Of lines in kmod's order those that a load of a module depends on, and those that seem to be about it."""
+    others = {line.name for line in taken if line.command == "alias" and line.rest == module} | {"ip_conntrack", module}
+    ignored = 0
+    for line in taken:
+        if line.command == "":
+            is_concerned = ignored < _MOST_IGNORED and module in line.rest.replace("-", "_")
+            ignored += is_concerned
+        elif line.command == "options":
+            is_concerned = line.name in others
+        elif line.command == "blacklist":
+            is_concerned = line.name == module
+        else:
+            is_concerned = line.command in _BY_PATTERN and matches(line.name, module)
+            is_concerned = is_concerned or (line.command == "alias" and line.rest == module)
+        if is_concerned:
+            yield line
+
+
+def brings(name: str, module: str) -> bool:
+    """Whether a load of ``name``, written with _, brings a module with it or is its own."""
+    return name in (module, "ip_conntrack") or (module == "nf_conntrack" and _BRINGS.fullmatch(name) is not None)
 
 
 def boot_options(command_line: str) -> Iterator[Tuple[str, str]]:

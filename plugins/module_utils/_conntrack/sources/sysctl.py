@@ -64,12 +64,13 @@ def files(host: Host, places: Sequence[str] = folders("sysctl.d")) -> List[str]:
 
 
 def assignments(host: Host, procps: bool = False) -> List[Assignment]:
-    """The lines of all files in the order of reading; with ``procps`` as ``sysctl --system`` has it, without systemd."""
-    found: List[Assignment] = []
-    for path in files(host) + ([SYSCTL_CONF] if procps else []):
-        target = _target(host, path)
-        found += parse(path, host.read(target) or "", posixpath.normpath(target))
-    return found
+    """The lines of all files in the order of reading; with ``procps`` also what that alone reads."""
+    return [line for path in files(host) + [SYSCTL_CONF] * procps for line in of_file(host, path)]
+
+
+def of_file(host: Host, path: str) -> List[Assignment]:
+    file = _target(host, path)
+    return parse(path, host.read(file) or "", posixpath.normpath(file))
 
 
 def parse(path: str, text: str, file: str = "") -> List[Assignment]:
@@ -89,11 +90,15 @@ def parse(path: str, text: str, file: str = "") -> List[Assignment]:
                     file=file or path,
                     line=number,
                     text=line,
-                    glob=any(char in key for char in "*?["),
+                    glob=is_glob(key),
                     optional=name.startswith("-"),
                 )
             )
     return found
+
+
+def is_glob(key: str) -> bool:
+    return any(char in key for char in "*?[")
 
 
 def command_line(text: str) -> List[Assignment]:
@@ -134,6 +139,12 @@ def number(key: str, value: Optional[str]) -> Optional[int]:
     return result if least <= result <= most else None
 
 
+def concerned(settings: Sequence[Assignment], keys: Iterable[str]) -> List[Assignment]:
+    """The lines that may set one of ``keys``, or keep globs from it."""
+    paths = {key: _parts(key) for key in keys}
+    return [line for line in settings if (_reached(line, paths) if line.glob else line.key in paths)]
+
+
 def effective(
     settings: Sequence[Assignment], keys: Iterable[str], prefixes: Sequence[str] = (), procps: bool = False
 ) -> Dict[str, Assignment]:
@@ -144,9 +155,7 @@ def effective(
     existing = frozenset(keys)
     lines = list(settings) if procps else list(_merged(settings).values())
     explicit = {line.key for line in lines if not line.glob}
-    # As systemd-sysctl takes them: /proc/sys in front, which it means to allow, matches nothing.
-    under = {tuple(_parts(_key(prefix))) for prefix in prefixes}
-    asked = {key: _parts(key) for key in existing if not under or _begins(key, under)}
+    asked = _asked(existing, prefixes)
     by_glob = {key: path for key, path in asked.items() if key not in explicit}
     left: Dict[str, Assignment] = {}
     for line in lines:
@@ -156,41 +165,21 @@ def effective(
     return {key: left[_variable(key, existing)] for key in sorted(existing) if _variable(key, existing) in left}
 
 
-def overriding(
-    settings: Sequence[Assignment], path: str, keys: Iterable[str], aliases: Iterable[str] = (), procps: bool = False
-) -> List[Assignment]:
-    """The lines of other files that win over ``keys`` set in ``path``, whether that is there already or not.
+def withdrawn(
+    settings: Sequence[Assignment], unset: AbstractSet[str], prefixes: Sequence[str] = ()
+) -> Dict[str, Assignment]:
+    """Of keys that nothing sets, the line that systemd-sysctl has for one in place of others: the kernel refuses its value, or it
+    has none and keeps globs away."""
+    lines = [line for line in settings if line.key in unset]
+    asked = _asked({line.key for line in lines}, prefixes)
+    return {key: line for key, line in _merged(lines).items() if key in asked and number(key, line.value) is None}
 
-    ``aliases`` are the other names of these variables of which there is a file: a glob may win through one of them, and
-    with systemd so may a line of a file that is read before, because what is there twice with the same value is written
-    where it was read first.
-    """
-    ours, known = frozenset(keys), frozenset(keys) | frozenset(aliases)
-    mine = [line for line in settings if line.path == path and line.key in ours]
-    # No line of a file holds the end of one: a value that differs from all.
-    absent = sorted(ours - {line.key for line in mine})
-    mine += [Assignment(key, "\n", path, path, 0, "", False, False) for key in absent]
-    ranks = {other: _rank(other) for other in {line.path for line in settings}}
-    rank = _rank(path)
-    before = [line for line in settings if ranks[line.path] < rank]
-    after = [line for line in settings if ranks[line.path] > rank]
-    written = _places(before + mine + after, procps)
-    limits = {_variable(line.key, known): at for line, at in zip(mine, written[len(before) :])}
-    others = list(zip(before, written)) + list(zip(after, written[len(before) + len(mine) :]))
 
-    def wins(line: Assignment, at: int, key: str) -> bool:
-        if line.key in ours and not procps:
-            # It takes the place of ours, even where it then fails.
-            return at >= len(before) + len(mine)
-        return at > limits.get(_variable(key, known), at) and number(key, line.value) is not None
-
-    explicit = {line for line, at in others if line.key in known and wins(line, at, line.key)}
-    kept = ours | {line.key for line, _at in others if not line.glob and line not in explicit}
-    by_glob = {key: _parts(key) for key in known - kept}
-    reached = {line: _reached(line, by_glob) for line, _at in others if line.glob}
-    return [
-        line for line, at in others if line in explicit or any(wins(line, at, key) for key in reached.get(line, ()))
-    ]
+def _asked(keys: Iterable[str], prefixes: Sequence[str]) -> Dict[str, List[str]]:
+    """The keys, with their paths, that such prefixes let through."""
+    # As systemd-sysctl takes them: /proc/sys in front, which it means to allow, matches nothing.
+    under = {tuple(_parts(_key(prefix))) for prefix in prefixes}
+    return {key: _parts(key) for key in keys if not under or _begins(key, under)}
 
 
 def _merged(settings: Iterable[Assignment]) -> Dict[str, Assignment]:
@@ -201,17 +190,6 @@ def _merged(settings: Iterable[Assignment]) -> Dict[str, Assignment]:
             del found[line.key]
         found[line.key] = line
     return found
-
-
-def _places(lines: Sequence[Assignment], procps: bool) -> List[int]:
-    """When each line is written: in its turn, or with what systemd has from a line before that says the same."""
-    last: Dict[str, Tuple[Optional[str], int]] = {}
-    places = []
-    for at, line in enumerate(lines):
-        if procps or line.key not in last or last[line.key][0] != line.value:
-            last[line.key] = line.value, at
-        places.append(last[line.key][1])
-    return places
 
 
 def _variable(key: str, existing: FrozenSet[str]) -> str:
@@ -258,11 +236,6 @@ def _target(host: Host, path: str) -> str:
             break
         path = posixpath.join(posixpath.dirname(path), link)
     return path
-
-
-def _rank(path: str) -> Tuple[bool, bytes]:
-    """Where a file stands in the order of reading."""
-    return path == SYSCTL_CONF, _bytes(posixpath.basename(path))
 
 
 def _bytes(name: str) -> bytes:

@@ -66,6 +66,11 @@ def after(event, source="kernel default", **values):
     return {"outcome": {event: keys}}
 
 
+def problems(*said):
+    names = ("kind", "severity", "said", "path", "line")
+    return {"outcome": {"problems": [dict(zip(names, one)) for one in said]}}
+
+
 def overriding(value, key=MAX):
     line = {"path": "/etc/sysctl.conf", "line": 6, "text": " x = {0}\n".format(value), "key": key, "value": value}
     return {"outcome": {"overriding": [dict(line, owner=None)]}}
@@ -277,20 +282,32 @@ CASES = [
     (
         "modprobe-broken",
         "critical",
-        [{"outcome": {"problems": [MODPROBE + ":1: '=' is no parameter"]}}],
-        MODPROBE + ":1: '=' is no parameter",
+        [problems(("load", "critical", "hashsize has no value", MODPROBE, 1))],
+        MODPROBE + ":1: hashsize has no value",
     ),
     (
         "modprobe-broken",
-        "warning",
-        [{"state": "builtin", "outcome": {"problems": [MODPROBE + ":1: '=' is no parameter"]}}],
-        MODPROBE + ":1: '=' is no parameter",
+        "critical",
+        [problems(("load", "critical", "module_blacklist= makes every load fail", "kernel command line", None))],
+        "kernel command line: module_blacklist= makes every load fail",
     ),
     (
         "persistence-broken",
         "warning",
-        [{"outcome": {"problems": ["/etc/udev/rules.d/90-conntrack.rules:3: a", "b", "c", "d", "e"]}}],
-        "/etc/udev/rules.d/90-conntrack.rules:3: a, b, c, and 2 more",
+        [problems(*[("useless", "warning", said, MODPROBE, 3) for said in "abcde"])],
+        MODPROBE + ":3: a, {0}:3: b, {0}:3: c, and 2 more".format(MODPROBE),
+    ),
+    (
+        "modprobe-odd",
+        "info",
+        [problems(("odd", "info", "hashsize=0x40000 is 262144 to the kernel", MODPROBE, 2))],
+        MODPROBE + ":2: hashsize=0x40000 is 262144 to the kernel",
+    ),
+    (
+        "modprobe-useless",
+        "info",
+        [{"state": "builtin", "files": {MODPROBE: {}}}, problems(("builtin", "info", "nothing reads it", MODPROBE, 2))],
+        MODPROBE + ":2: nothing reads it, {0} is there".format(MODPROBE),
     ),
     ("modprobe-useless", "info", [{"state": "builtin", "files": {MODPROBE: {}}}], MODPROBE + " is there"),
     (
@@ -391,7 +408,9 @@ def test_every_finding_and_every_severity_of_it_is_tested():
         ("lost-at-reload", [{"state": "builtin"}, after("reload", max=5)]),
         ("overridden", [CONTAINER, overriding(5)]),
         ("owners-disagree", [owners(("a", {"hashsize": 8000, ESTABLISHED: None, MAX: 8192}, None))]),
-        ("persistence-broken", [CONTAINER, {"outcome": {"problems": ["a"]}}]),
+        ("persistence-broken", [CONTAINER, problems(("useless", "warning", "a", MODPROBE, 1))]),
+        # A load does not fail of these.
+        ("modprobe-broken", [problems(("useless", "warning", "x", MODPROBE, 1), ("odd", "info", "y", MODPROBE, 2))]),
         ("modprobe-useless", [{"files": {MODPROBE: {}}}]),
         ("modprobe-useless", [{"state": "builtin"}]),
         ("not-loaded", [NOT_LOADED, {"files": {MODPROBE: {}}}]),
@@ -485,7 +504,9 @@ def everything(state="loaded"):
         "boot": after("boot", max=5, hashsize=5)["outcome"]["boot"],
         "reload": after("reload", max=5, hashsize=5)["outcome"]["reload"],
         "overriding": overriding(5)["outcome"]["overriding"],
-        "problems": [MODPROBE + ":1: x", "y"],
+        "problems": problems(("load", "critical", "x", MODPROBE, 1), ("odd", "info", "y", "y", None))["outcome"][
+            "problems"
+        ],
     }
     return copy.deepcopy(facts(changes))
 

@@ -7,11 +7,13 @@ import time
 import pytest
 
 from ansible_collections.headroom.netfilter.plugins.module_utils._conntrack.host.door import Host
+from ansible_collections.headroom.netfilter.plugins.module_utils._conntrack.outcome.assignments import assignments
 from ansible_collections.headroom.netfilter.plugins.module_utils._conntrack.outcome.fold import (
     Overriding,
-    Value,
-    outcome,
+    made_by_load,
+    predict,
 )
+from ansible_collections.headroom.netfilter.plugins.module_utils._conntrack.outcome.said import Value
 from ansible_collections.headroom.netfilter.plugins.module_utils._conntrack.owners.owner import Owner
 from ansible_collections.headroom.netfilter.tests.unit import examples
 
@@ -31,12 +33,30 @@ BROUGHT_BACK = {HELPER: "", "/etc/udev/rules.d/50-local.rules": RULE.format(HELP
 NOT_SYSTEMD = {"services.systemd_sysctl": None}
 
 # Of a 4 GiB host without any file: more than 1 GiB, since 5.15.
-DEFAULT = Value(65536, "kernel default")
-SET = Value(100000, "/etc/sysctl.d/50-local.conf:1")
+DEFAULT = Value("default", 65536, "kernel default")
+SET = Value("value", 100000, "/etc/sysctl.d/50-local.conf:1")
+
+
+def value(number, source):
+    return Value("value", number, source)
+
+
+def default(number):
+    return Value("default", number, "kernel default")
+
+
+def untold(source):
+    return Value("untold", None, source)
+
+
+def fails(source):
+    return Value("fails", None, "the load fails: " + source)
 
 
 @pytest.fixture
-def resolve(tmp_path):
+def told(tmp_path):
+    """The facts of a tree, with what decides there."""
+
     def run(tree, changes=(), owners=()):
         for path, text in tree.items():
             target = tmp_path / path.lstrip("/")
@@ -45,9 +65,16 @@ def resolve(tmp_path):
                 target.symlink_to(text[3:])
             else:
                 target.write_text(text)
-        return outcome(Host(str(tmp_path)), examples.facts(changes), owners)[0]
+        facts = examples.facts(changes)
+        facts["assignments"] = assignments(Host(str(tmp_path)), facts, owners)[0]
+        return facts
 
     return run
+
+
+@pytest.fixture
+def resolve(told):
+    return lambda *what: predict(told(*what))
 
 
 def merged(*trees):
@@ -63,8 +90,8 @@ def merged(*trees):
         (merged(LIMIT, BROUGHT_BACK), SET, SET),
         (merged(LIMIT, EARLY, BROUGHT_BACK), SET, SET),
         (merged(LIMIT, {"/etc/udev/rules.d/50-local.rules": RULE.format(HELPER)}), DEFAULT, DEFAULT),
-        (HASHSIZE, Value(40960, "8 x hashsize from /etc/modprobe.d/local.conf:1"), None),
-        (merged(HASHSIZE, LIMIT, EARLY), SET, Value(40960, "8 x hashsize from /etc/modprobe.d/local.conf:1")),
+        (HASHSIZE, value(40960, "8 x hashsize from /etc/modprobe.d/local.conf:1"), None),
+        (merged(HASHSIZE, LIMIT, EARLY), SET, value(40960, "8 x hashsize from /etc/modprobe.d/local.conf:1")),
         (
             merged({"/etc/sysctl.conf": MAX + "=5000\n"}, EARLY),
             DEFAULT,
@@ -75,22 +102,22 @@ def merged(*trees):
                 {"/etc/sysctl.conf": "#\n" + MAX + "=5000\n", "/etc/sysctl.d/99-sysctl.conf": "-> ../sysctl.conf"},
                 EARLY,
             ),
-            Value(5000, "/etc/sysctl.conf:2"),
+            value(5000, "/etc/sysctl.conf:2"),
             DEFAULT,
         ),
         (
             merged(LIMIT, {"/etc/sysctl.d/60-alias.conf": "net.nf_conntrack_max=7000\n"}, ALIAS, EARLY, BROUGHT_BACK),
-            Value(7000, "/etc/sysctl.d/60-alias.conf:1"),
+            value(7000, "/etc/sysctl.d/60-alias.conf:1"),
             SET,
         ),
         (
             merged(LIMIT, EARLY, {"/etc/modprobe.d/bad.conf": "options nf_conntrack hashsize = 5\n"}),
-            Value(None, "the load fails: /etc/modprobe.d/bad.conf:1"),
+            fails("/etc/modprobe.d/bad.conf:1"),
             None,
         ),
         (
             merged(LIMIT, {"/etc/modprobe.d/own.conf": "install nf_conntrack /usr/local/bin/load-it\n"}),
-            Value(None, "install command of /etc/modprobe.d/own.conf:1"),
+            untold("install command of /etc/modprobe.d/own.conf:1"),
             None,
         ),
         (
@@ -134,15 +161,15 @@ UDEV_CALLS = 'ACTION=="add", KERNEL=="nf_conntrack", RUN+="/usr/sbin/sysctl {0}"
 def test_a_pattern_that_is_not_understood_leaves_what_it_may_set_untold(resolve):
     rules = {UDEV: "#\n" + UDEV_CALLS.format("--pattern '([a-z_.]+)+$!' --system"), "/usr/sbin/sysctl": ""}
     found = resolve(merged(LIMIT, rules))
-    assert found.reload[MAX] == Value(None, UDEV + ":2: --pattern ([a-z_.]+)+$! is not understood")
-    assert found.reload[UDP] == Value(30, "kernel default")
+    assert found.reload[MAX] == untold(UDEV + ":2: --pattern ([a-z_.]+)+$! is not understood")
+    assert found.reload[UDP] == default(30)
 
 
 def test_a_pattern_that_is_understood(resolve):
     others = {"/etc/sysctl.d/60.conf": UDP + "=45\n"}
     rules = {UDEV: UDEV_CALLS.format("-r '[.]nf_[a-z]*_udp|^$' --system"), "/usr/sbin/sysctl": ""}
     found = resolve(merged(LIMIT, others, rules))
-    assert (found.reload[MAX], found.reload[UDP]) == (DEFAULT, Value(45, "/etc/sysctl.d/60.conf:1"))
+    assert (found.reload[MAX], found.reload[UDP]) == (DEFAULT, value(45, "/etc/sysctl.d/60.conf:1"))
 
 
 @pytest.mark.parametrize(
@@ -152,7 +179,7 @@ def test_more_settings_than_are_read_are_untold(resolve, rules):
     start = time.process_time()
     found = resolve({"/etc/sysctl.conf": (MAX + "=5\n") * 9000, UDEV: rules * 99, "/usr/sbin/sysctl": ""})
     assert found.reload[MAX].value is None
-    assert "more settings are applied than are read" in found.reload[MAX].source
+    assert found.reload[MAX].kind == "untold"
     assert time.process_time() - start < 20
 
 
@@ -161,10 +188,10 @@ def test_every_key_of_the_host_has_an_outcome(resolve):
     expected = {"hashsize", MAX, EXPECT_MAX}
     assert expected < set(found.boot)
     assert len(found.boot) == len(expected) + len(examples.TIMEOUTS)
-    assert found.boot[UDP] == Value(45, "/etc/sysctl.d/60.conf:1")
-    assert found.reload[UDP] == Value(30, "kernel default")
-    assert found.boot[ESTABLISHED] == Value(432000, "kernel default")
-    assert found.boot[EXPECT_MAX] == Value(1024, "kernel default")
+    assert found.boot[UDP] == value(45, "/etc/sysctl.d/60.conf:1")
+    assert found.reload[UDP] == default(30)
+    assert found.boot[ESTABLISHED] == default(432000)
+    assert found.boot[EXPECT_MAX] == default(1024)
 
 
 def test_a_module_that_is_not_loaded_has_the_timeouts_that_files_name(resolve):
@@ -205,9 +232,9 @@ def test_built_in(resolve):
     tree = merged(LIMIT, HASHSIZE, {"/proc/cmdline": "quiet nf_conntrack.hashsize=20000 sysctl.{0}=45\n".format(UDP)})
     found = resolve(tree, {"state": "builtin"})
     assert found.reload == {}
-    assert found.boot["hashsize"] == Value(20480, "kernel command line")
+    assert found.boot["hashsize"] == value(20480, "kernel command line")
     assert found.boot[MAX] == SET
-    assert found.boot[UDP] == Value(45, "kernel command line")
+    assert found.boot[UDP] == value(45, "kernel command line")
 
 
 def test_nothing_to_tell_of_where_there_is_no_conntrack(resolve):
@@ -215,32 +242,101 @@ def test_nothing_to_tell_of_where_there_is_no_conntrack(resolve):
 
 
 def test_without_systemd_sysctl_conf_comes_last(resolve):
-    tree = merged(LIMIT, EARLY, {"/etc/sysctl.conf": MAX + "=5000\n"})
-    assert resolve(tree, NOT_SYSTEMD).boot[MAX] == Value(5000, "/etc/sysctl.conf:1")
+    tree = merged(LIMIT, {"/etc/sysctl.conf": MAX + "=5000\n"})
+    assert resolve(tree, dict(NOT_SYSTEMD, state="builtin")).boot[MAX] == value(5000, "/etc/sysctl.conf:1")
+
+
+def test_without_systemd_a_boot_is_told_as_far_as_it_is_known(resolve):
+    """What it leaves whether the module is there before sysctl.d is applied, or only later."""
+    tree = merged(LIMIT, EARLY, HASHSIZE, {"/etc/sysctl.d/60.conf": "{0}=30\n{1}=7440\n".format(UDP, ESTABLISHED)})
+    found = resolve(tree, NOT_SYSTEMD)
+    assert found.boot["hashsize"] == value(5120, "/etc/modprobe.d/local.conf:1")
+    for key in (MAX, ESTABLISHED):
+        assert found.boot[key].kind == "untold"
+        assert "without systemd it is not known whether the module is there" in found.boot[key].source
+    assert found.boot[EXPECT_MAX] == default(80)
+    assert found.reload[MAX] == value(40960, "8 x hashsize from /etc/modprobe.d/local.conf:1")
+
+
+@pytest.mark.parametrize("state", ["loaded", "builtin"])
+def test_expectations_that_a_load_is_given(resolve, state):
+    tree = {"/etc/modprobe.d/a.conf": "options nf_conntrack expect_hashsize=1000\n"}
+    given = value(4000, "4 x expect_hashsize from /etc/modprobe.d/a.conf:1")
+    assert resolve(tree, {"state": state}).boot[EXPECT_MAX] == (given if state == "loaded" else default(1024))
+
+
+# What is not told whole.
+
+
+@pytest.mark.parametrize(
+    ("tree", "keys", "part"),
+    [
+        ({"/etc/sysctl.d/a.conf": MAX + "=5" + " " * 400 + "#\n"}, [MAX, UDP], "sysctl.d"),
+        ({"/etc/sysctl.d/a.conf": (MAX + "=5\n") * 300}, [MAX, UDP], "sysctl.d"),
+        ({"/etc/sysctl.d/\x1b.conf": MAX + "=5\n"}, [MAX, UDP], "sysctl.d"),
+        (
+            {"/etc/modprobe.d/a.conf": "options nf_conntrack hashsize=5 acct=" + "1" * 400 + "\n"},
+            ["hashsize", UDP],
+            "modprobe.d",
+        ),
+        ({"/proc/cmdline": "nf_conntrack.hashsize=" + "5" * 400 + "\n"}, ["hashsize", UDP], "the kernel command line"),
+        ({"/etc/modules-load.d/\x1b.conf": "nf_conntrack\n"}, [MAX], "modules-load.d"),
+    ],
+    ids=["a long line", "many lines", "a file's name", "a long option", "a long word", "what loads early"],
+)
+def test_what_is_cut_off_is_untold(resolve, tree, keys, part):
+    found = resolve(merged(LIMIT, tree, {} if part == "modules-load.d" else EARLY))
+    for key in keys:
+        assert found.boot[key] == untold("not all of {0} could be told".format(part))
+
+
+def test_a_rule_that_is_cut_off_leaves_a_load_untold(resolve):
+    rule = UDEV_CALLS.format("--pattern '" + "a" * 400 + "' --system")
+    found = resolve(merged(LIMIT, EARLY, {UDEV: rule, "/usr/sbin/sysctl": ""}))
+    assert found.reload[MAX] == untold("not all of udev's rules could be told")
+    assert found.boot[MAX] == SET
 
 
 # Who wins over the role.
 
+OWN = {SYSCTL: "{0} = 100000\n{1} = 40\n".format(MAX, UDP), MODPROBE: "options nf_conntrack hashsize=512\n"}
 
-def test_lines_behind_the_role_s_own(resolve):
+
+def test_lines_that_win_over_the_role_s_own(resolve):
     tree = {
         "/etc/sysctl.d/10-first.conf": MAX + "=1\n",
         "/etc/sysctl.d/99-sysctl.conf": "-> ../sysctl.conf",
-        "/etc/sysctl.conf": "{0}=2\n{1}=nonsense\nnet.core.somaxconn=3\n".format(MAX, UDP),
-        MODPROBE: "options nf_conntrack hashsize=512\n",
-        "/etc/modprobe.d/zz.conf": "options nf_conntrack hashsize=5000\n",
+        "/etc/sysctl.conf": "{0}=2\n{1}=nonsense\nnet.core.somaxconn=3\n{0}=3\n".format(MAX, UDP),
+        "/etc/modprobe.d/zz.conf": "options nf_conntrack hashsize=5000\noptions nf_conntrack hashsize=6000\n",
+        "/etc/sysctl.d/zz.conf": BUCKETS + " = 1024\n",
     }
-    assert resolve(tree).overriding == [
+    text = "options nf_conntrack hashsize={0}"
+    assert resolve(merged(tree, OWN)).overriding == [
+        Overriding("/etc/sysctl.d/zz.conf", 1, BUCKETS + " = 1024", "hashsize", 1024, "sysctl.d"),
+        Overriding("/etc/modprobe.d/zz.conf", 2, text.format(6000), "hashsize", 6144, "modprobe.d"),
+        Overriding("/etc/modprobe.d/zz.conf", 1, text.format(5000), "hashsize", 5120, "modprobe.d"),
+        Overriding("/etc/sysctl.conf", 4, MAX + "=3", MAX, 3, "sysctl.d"),
         Overriding("/etc/sysctl.conf", 1, MAX + "=2", MAX, 2, "sysctl.d"),
-        Overriding("/etc/sysctl.conf", 2, UDP + "=nonsense", UDP, None, "sysctl.d"),
-        Overriding("/etc/modprobe.d/zz.conf", 1, "options nf_conntrack hashsize=5000", "hashsize", 5120, "modprobe.d"),
+        Overriding("/etc/sysctl.conf", 2, UDP + "=nonsense", UDP, 30, "sysctl.d"),
     ]
 
 
-@pytest.mark.parametrize("name", ["a.conf", "nf_conntrack.conf"])
-def test_options_that_the_role_comes_after(resolve, name):
-    tree = {"/etc/modprobe.d/" + name: "options nf_conntrack hashsize=5000\n"}
+@pytest.mark.parametrize(
+    "tree",
+    [
+        {"/etc/sysctl.d/zz.conf": MAX + "=2\n", "/etc/modprobe.d/zz.conf": "options nf_conntrack hashsize=5000\n"},
+        dict(OWN, **{"/etc/sysctl.d/zz.conf": MAX + "=2\n{0}=100000\n".format(MAX)}),
+        dict(OWN, **{"/etc/modprobe.d/zz.conf": "options nf_conntrack hashsize=500\n"}),
+        dict(OWN, **{"/etc/sysctl.d/zz.conf": "net.nf_conntrack_max=100000\n", **ALIAS}),
+    ],
+    ids=["the role has not run", "it says the role's value in the end", "it is rounded to the same", "an alias"],
+)
+def test_lines_that_take_nothing_away(resolve, tree):
     assert resolve(tree).overriding == []
+
+
+def test_options_that_the_role_comes_after(resolve):
+    assert resolve(merged(OWN, {"/etc/modprobe.d/a.conf": "options nf_conntrack hashsize=5000\n"})).overriding == []
 
 
 def owner(keys, line=71, at_boot=True):
@@ -250,12 +346,14 @@ def owner(keys, line=71, at_boot=True):
 
 def test_owners_write_last_at_boot_and_not_at_a_load(resolve):
     found = resolve(
-        merged(LIMIT, EARLY, BROUGHT_BACK), (), [owner({MAX: 77, "hashsize": 600, "net.core.somaxconn": 1})]
+        merged(LIMIT, EARLY, BROUGHT_BACK, {"/etc/sysctl.d/99-conntrack.conf": MAX + " = 9\n"}),
+        (),
+        [owner({MAX: 77, "hashsize": 600, "net.core.somaxconn": 1})],
     )
-    assert found.boot[MAX] == Value(77, "ufw: said so")
+    assert found.boot[MAX] == value(77, "ufw: said so")
     assert found.boot["hashsize"].value == 1024
     assert "net.core.somaxconn" not in found.boot
-    assert found.reload[MAX] == SET
+    assert found.reload[MAX] == value(9, "/etc/sysctl.d/99-conntrack.conf:1")
     assert Overriding("/etc/ufw/sysctl.conf", 71, "the line", MAX, 77, "ufw") in found.overriding
 
 
@@ -272,7 +370,7 @@ def test_owners_that_override_no_line(resolve, changes, boot):
 
 def test_what_an_owner_sets_and_nobody_knows_cannot_be_told(resolve):
     found = resolve(merged(LIMIT, EARLY), (), [owner({MAX: None})])
-    assert found.boot[MAX].value is None
+    assert found.boot[MAX] == untold("ufw: said so")
     assert found.overriding == []
 
 
@@ -281,6 +379,31 @@ def test_problems_are_passed_on(resolve):
         "/etc/modprobe.d/bad.conf": "options nf_conntrack hashsize = 5\n",
         "/etc/udev/rules.d/50.rules": RULE.format("/usr/lib/systemd/systemd-sysctl"),
     }
-    problems = resolve(tree).problems
-    assert any(problem.startswith("/etc/modprobe.d/bad.conf:1: ") for problem in problems)
-    assert any(problem.startswith("/etc/udev/rules.d/50.rules:1: ") for problem in problems)
+    broken, *_others, stale = resolve(tree).problems
+    assert [(one.path, one.line) for one in (broken, stale)] == [
+        ("/etc/modprobe.d/bad.conf", 1),
+        ("/etc/udev/rules.d/50.rules", 1),
+    ]
+    assert (broken.kind, broken.severity) == ("load", "critical")
+    assert (stale.kind, stale.severity) == ("useless", "warning")
+    assert stale.said == "calls /usr/lib/systemd/systemd-sysctl, which is not there; on this host it is " + HELPER
+
+
+# What a load has made.
+
+
+@pytest.mark.parametrize(
+    ("tree", "limit", "made"),
+    [
+        (OWN, 4096, False),
+        (merged(OWN, {SYSCTL: MAX + " = 2000\n"}), 4096, True),
+        (merged(OWN, {SYSCTL: MAX + " = 2000\n"}), 4097, False),
+        (merged(OWN, {SYSCTL: MAX + " = 4096\n"}), 4096, False),
+        ({MODPROBE: OWN[MODPROBE]}, 4096, False),
+        ({SYSCTL: MAX + " = 2000\n", "/etc/modprobe.d/zz.conf": OWN[MODPROBE]}, 4096, False),
+        (merged(OWN, {SYSCTL: MAX + " = 2000\n"}), None, False),
+    ],
+    ids=["more asked for", "made", "another", "asked for", "nothing kept", "another's line", "not loaded"],
+)
+def test_a_limit_that_a_load_has_made(told, tree, limit, made):
+    assert made_by_load(told(tree, {"table.max": limit})) is made

@@ -7,13 +7,12 @@ import os
 import pytest
 
 from ansible_collections.headroom.netfilter.plugins.module_utils._conntrack.host.door import Host
-from ansible_collections.headroom.netfilter.plugins.module_utils._conntrack.outcome.loading import (
-    Sysctl,
-    loading,
-    loads_at_boot,
-    sysctl_call,
-    udev_rules,
-)
+from ansible_collections.headroom.netfilter.plugins.module_utils._conntrack.outcome import loading as _loading
+from ansible_collections.headroom.netfilter.plugins.module_utils._conntrack.outcome.assignments import assignments
+from ansible_collections.headroom.netfilter.plugins.module_utils._conntrack.outcome.fold import predict
+from ansible_collections.headroom.netfilter.plugins.module_utils._conntrack.sources.modprobe import place
+from ansible_collections.headroom.netfilter.plugins.module_utils._conntrack.sources.udev import Sysctl, sysctl_call
+from ansible_collections.headroom.netfilter.tests.unit import examples
 
 A = "etc/modprobe.d/a.conf"
 B = "etc/modprobe.d/b.conf"
@@ -34,6 +33,27 @@ def host(root, files):
             with open(real, "w", encoding="utf-8", newline="") as target:
                 target.write(text)
     return Host(str(root))
+
+
+def told(there, builtin=False):
+    return assignments(there, examples.facts({"state": "builtin" if builtin else "loaded"}), ())[0]
+
+
+def loading(there, builtin=False):
+    return _loading.loading(told(there, builtin), "nf_conntrack", builtin)
+
+
+def source(parameter):
+    return (parameter.number, parameter.source) if parameter else (None, None)
+
+
+def refused(found):
+    """The place of what makes the load fail."""
+    return found.refused and place(found.refused.path, found.refused.line)
+
+
+def said(problem):
+    return "{0}: {1}".format(place(problem.path, problem.line), problem.said)
 
 
 def options(*parameters):
@@ -117,11 +137,11 @@ HASHSIZE = [
 
 
 @pytest.mark.parametrize(
-    ("files", "number", "source"), [case[1:] for case in HASHSIZE], ids=[case[0] for case in HASHSIZE]
+    ("files", "number", "line"), [case[1:] for case in HASHSIZE], ids=[case[0] for case in HASHSIZE]
 )
-def test_hashsize(tmp_path, files, number, source):
-    found = loading(host(tmp_path, files), "nf_conntrack")
-    assert (found.hashsize, found.source, found.refused) == (number, source, None)
+def test_hashsize(tmp_path, files, number, line):
+    found = loading(host(tmp_path, files))
+    assert (source(found.hashsize), found.refused) == ((number, line), None)
 
 
 # What the kernel refuses: the load fails, however good another line is.
@@ -133,7 +153,7 @@ REFUSED = [
     ("hexadecimal without digits", "hashsize=0x", "/{0}:1: hashsize=0x: the kernel takes no such number"),
     ("negative", "hashsize=-1", "/{0}:1: hashsize=-1: the kernel takes no such number"),
     ("not of ASCII", "hashsize=\u0665", "/{0}:1: hashsize=\u0665: the kernel takes no such number"),
-    ("a thousand digits", "hashsize=" + 5000 * "1", "/{0}:1: hashsize=1111"),
+    ("digits", "hashsize=" + 250 * "1", "/{0}:1: hashsize=1111"),
     ("33 bits", "hashsize=4294967296", "/{0}:1: hashsize=4294967296: the kernel takes no such number"),
     ("too large", "hashsize=268435456", "/{0}:1: hashsize=268435456: the load fails, 268435455 is the largest"),
     ("another number", "expect_hashsize=many", "/{0}:1: expect_hashsize=many: the kernel takes no such number"),
@@ -141,26 +161,33 @@ REFUSED = [
 ]
 
 
-@pytest.mark.parametrize(("text", "said"), [case[1:] for case in REFUSED], ids=[case[0] for case in REFUSED])
-def test_refused(tmp_path, text, said):
-    found = loading(host(tmp_path, {A: options(text), B: options("hashsize=512")}), "nf_conntrack")
-    assert (found.hashsize, found.source, found.refused) == (None, None, "/{0}:1".format(A))
-    assert found.problems[0].startswith(said.format(A))
+@pytest.mark.parametrize(("text", "why"), [case[1:] for case in REFUSED], ids=[case[0] for case in REFUSED])
+def test_refused(tmp_path, text, why):
+    found = loading(host(tmp_path, {A: options(text), B: options("hashsize=512")}))
+    assert (found.hashsize, refused(found)) == (None, "/{0}:1".format(A))
+    assert found.refused.text == options(text)[:-1]
+    first = next(problem for problem in found.problems if problem.kind == "load")
+    assert first.severity == "critical"
+    assert said(first).startswith(why.format(A))
 
 
 def test_refused_from_the_command_line(tmp_path):
-    found = loading(host(tmp_path, {CMDLINE: "nf_conntrack.hashsize=x"}), "nf_conntrack")
-    assert found.refused == BOOT
-    assert found.problems == ["kernel command line: hashsize=x: the kernel takes no such number, the load fails"]
+    found = loading(host(tmp_path, {CMDLINE: "nf_conntrack.hashsize=x"}))
+    assert (refused(found), found.refused.text) == (BOOT, "nf_conntrack.hashsize=x")
+    (problem,) = found.problems
+    assert said(problem) == "kernel command line: hashsize=x: the kernel takes no such number, the load fails"
+    assert (problem.kind, problem.severity, problem.path, problem.line) == ("load", "critical", BOOT, None)
 
 
 USELESS = [
     ("unknown", options("hashsiz=5"), "/{0}:1: 'hashsiz' is no parameter of nf_conntrack"),
     ("a flag with blanks", options("acct = 1"), "/{0}:1: '=' is no parameter of nf_conntrack"),
     ("zero", options("hashsize=0"), "/{0}:1: hashsize=0 is as if it were not there"),
-    ("octal", "\n" + options("hashsize=010"), "/{0}:2: hashsize=010 is 8 to the kernel"),
+    ("octal", "\n" + options("hashsize=010"), "/{0}:2: hashsize=010 is 8 to the kernel", "odd", "info"),
+    ("hexadecimal", options("hashsize=0x40000"), "/{0}:1: hashsize=0x40000 is 262144 to the kernel", "odd", "info"),
     ("a command that is none", "option nf_conntrack hashsize=5", "/{0}:1: modprobe ignores 'option nf_conntrack"),
     ("no parameter", "options nf-conntrack\n", "/{0}:1: modprobe ignores 'options nf-conntrack'"),
+    ("a quote that does not end", options('dyndbg="+p'), "/{0}:1: its quote does not end, so that all options after"),
     ("of an alias", "options ip_conntrack hashsize=5\n", "/{0}:1: counts only where nf_conntrack is asked for as ip_"),
     ("another instead", "alias nf_conn* other\n", "/{0}:1: modprobe nf_conntrack loads other instead"),
     (
@@ -171,16 +198,19 @@ USELESS = [
 ]
 
 
-@pytest.mark.parametrize(("text", "said"), [case[1:] for case in USELESS], ids=[case[0] for case in USELESS])
-def test_useless(tmp_path, text, said):
-    found = loading(host(tmp_path, {A: text}), "nf_conntrack")
+@pytest.mark.parametrize("case", USELESS, ids=[case[0] for case in USELESS])
+def test_useless(tmp_path, case):
+    """The load does not fail of it."""
+    _name, text, why, *kind = case
+    found = loading(host(tmp_path, {A: text}))
     assert found.refused is None
-    assert found.problems[0].startswith(said.format(A))
+    assert said(found.problems[0]).startswith(why.format(A))
+    assert [found.problems[0].kind, found.problems[0].severity] == (kind or ["useless", "warning"])
 
 
 @pytest.mark.parametrize("text", ["acct", "acct=1", "acct=off", 'dyndbg="+p; +f"', "tstamp=Y", "expect_hashsize=64"])
 def test_nothing_wrong(tmp_path, text):
-    assert loading(host(tmp_path, {A: options(text)}), "nf_conntrack").problems == []
+    assert loading(host(tmp_path, {A: options(text)})).problems == []
 
 
 FIREWALLD = (
@@ -190,10 +220,10 @@ FIREWALLD = (
 
 
 def test_install_of_firewalld(tmp_path):
-    found = loading(host(tmp_path, {A: FIREWALLD, B: options("hashsize=5")}), "nf_conntrack")
-    assert (found.hashsize, found.refused, found.problems) == (5, None, [])
+    found = loading(host(tmp_path, {A: FIREWALLD, B: options("hashsize=5")}))
+    assert (found.hashsize.number, found.refused, found.problems) == (5, None, [])
     assert found.install.told
-    assert found.install[1:3] == ("/" + A, 1)
+    assert (found.install.line.path, found.install.line.line) == ("/" + A, 1)
     assert found.install.sysctl == Sysctl("/usr/sbin/sysctl", (), "net[.]netfilter[.]nf_conntrack.*", ())
 
 
@@ -210,38 +240,39 @@ INSTALLS = [
 
 
 @pytest.mark.parametrize(
-    ("text", "told", "sysctl"), [case[1:] for case in INSTALLS], ids=[case[0] for case in INSTALLS]
+    ("text", "known", "sysctl"), [case[1:] for case in INSTALLS], ids=[case[0] for case in INSTALLS]
 )
-def test_install(tmp_path, text, told, sysctl):
-    found = loading(host(tmp_path, {A: "install nf_conntrack {0}\n".format(text)}), "nf_conntrack")
-    assert (found.install.text, found.install.told, found.install.sysctl) == (text, told, sysctl)
+def test_install(tmp_path, text, known, sysctl):
+    found = loading(host(tmp_path, {A: "install nf_conntrack {0}\n".format(text)}))
+    assert found.install.line.text == "install nf_conntrack " + text
+    assert (found.install.told, found.install.sysctl) == (known, sysctl)
     assert found.refused is None
 
 
 def test_the_first_install_counts(tmp_path):
-    found = loading(host(tmp_path, {A: "install nf_* a\n", B: "install nf_conntrack b\n"}), "nf_conntrack")
-    assert found.install.text == "a"
+    found = loading(host(tmp_path, {A: "install nf_* a\n", B: "install nf_conntrack b\n"}))
+    assert found.install.line.path == "/" + A
 
 
 @pytest.mark.parametrize("text", ["/bin/true", "/usr/bin/false", ":"])
 def test_install_of_nothing(tmp_path, text):
-    found = loading(
-        host(tmp_path, {A: "install nf_conntrack {0}\n".format(text), B: options("hashsize=5")}), "nf_conntrack"
-    )
-    assert (found.hashsize, found.refused) == (None, "/{0}:1".format(A))
+    found = loading(host(tmp_path, {A: "install nf_conntrack {0}\n".format(text), B: options("hashsize=5")}))
+    assert (found.hashsize, refused(found)) == (None, "/{0}:1".format(A))
+    (problem,) = found.problems
+    assert (problem.kind, problem.severity) == ("load", "critical")
 
 
 @pytest.mark.parametrize("rest", ["pre:", "nf_nat", "post: pre:", " pre: nf_nat"])
 def test_a_softdep_on_nothing_leaves_install(tmp_path, rest):
     text = "softdep nf_conntrack {0}\ninstall nf_conntrack x\n".format(rest)
-    assert loading(host(tmp_path, {A: text}), "nf_conntrack").install.line == 2
+    assert loading(host(tmp_path, {A: text})).install.line.line == 2
 
 
 @pytest.mark.parametrize("rest", ["pre: x", "pre: post: x", "  pre: x", "x pre:  x", " pre: post: x"])
 def test_a_softdep_wins_over_install(tmp_path, rest):
     """One blank too many before the first word hides it from kmod."""
     text = "softdep nf_conntrack {0}\ninstall nf_conntrack x\n".format(rest)
-    assert loading(host(tmp_path, {A: text}), "nf_conntrack").install is None
+    assert loading(host(tmp_path, {A: text})).install is None
 
 
 BLACKLISTED = [
@@ -257,13 +288,13 @@ BLACKLISTED = [
 def test_blacklisted(tmp_path, files, barred):
     files = dict(files, **{B: options("hashsize=5"), "etc/modules-load.d/c.conf": "nf_conntrack\n"})
     there = host(tmp_path, files)
-    found = loading(there, "nf_conntrack")
-    assert (found.blacklisted, found.hashsize, found.refused) == (barred, 5, None)
-    assert loads_at_boot(there, "nf_conntrack") == (None if barred else "/etc/modules-load.d/c.conf:1")
+    found = loading(there)
+    assert (_loading.is_barred(told(there), "nf_conntrack"), found.hashsize.number, found.refused) == (barred, 5, None)
+    assert _loading.loads_at_boot(told(there), "nf_conntrack") is not barred
 
 
 @pytest.mark.parametrize(
-    ("command_line", "refused"),
+    ("command_line", "place"),
     [
         ("module_blacklist=a,nf_conntrack", BOOT),
         ("module-blacklist=nf_conntrack", BOOT),
@@ -272,8 +303,10 @@ def test_blacklisted(tmp_path, files, barred):
         ("-- module_blacklist=nf_conntrack", None),
     ],
 )
-def test_module_blacklist(tmp_path, command_line, refused):
-    assert loading(host(tmp_path, {CMDLINE: command_line}), "nf_conntrack").refused == refused
+def test_module_blacklist(tmp_path, command_line, place):
+    found = loading(host(tmp_path, {CMDLINE: command_line}))
+    assert refused(found) == place
+    assert [(problem.kind, problem.severity) for problem in found.problems] == [("load", "critical")] * bool(place)
 
 
 BUILT_IN = [
@@ -291,9 +324,9 @@ BUILT_IN = [
     ("files", "number", "problems"), [case[1:] for case in BUILT_IN], ids=[case[0] for case in BUILT_IN]
 )
 def test_built_in(tmp_path, files, number, problems):
-    found = loading(host(tmp_path, files), "nf_conntrack", builtin=True)
-    assert (found.hashsize, found.source, found.refused) == (number, number and BOOT, None)
-    assert len(found.problems) == problems
+    found = loading(host(tmp_path, files), builtin=True)
+    assert (source(found.hashsize), found.refused) == ((number, number and BOOT), None)
+    assert [(problem.kind, problem.severity) for problem in found.problems] == [("builtin", "info")] * problems
 
 
 L = "etc/modules-load.d/l.conf"
@@ -327,9 +360,12 @@ AT_BOOT = [
 ]
 
 
-@pytest.mark.parametrize(("files", "place"), [case[1:] for case in AT_BOOT], ids=[case[0] for case in AT_BOOT])
-def test_loads_at_boot(tmp_path, files, place):
-    assert loads_at_boot(host(tmp_path, files), "nf_conntrack") == place
+@pytest.mark.parametrize(("files", "where"), [case[1:] for case in AT_BOOT], ids=[case[0] for case in AT_BOOT])
+def test_loads_at_boot(tmp_path, files, where):
+    there = told(host(tmp_path, files))
+    assert _loading.loads_at_boot(there, "nf_conntrack") is (where is not None)
+    if where not in (None, BOOT):
+        assert place(there["early"][0]["path"], there["early"][0]["line"]) == where
 
 
 U = "etc/udev/rules.d/90-conntrack.rules"
@@ -373,11 +409,16 @@ RULES = [
 ]
 
 
+def in_force(rules):
+    last = max((at for at, rule in enumerate(rules) if rule["resets"]), default=0)
+    return [rule for rule in rules[last:] if rule["call"]]
+
+
 @pytest.mark.parametrize(("files", "found"), [case[1:] for case in RULES], ids=[case[0] for case in RULES])
 def test_udev_rules(tmp_path, files, found):
-    rules = udev_rules(host(tmp_path, dict(files, **{HELPER: ""})), "nf_conntrack")
-    assert [(rule.path, rule.line, rule.sysctl.prefixes) for rule in rules] == found
-    assert all(rule.runs and rule.problem is None for rule in rules)
+    rules = in_force(told(host(tmp_path, dict(files, **{HELPER: ""})))["udev"])
+    assert [(rule["path"], rule["line"], tuple(rule["call"]["prefixes"])) for rule in rules] == found
+    assert all(rule["runs"] for rule in rules)
 
 
 COMMANDS = [
@@ -398,9 +439,14 @@ COMMANDS = [
 )
 def test_udev_command(tmp_path, files, command, said):
     rule = 'ACTION=="add", SUBSYSTEM=="module", KERNEL=="nf_conntrack", RUN+="{0}"\n'.format(command)
-    (found,) = udev_rules(host(tmp_path, dict(files, **{U: rule})), "nf_conntrack")
-    assert found.runs == (said is None)
-    assert found.problem == (said and "/{0}:1: {1}".format(U, said))
+    there = host(tmp_path, dict(files, **{U: rule}))
+    (found,) = told(there)["udev"]
+    assert found["runs"] == (said is None)
+    facts = examples.facts({"services.systemd_sysctl": next(("/" + path for path in files if "systemd" in path), None)})
+    facts["assignments"] = told(there)
+    assert ["/{0}:1: {1}".format(U, said)] * bool(said) == [
+        "{0}:{1}: {2}".format(one.path, one.line, one.said) for one in predict(facts).problems
+    ]
 
 
 CALLS = [

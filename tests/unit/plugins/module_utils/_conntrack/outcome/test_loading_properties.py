@@ -2,6 +2,7 @@
 # Copyright: headroom.netfilter maintainers
 """Files of any content give something, never an exception."""
 
+import copy
 import shlex
 import time
 
@@ -12,17 +13,15 @@ pytest.importorskip("hypothesis", reason="hypothesis is not installed; it runs o
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from ansible_collections.headroom.netfilter.plugins.module_utils._conntrack.facts.gather import told
 from ansible_collections.headroom.netfilter.plugins.module_utils._conntrack.host.door import Host
-from ansible_collections.headroom.netfilter.plugins.module_utils._conntrack.outcome.fold import is_spoken_of
-from ansible_collections.headroom.netfilter.plugins.module_utils._conntrack.outcome.loading import (
-    Loading,
-    _words,
-    loading,
-    loads_at_boot,
-    udev_rules,
-)
-
-NOTHING = Loading(None, None, None, False, None, [])
+from ansible_collections.headroom.netfilter.plugins.module_utils._conntrack.outcome.assignments import assignments
+from ansible_collections.headroom.netfilter.plugins.module_utils._conntrack.outcome.fold import predict
+from ansible_collections.headroom.netfilter.plugins.module_utils._conntrack.outcome.loading import loading
+from ansible_collections.headroom.netfilter.plugins.module_utils._conntrack.sources.udev import words
+from ansible_collections.headroom.netfilter.plugins.module_utils._conntrack.values import as_dict
+from ansible_collections.headroom.netfilter.plugins.plugin_utils._conntrack.answers import ASSIGNMENTS, OUTCOME
+from ansible_collections.headroom.netfilter.tests.unit import examples
 
 PATHS = ("etc/modprobe.d/a.conf", "proc/cmdline", "etc/modules-load.d/a.conf", "etc/udev/rules.d/a.rules")
 
@@ -81,13 +80,16 @@ def read(root, texts):
         real.parent.mkdir(parents=True, exist_ok=True)
         # Rules without a sysctl are not looked at.
         real.write_bytes((b"#sysctl\n" if path.endswith(".rules") else b"") + text)
-    host = Host(str(root))
-    loading(host, "nf_conntrack")
-    built_in = loading(host, "nf_conntrack", builtin=True)
-    # Where outcome.py does not ask, there is nothing to be told.
-    assert is_spoken_of(host, "nf_conntrack") or built_in == NOTHING
-    loads_at_boot(host, "nf_conntrack")
-    udev_rules(host, "nf_conntrack")
+    for state in ("loaded", "loadable", "builtin"):
+        facts = examples.facts({"state": state})
+        facts["assignments"], _exposed = assignments(Host(str(root)), facts, ())
+        loading(facts["assignments"], "nf_conntrack", state == "builtin")
+        before = copy.deepcopy(facts)
+        shown = told(dict(facts, outcome=as_dict(predict(facts))))
+        assert facts == before
+        # What is foreseen from it elsewhere is the same: nothing in it is cut or escaped on the way.
+        assert ASSIGNMENTS(shown["assignments"]) == shown["assignments"] == facts["assignments"]
+        assert OUTCOME(shown["outcome"]) == shown["outcome"]
 
 
 @given(texts=st.tuples(TEXTS, TEXTS, TEXTS, TEXTS))
@@ -99,10 +101,10 @@ def test_any_bytes_give_something(tmp_path, texts):
 @given(st.text("ab \t\n'\"\\;\u2028") | st.text())
 def test_words_as_shlex_has_them(text):
     try:
-        words = shlex.split(text)
+        expected = shlex.split(text)
     except ValueError:
-        words = text.split()
-    assert _words(text) == words
+        expected = text.split()
+    assert words(text) == expected
 
 
 @pytest.mark.parametrize("text", list(LONG.values()), ids=list(LONG))

@@ -2,8 +2,6 @@
 # Copyright: headroom.netfilter maintainers
 """Which line of sysctl.d wins. tests/integration/test_sysctl_oracle.py asks the real programs the same."""
 
-import os
-
 import pytest
 
 from ansible_collections.headroom.netfilter.plugins.module_utils._conntrack.host.door import Host
@@ -322,63 +320,18 @@ def test_procps(host, text, expected):
     assert winners(there, procps=True) == both(expected)
 
 
-# Lines of files by their names, and those that win over OURS: a limit of 5, if it is there.
-OVERRIDING = [
-    ("nothing", {}, []),
-    ("an earlier file", {"98-a.conf": [MAX + "=6"]}, []),
-    ("a later file", {"99-z.conf": [MAX + "=6"]}, ["99-z.conf:1"]),
-    (
-        "each of the later lines",
-        {"99-z.conf": [MAX + "=6", MAX + "=7"], "z.conf": [MAX + "=8"]},
-        ["99-z.conf:1", "99-z.conf:2", "z.conf:1"],
-    ),
-    ("another key", {"99-z.conf": [BUCKETS + "=6"]}, []),
-    ("a glob", {"99-z.conf": ["net.netfilter.*=6"]}, []),
-    ("an exclusion takes it back", {"99-z.conf": ["-" + MAX]}, ["99-z.conf:1"]),
-    ("a refused value takes its place", {"99-z.conf": [MAX + "=x"]}, ["99-z.conf:1"]),
-    ("the alias", {"99-z.conf": [ALIAS + "=6"]}, ["99-z.conf:1"]),
-    ("the alias earlier", {"98-a.conf": [ALIAS + "=6"]}, []),
-    ("the alias refused", {"99-z.conf": [ALIAS + "=x"]}, []),
-    ("the alias taken back", {"99-z.conf": ["-" + ALIAS]}, []),
-    ("the alias the same again", {"98-a.conf": [ALIAS + "=6"], "99-z.conf": [ALIAS + "=6"]}, []),
-    ("the alias another", {"98-a.conf": [ALIAS + "=6"], "99-z.conf": [ALIAS + "=7"]}, ["99-z.conf:1"]),
-    ("a glob through the alias", {"99-z.conf": ["net.*=6"]}, ["99-z.conf:1"]),
-    ("a glob through the alias, refused", {"99-z.conf": ["net.*=x"]}, []),
-    ("a glob through the alias, earlier", {"98-a.conf": ["net.*=6"]}, []),
-    ("a glob, but the alias is set", {"98-a.conf": [ALIAS + "=6"], "99-z.conf": ["net.*=6"]}, []),
-    ("a glob, but the alias is excluded", {"99-z.conf": ["net.*=6", "-" + ALIAS]}, []),
-    ("a glob once the alias is gone", {"99-z.conf": [ALIAS + "=6", "net.*=7"]}, ["99-z.conf:1", "99-z.conf:2"]),
-    ("an older name that is not there", {"99-z.conf": [OLD_MAX + "=6"]}, []),
-]
-
-
-@pytest.mark.parametrize("there", [True, False], ids=["ours is there", "ours is not there yet"])
-@pytest.mark.parametrize(("files", "expected"), [case[1:] for case in OVERRIDING], ids=[case[0] for case in OVERRIDING])
-def test_overriding(host, files, expected, there):
-    laid_out = {"/etc/sysctl.d/" + name: "\n".join(lines) + "\n" for name, lines in files.items()}
-    if there:
-        laid_out[OURS] = MAX + " = 5\n"
-    lines = sysctl.assignments(host(laid_out))
-    found = sysctl.overriding(lines, OURS, [MAX, UDP], [ALIAS])
-    assert ["{0}:{1}".format(os.path.basename(line.path), line.line) for line in found] == expected
-
-
-def test_a_file_that_ours_hides_does_not_override(host):
-    lines = sysctl.assignments(host({"/usr/lib/sysctl.d/99-conntrack.conf": "{0} = 6\n{1} = 7\n".format(MAX, ALIAS)}))
-    assert sysctl.overriding(lines, OURS, [MAX], [ALIAS]) == []
-
-
-def test_an_earlier_alias_overrides_what_was_said_before_it_already(host):
-    """systemd writes our line where the same was read first, so before the alias."""
-    files = {"10.conf": MAX + " = 5\n", "20.conf": ALIAS + " = 6\n", "99-conntrack.conf": MAX + " = 5\n"}
-    there = host({"/etc/sysctl.d/" + name: text for name, text in files.items()})
-    assert winners(there) == both("/etc/sysctl.d/20.conf:1 6")
-    (line,) = sysctl.overriding(sysctl.assignments(there), OURS, [MAX], [ALIAS])
-    assert line.path == "/etc/sysctl.d/20.conf"
-
-
-def test_overriding_with_procps(host):
-    there = host({"/etc/sysctl.conf": MAX + " = 6\n" + UDP + " = x\n", "/etc/sysctl.d/zz.conf": CLOSE + " = 7\n"})
-    lines = sysctl.assignments(there, procps=True)
-    found = sysctl.overriding(lines, "/etc/sysctl.d/zzz.conf", [MAX, UDP, CLOSE], procps=True)
-    assert [line.path for line in found] == ["/etc/sysctl.conf"]
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        (MAX + " = 5\n", {}),
+        (MAX + " = x\n", {MAX: 1}),
+        ("{0} = 5\n-{0}\n".format(MAX), {MAX: 2}),
+        ("{0} = x\n{0} = 5\n".format(MAX), {}),
+        ("{0} = x\n{1} = 5\n".format(MAX, ALIAS), {}),
+        ("net.*.* = x\n", {}),
+    ],
+)
+def test_what_a_line_withdraws(host, text, expected):
+    lines = sysctl.assignments(host({"/etc/sysctl.d/a.conf": text}))
+    unset = set(KEYS) - set(sysctl.effective(lines, KEYS))
+    assert {key: line.line for key, line in sysctl.withdrawn(lines, unset).items()} == expected

@@ -1,0 +1,292 @@
+# Copyright: headroom.netfilter maintainers
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""All that decides what will be, read on the host as plain data, in the order in which it is applied.
+
+``facts["assignments"]`` is what the fold needs, and the same for a host as it is and as it is planned (planned.py):
+
+- ``sysctl``: the files of sysctl.d in the order of reading, ``path`` as found there and ``file`` where it leads to, with those
+  ``lines`` (``line``, ``key``, ``value``, ``text``) that reach a key of connection tracking, by a glob, an alias or its name. A
+  ``value`` of None keeps globs away. /etc/sysctl.conf, which procps alone reads, is the last.
+- ``called``: the same of files that a call of sysctl names for itself.
+- ``aliases``: other names of these keys that the kernel has, or will have.
+- ``modprobe``: the lines of modprobe.d that concern the module, as kmod takes them (``command``, ``name``, ``rest``), and those that
+  it ignores, whose ``command`` is empty.
+- ``command_line``: words of the kernel's that are about connection tracking or modules, and --.
+- ``early``: lines that have a ``module`` loaded before sysctl.d is applied, which is ours or needs it.
+- ``udev``: what rules have run at a load: ``resets`` takes back what was there, ``call`` applies settings, and ``runs`` if it is there.
+- ``owners``: who writes these keys at each boot, after sysctl.d: owners.owner.Owner. What ``yields`` does not where sysctl.d has
+  the key.
+- ``unloading``: the lines of firewalls' configurations that say whether a restart unloads the module.
+- ``nobodys``: those of all these files that others than root may write.
+- ``untold``: which of these parts are not told whole: a text is not as it is shown, or there are too many. What follows from
+  them is untold, too.
+"""
+
+import posixpath
+import re
+from typing import Any, Callable, Dict, List, Mapping, NamedTuple, Optional, Sequence, Tuple
+
+from .. import kernel
+from ..files import FIREWALLD, IPTABLES, MANAGED, SYSCTL
+from ..host.door import Host
+from ..owners.owner import Owner
+from ..shown import short
+from ..sources import sysctl
+from ..values import Facts
+from .said import HASHSIZE
+
+# Of each part. Somebody's list of all timeouts is 40 lines.
+MOST = 200
+# Calls of sysctl at a load, each file that one names for itself. Of more it is not told what they leave.
+MOST_CALLED = 32
+
+_UNLOADING = ((FIREWALLD, "CleanupModulesOnExit"), (IPTABLES, "IPTABLES_MODULES_UNLOAD"))
+
+Part = List[Dict[str, Any]]
+Assignments = Dict[str, Any]
+
+
+class Exposed(NamedTuple):
+    """A file that is applied at a boot or a load though others than root may write it."""
+
+    path: str
+    why: str
+
+
+PARTS = (
+    "sysctl",
+    "called",
+    "aliases",
+    "modprobe",
+    "command_line",
+    "early",
+    "udev",
+    "owners",
+    "unloading",
+    "nobodys",
+    "untold",
+)
+
+
+def assignments(host: Host, facts: Facts, owned: Sequence[Owner]) -> Tuple[Assignments, List[Exposed]]:
+    """``facts`` are those of this host that are always gathered, with timeouts and services; and which files others may write."""
+    found: Assignments = {name: [] for name in PARTS}
+    if facts["state"] == "absent":
+        return found, []
+    module = kernel.FLAVOURS[facts["flavour"]].module
+    is_builtin = facts["state"] == "builtin"
+    found["aliases"] = [
+        alias
+        for alias, key in sorted(sysctl.ALIASES.items())
+        if key.startswith(kernel.FLAVOURS[facts["flavour"]].prefix)
+        and (facts["state"] == "loadable" or host.exists(kernel.sysctl_path(alias)))
+    ]
+    # Where conntrack is built in, little is said of its parameters, and what reads that need not be loaded.
+    if not is_builtin or _is_spoken_of(host, module):
+        _parameters(host, module, found)
+    if not is_builtin:
+        _loads(host, module, found)
+    keys = _keys(facts, found)
+    calls = [call for rule in found["udev"] if rule["call"] for call in [rule["call"]]] + _installed(found)
+    procps = facts["services"]["systemd_sysctl"] is None or any(is_procps(call) and not call["files"] for call in calls)
+    found["sysctl"] = _files(sysctl.assignments(host, procps), keys, found)
+    for path in sorted({path for call in calls for path in call["files"]})[:MOST_CALLED]:
+        found["called"] += _files(sysctl.of_file(host, path), keys, found)
+    _owners(owned, keys, found)
+    _unloading(host, found)
+    for name in ("sysctl", "called"):
+        if sum(len(file["lines"]) for file in found[name]) > MOST:
+            found["untold"].append(name)
+            found[name] = []
+    for name in ("modprobe", "command_line", "early", "udev", "owners", "unloading"):
+        if len(found[name]) > MOST:
+            found["untold"].append(name)
+            found[name] = found[name][:MOST]
+    found["untold"] = sorted(set(found["untold"]))
+    return found, _exposed(host, module, is_builtin, owned, found)
+
+
+def is_told(*texts: Optional[str]) -> bool:
+    """Whether texts are shown as they are: neither cut nor escaped."""
+    return all(text is None or short(text) == text for text in texts)
+
+
+def is_procps(call: Dict[str, Any]) -> bool:
+    return not call["command"].endswith("systemd-sysctl")
+
+
+# sysctl.d.
+
+
+def _keys(facts: Facts, found: Assignments) -> List[str]:
+    """The names that a line may reach; of a module that is not loaded, those that it may have."""
+    names = kernel.FLAVOURS[facts["flavour"]]
+    timeouts = facts["timeouts"] if facts["state"] != "loadable" else kernel.TIMEOUTS
+    keys = [names.prefix + name for name in ("max", "buckets", "expect_max", *map(kernel.timeout_key, timeouts))]
+    keys += found["aliases"]
+    return keys
+
+
+def sysctl_files(lines: Sequence[sysctl.Assignment], facts: Facts, found: Assignments) -> Part:
+    """What lines of files, in their order, say of these keys."""
+    return _files(lines, _keys(facts, found), found)
+
+
+def _files(lines: Sequence[sysctl.Assignment], keys: Sequence[str], found: Assignments) -> Part:
+    files: Part = []
+    for line in sysctl.concerned(lines, keys):
+        if not is_told(line.path, line.file, line.key, line.value):
+            found["untold"].append("sysctl")
+            continue
+        if not files or files[-1]["path"] != line.path:
+            files.append({"path": line.path, "file": line.file, "lines": []})
+        # Own lines need not be found again.
+        text = "" if line.file == SYSCTL else short(line.text)
+        files[-1]["lines"].append({"line": line.line, "key": line.key, "value": line.value, "text": text})
+    return files
+
+
+# The module.
+
+
+def _is_spoken_of(host: Host, module: str) -> bool:
+    """Whether modprobe.d or the kernel's command line has the name of what is built in: else they need not be understood."""
+    texts = [host.read(folder + "/" + name) for folder in sysctl.folders("modprobe.d") for name in host.list(folder)]
+    texts.append(host.read(sysctl.COMMAND_LINE))
+    # A backslash may join two lines amid the name.
+    return any("\\" in text or module in text.replace("-", "_") for text in texts if text)
+
+
+def _parameters(host: Host, module: str, found: Assignments) -> None:
+    from ..sources import modprobe
+
+    texts = {path: host.read(path) or "" for path in modprobe.configuration_files(host)}
+    found["modprobe"] = modprobe_lines(texts, module, found)
+    for _offset, word in modprobe.words((host.read(sysctl.COMMAND_LINE) or "").split("\0")[0]):
+        if word.strip('"') == "--" or _OF_MODULES.search(word):
+            if is_told(word):
+                found["command_line"].append(word)
+            else:
+                found["untold"].append("command_line")
+
+
+_OF_MODULES = re.compile("conntrack|module[-_]blacklist|modules[-_]load")
+
+
+def modprobe_lines(texts: Mapping[str, str], module: str, found: Assignments) -> Part:
+    """What files of modprobe.d, texts by path in their order, say of a module."""
+    from ..sources import modprobe
+
+    lines: Part = []
+    rows = {path: text.split("\n") for path, text in texts.items()}
+    for line in modprobe.concerned([line for path in texts for line in modprobe.parse(path, texts[path])], module):
+        if line.command and not is_told(line.path, line.name, line.rest):
+            found["untold"].append("modprobe")
+            continue
+        row = "" if line.path in MANAGED else short(rows[line.path][line.line - 1])
+        lines.append(dict(line._asdict(), path=short(line.path), rest=short(line.rest), text=row))
+    return lines
+
+
+def _loads(host: Host, module: str, found: Assignments) -> None:
+    """What loads the module before systemd-sysctl runs, itself or with another that needs it; what udev has run then.
+
+    Of initramfs-tools it is said what the next update of the initial RAM disk brings. Nothing of a dracut's.
+    """
+    from ..sources import modprobe
+
+    for path in modprobe.files(host, sysctl.folders("modules-load.d"), ".conf"):
+        found["early"] += early_file(path, host.read(path) or "", module, found)
+    initramfs = "/etc/initramfs-tools/modules"
+    named = "\n".join((line.split() or [""])[0] for line in (host.read(initramfs) or "").split("\n"))
+    found["early"] += early_file(initramfs, named, module, found)
+    for path in modprobe.files(host, sysctl.folders("udev/rules.d"), ".rules"):
+        found["udev"] += udev_file(path, host.read(path) or "", module, host.exists, found)
+
+
+def early_file(path: str, text: str, module: str, found: Assignments) -> Part:
+    from ..sources.modprobe import brings
+
+    lines: Part = []
+    for number, line in enumerate(text.split("\n"), 1):
+        name = line.strip().replace("-", "_")
+        if name and name[0] not in "#;" and brings(name, module):
+            lines.append({"path": path, "line": number, "module": name})
+    if lines and not is_told(path):
+        found["untold"].append("early")
+    return lines
+
+
+def udev_file(path: str, text: str, module: str, exists: Callable[[str], bool], found: Assignments) -> Part:
+    from ..sources import udev
+
+    lines: Part = []
+    for rule in udev.rules(text, module):
+        call = rule.call
+        said = (path, call.command, call.pattern, *call.prefixes, *call.files) if call else (path,)
+        if len(said) > MOST_CALLED or not is_told(*said):
+            found["untold"].append("udev")
+            continue
+        plain = dict(call._asdict(), prefixes=list(call.prefixes), files=list(call.files)) if call else None
+        runs = any(map(exists, rule.paths))
+        lines.append({"path": path, "line": rule.line, "resets": rule.resets, "call": plain, "runs": runs})
+    return lines
+
+
+def _installed(found: Assignments) -> List[Dict[str, Any]]:
+    """The calls that lines of modprobe.d make in place of a load."""
+    installs = [line["rest"] for line in found["modprobe"] if line["command"] == "install"]
+    if not installs:
+        return []
+    from ..sources import udev
+
+    calls = [udev.sysctl_call(given) for rest in installs for given in udev.steps(rest)]
+    return [call._asdict() for call in calls if call]
+
+
+# Who else writes, and whose it is.
+
+
+def _owners(owned: Sequence[Owner], keys: Sequence[str], found: Assignments) -> None:
+    for owner in owned:
+        if owner.at_boot:
+            found["owners"].append(
+                {
+                    "name": owner.name,
+                    "keys": {key: value for key, value in owner.keys.items() if key == HASHSIZE or key in keys},
+                    "evidence": short(owner.evidence),
+                    "path": owner.path and short(owner.path),
+                    "line": owner.line,
+                    "text": short(owner.text or ""),
+                    "remedy": short(owner.remedy),
+                    "yields": owner.yields,
+                }
+            )
+
+
+def _unloading(host: Host, found: Assignments) -> None:
+    for path, name in _UNLOADING:
+        for number, line in enumerate((host.read(path) or "").split("\n"), 1):
+            if line.partition("=")[0].strip() == name and "=" in line:
+                found["unloading"].append({"path": path, "line": number, "text": short(line)})
+
+
+def _exposed(host: Host, module: str, is_builtin: bool, owned: Sequence[Owner], found: Assignments) -> List[Exposed]:
+    """Where the role writes itself, and of all files that say something of these keys, whichever of them wins."""
+    first = [posixpath.dirname(path) for path in MANAGED] + [FIREWALLD, IPTABLES]
+    named = {file["path"] for file in found["sysctl"] + found["called"]}
+    named |= {line["path"] for part in ("modprobe", "early", "udev") for line in found[part] if not is_builtin}
+    named |= {owner.path for owner in owned if owner.path}
+    whose = {path: host.exposed(path) for path in [*first, *named]}
+    found["nobodys"] = sorted(short(path) for path in named if whose[path])
+    folders = () if is_builtin else ("modprobe.d", "modules-load.d", "udev/rules.d")
+    for path in (
+        home + "/" + name for folder in folders for home in sysctl.folders(folder) for name in host.list(home)
+    ):
+        # Asked first, since hardly any is: those need not be read once more.
+        why = None if path in whose else host.exposed(path)
+        if why and module in (host.read(path) or "").replace("-", "_"):
+            whose[path] = why
+    ranked = sorted(whose, key=lambda path: (path not in first, path))
+    return [Exposed(path, whose[path] or "") for path in ranked if whose[path]]
