@@ -2,6 +2,8 @@
 # Copyright: headroom.netfilter maintainers
 """Facts to plan from: a Debian 12 host with the module loaded, and changes to it."""
 
+from ansible_collections.headroom.netfilter.plugins.module_utils._conntrack import files
+from ansible_collections.headroom.netfilter.plugins.module_utils._conntrack.outcome.assignments import PARTS
 from ansible_collections.headroom.netfilter.plugins.module_utils._conntrack.plan import make as plan
 from ansible_collections.headroom.netfilter.plugins.module_utils._conntrack.plan import policy
 
@@ -59,6 +61,7 @@ def facts(changes=()):
         },
         "memory": {"total_bytes": 4 * GIB, "available_bytes": 3 * GIB},
         "cpus": 2,
+        "history": {"last": None, "unfinished": None, "changes": [], "hold": None},
         "table": {
             "count": 100,
             "max": 8192,
@@ -80,6 +83,7 @@ def facts(changes=()):
             "systemd_sysctl": "/usr/lib/systemd/systemd-sysctl",
         },
         "files": {},
+        "assignments": assignments(),
         "claims": [],
         "exposed": [],
         "unreadable": [],
@@ -95,6 +99,25 @@ def facts(changes=()):
     return found
 
 
+def assignments(**parts):
+    """What decides on a host on which nothing is said, but for ``parts``."""
+    found = {part: [] for part in PARTS}
+    found["aliases"] = ["net.nf_conntrack_max"]
+    return dict(found, **parts)
+
+
+def contents(made):
+    """What the files of a plan say, in short."""
+    rule = 'ACTION=="add", SUBSYSTEM=="module", KERNEL=="nf_conntrack", RUN+="{0} --prefix=/net/netfilter"\n'
+    said = {
+        files.SYSCTL: "".join("{0} = {1}\n".format(*item) for item in made.sysctl.items()),
+        files.MODPROBE: "options nf_conntrack hashsize={0}\n".format(made.hashsize),
+        files.MODULES_LOAD: "nf_conntrack\n",
+        files.UDEV: rule.format(made.systemd_sysctl),
+    }
+    return {path: said[path] for path in made.files}
+
+
 def policy_of(**fields):
     return policy.read({"conntrack_" + field: value for field, value in fields.items()})
 
@@ -102,3 +125,8 @@ def policy_of(**fields):
 def planned(changes=(), contents=None, **fields):
     """The plan of the example with ``changes`` to its facts under a policy of ``fields``."""
     return plan.make(facts(changes), policy_of(**fields), contents)
+
+
+def with_files(changes=(), **fields):
+    """The same with the files that it is to write."""
+    return planned(changes, contents(planned(changes, **fields)), **fields)

@@ -22,23 +22,30 @@ LONGEST_TIMEOUT = LARGEST_LIMIT // 1000
 # Entries. A longer chain refuses new entries without a word in the log (MIN_CHAINLEN, since 5.15).
 LONGEST_CHAIN = 50
 
-# Bytes. Where the slab's object size cannot be read: 256 (5.15 and later, 64 bit).
-OBJECT_BYTES = 256
+# Bytes of an object in the slab cache, where that cannot be read, and the release from which on: the most that kernels of their
+# kind are seen to take with processors' cache lines of 64 bytes, to whole ones of which objects are rounded up.
+_OBJECT_BYTES = (((5, 15), 256), ((0, 0), 320))
+# Of 32 bits, of any release: struct nf_conn has 184 to 248 bytes there.
+_OBJECT_BYTES_32 = 256
 # Bytes. The block of extensions (NAT, helper, timestamps, labels) that entries get on first use.
 EXTENSION_BYTES = 128
 
 
 class Flavour(NamedTuple):
-    """The names of connection tracking by age of the kernel."""
+    """The names of connection tracking by age of the kernel, and what came later."""
 
     module: str
     prefix: str  # of dotted sysctl names
     bounds_expectations: bool  # whether it has a key expect_max
+    lacks: Tuple[str, ...]  # timeouts
+    object_bytes: int  # the least that an object is reckoned with
 
 
 FLAVOURS: Dict[str, Flavour] = {
-    "nf_conntrack": Flavour("nf_conntrack", "net.netfilter.nf_conntrack_", True),
-    "ip_conntrack": Flavour("ip_conntrack", "net.ipv4.netfilter.ip_conntrack_", False),
+    "nf_conntrack": Flavour("nf_conntrack", "net.netfilter.nf_conntrack_", True, (), 0),
+    "ip_conntrack": Flavour(
+        "ip_conntrack", "net.ipv4.netfilter.ip_conntrack_", False, ("icmpv6", "tcp_unacknowledged"), 384
+    ),
 }
 
 # Seconds, as compiled in, by the name this collection uses: the sysctl's without prefix and "_timeout".
@@ -89,6 +96,11 @@ _EARLIER_TIMEOUTS: Dict[str, Tuple[Tuple[int, int], Optional[int]]] = {
     "sctp_shutdown_recd": ((6, 2), 0),
 }
 
+# Releases from which on there are no such timeouts.
+_GONE = (("dccp_", (6, 17)), ("udplite", (7, 2)))
+# Before this release, timeouts of a protocol come with the module of its family, nf_conntrack_ipv4 or _ipv6.
+_FAMILIES_WITHIN = (4, 19)
+
 # The source of a value that no file gives.
 COMMAND_LINE = "kernel command line"
 
@@ -125,6 +137,12 @@ def rounded_buckets(buckets: int, page_size: int, pointer: int) -> int:
     """What a table asked for with so many buckets has: whole pages of pointers (nf_ct_alloc_hashtable)."""
     per_page = page_size // pointer
     return -(-buckets // per_page) * per_page
+
+
+def largest_buckets(page_size: int, pointer: int) -> int:
+    """The most that the kernel takes, in whole pages."""
+    per_page = page_size // pointer
+    return LARGEST_HASHSIZE // per_page * per_page
 
 
 def version(release: str) -> Tuple[int, int]:
@@ -176,6 +194,17 @@ def default_timeout(name: str, release: str, live: Optional[int] = None) -> Opti
     return earlier if version(release) < until else TIMEOUTS.get(name)
 
 
+def has_timeout(name: str, flavour: Flavour, release: str) -> bool:
+    """Whether a kernel of this release has such a timeout once all its modules are loaded."""
+    is_gone = any(name.startswith(start) and version(release) >= since for start, since in _GONE)
+    return name in TIMEOUTS and name not in flavour.lacks and not is_gone
+
+
+def has_families_apart(release: str) -> bool:
+    """Whether timeouts may still come after the module, with those of the families."""
+    return version(release) < _FAMILIES_WITHIN
+
+
 def expect_max(buckets: int) -> int:
     """The most expectations at once after a load with so many buckets and no expect_hashsize (nf_conntrack_expect_init).
 
@@ -184,9 +213,15 @@ def expect_max(buckets: int) -> int:
     return 4 * max(buckets // 256, 1)
 
 
-def entry_bytes(object_bytes: Optional[int]) -> int:
+def object_bytes(flavour: Flavour, release: str, pointer: int) -> int:
+    """What an object in the slab cache takes at most, by the kind of the kernel."""
+    usual = next(size for since, size in _OBJECT_BYTES if version(release) >= since)
+    return max(flavour.object_bytes, _OBJECT_BYTES_32 if pointer == 4 else usual)
+
+
+def entry_bytes(of_object: int) -> int:
     """What one entry is to be reckoned with: its slab object and one block of extensions."""
-    return (object_bytes or OBJECT_BYTES) + EXTENSION_BYTES
+    return of_object + EXTENSION_BYTES
 
 
 def full_bytes(limit: int, buckets: int, entry: int, pointer: int) -> int:

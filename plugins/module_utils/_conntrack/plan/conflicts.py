@@ -4,9 +4,12 @@
 """Who else writes what the plan writes: step aside for programs, take lines over or refuse, never fight. Pure."""
 
 import re
-from typing import Any, Dict, Iterator, List, Mapping, NamedTuple, Tuple
+from typing import Dict, NamedTuple, Optional
 
-from ..files import MODPROBE, SYSCTL
+from ..kernel import COMMAND_LINE
+from ..outcome.fold import Contest
+from ..outcome.said import SET, Line
+from ..sources.modprobe import place
 from ..values import Facts
 
 # Files elsewhere belong to packages, which would bring a line back.
@@ -15,9 +18,14 @@ _OWN = "/etc/"
 _PLAIN = re.compile(r"/[\w./@:+,=~-]{1,299}", re.ASCII)
 # A line that says this one thing and can go as a whole, which a line of a script cannot. Of plain characters: what had to be
 # escaped, or was cut, is not what the file has.
-_SINGLE = re.compile(r"(?:-[ \t]*)?[\w./]+[ \t]*=[ \t]*[\w+-]+|options[ \t]+[\w-]+[ \t]+hashsize=[\w+]+", re.ASCII)
-HASHSIZE = "hashsize"
-_EVENTS = (("boot", "the next boot"), ("reload", "the next load of the module"))
+_SINGLE = re.compile(
+    r"(?:-[ \t]*)?[\w./]+[ \t]*=[ \t]*[\w+-]+|options[ \t]+[\w-]+[ \t]+hashsize[ \t]*=[ \t]*[\w+]+", re.ASCII
+)
+_EVENTS = {
+    "boot": "the next boot",
+    "reload": "the next load of the module",
+    "applied": "a boot that applies sysctl.d",
+}
 
 
 class Held(NamedTuple):
@@ -26,15 +34,6 @@ class Held(NamedTuple):
     value: int
     owner: str
     remedy: str
-
-
-class Line(NamedTuple):
-    """A line of somebody else's file that would win over the plan."""
-
-    path: str
-    text: str
-    said: str
-    remedy: str  # where it cannot be commented out; empty where it can
 
 
 def held(facts: Facts) -> Dict[str, Held]:
@@ -53,53 +52,52 @@ def exposed(facts: Facts) -> Dict[str, str]:
     return {one["path"]: one["why"] for one in facts.get("exposed") or ()}
 
 
-def lines(facts: Facts, wanted: Mapping[str, int]) -> List[Line]:
-    """Those that say something else than ``wanted``, values by key."""
-    found = []
-    for one in (facts.get("outcome") or {}).get("overriding", ()):
-        key, path = one["key"], one["path"]
-        if key in wanted and one["value"] != wanted[key]:
-            said = "{0}: {1}:{2} says {3!r} and is applied after {4}, which says {5}".format(
-                key, path, one["line"], one["text"].strip(), MODPROBE if key == HASHSIZE else SYSCTL, wanted[key]
-            )
-            found.append(Line(path, one["text"], said, _remedy(path, one["text"])))
-    return found
+def said(contest: Contest) -> str:
+    value, line = contest.decision.value, contest.decision.line
+    source = value.source
+    if line is not None and line.text and line.file and line.text.strip() not in source:
+        where = place(line.file, line.line)
+        source += "{0}: {1!r}".format("" if source.endswith(where) else ", because of " + where, line.text.strip())
+    return "{0}: {1} after {2} ({3}), {4} planned".format(
+        contest.key, "nothing" if value.value is None else value.value, _EVENTS[contest.event], source, contest.wanted
+    )
 
 
-def _remedy(path: str, text: str) -> str:
-    if not _PLAIN.fullmatch(path):
-        return "take it out there"
-    if not path.startswith(_OWN):
-        return "that file is a package's: put a file or a link of the name {0} in its place below /etc".format(
-            path.rpartition("/")[2]
-        )
-    return "" if _SINGLE.fullmatch(text.strip()) else "take it out there"
-
-
-def refusal(line: Line, takeover: bool) -> str:
-    """Why the line keeps the host from being changed; empty where it can be taken over, and may be."""
-    if takeover and not line.remedy:
+def refusal(contest: Contest, takeover: bool) -> str:
+    """Why it keeps the host from being changed; empty where a line can be taken over, and may be."""
+    line = contest.decision.line
+    if takeover and can_go(line):
         return ""
-    remedy = line.remedy or "remove that line, ask for its value, or set conntrack_takeover=true"
-    return "{0}; {1}".format(line.said, remedy)
+    return "{0}; {1}".format(said(contest), _remedy(contest))
 
 
-def commented_out(line: Line) -> Tuple[str, str]:
-    """What finds the line, and what takes its place."""
-    return "^" + re.escape(line.text.rstrip()) + r"\s*$", "# " + line.text.strip()
+def can_go(line: Optional[Line]) -> bool:
+    """Whether a line can be commented out."""
+    return (
+        line is not None
+        and line.file is not None
+        and line.file.startswith(_OWN)
+        and _PLAIN.fullmatch(line.file) is not None
+        and _SINGLE.fullmatch(line.text.strip()) is not None
+    )
 
 
-def differing(facts: Facts, wanted: Mapping[str, int]) -> Iterator[Tuple[str, Any, str]]:
-    """Key, value and a sentence for each value that will not be as ``wanted`` after a boot or a load."""
-    outcome: Dict[str, Any] = facts.get("outcome") or {}
-    programs = held(facts)
-    nobodys = outcome.get("exposed") or ()
-    for event, said in _EVENTS:
-        for key, value in wanted.items():
-            will = outcome.get(event, {}).get(key)
-            if will and will["value"] not in (None, value) and key not in programs and key not in nobodys:
-                yield (
-                    key,
-                    will["value"],
-                    "{0}: {1} after {2} ({3}), {4} planned".format(key, will["value"], said, will["source"], value),
-                )
+def _remedy(contest: Contest) -> str:
+    line, kind = contest.decision.line, contest.decision.value.kind
+    if line is None:
+        return "look at what is there; nothing is written that would not hold"
+    if can_go(line):
+        asked = ", ask for its value" if kind == SET else ""
+        return "remove that line{0}, or set conntrack_takeover=true".format(asked)
+    if line.path == COMMAND_LINE:
+        return "take {0} off it, and boot".format(line.text)
+    if line.remedy:
+        return line.remedy
+    path, file = line.path or "", line.file or ""
+    if not _PLAIN.fullmatch(path) or not _PLAIN.fullmatch(file) or file.startswith(_OWN):
+        return "take it out there"
+    if path.startswith(_OWN):
+        return "that file is a package's: let {0}, which leads there, lead to /dev/null".format(path)
+    return "that file is a package's: put a file or a link of the name {0} in its place below /etc".format(
+        path.rpartition("/")[2]
+    )

@@ -4,13 +4,19 @@
 """What of a host is not as planned. Pure."""
 
 import hashlib
-from typing import Any, Dict, Iterator, List, Mapping
+from typing import Any, Dict, Iterator, List, Mapping, NamedTuple
 
 from .. import kernel
-from ..files import FIREWALLD, GROUP, IPTABLES, MODE, MODPROBE, OWNER, SYSCTL
-from . import conflicts
+from ..files import FIREWALLD, GROUP, IPTABLES, MODE, MODPROBE, OWNER
+from ..outcome.fold import contested, folded, is_nobodys
+from ..outcome.planned import planned, without
+from ..values import Facts
+from . import conflicts, owned
+from .given import Given
 from .plan import Drift, Plan
-from .sizing import Given
+
+# Words that keep a firewall from unloading the module.
+_OFF = {FIREWALLD: ("no", "false"), IPTABLES: ("no",)}
 
 
 def with_drift(plan: Plan, host: Given) -> Plan:
@@ -21,32 +27,81 @@ def with_drift(plan: Plan, host: Given) -> Plan:
             path, why
         )
         warnings += [said] if said not in warnings else []
-    if plan.contents is not None:
-        files = _file_drift(host, plan.contents)
-        lines = conflicts.lines(host.facts, _persisted(plan))
+    lines: List[Dict[str, str]] = []
+    if plan.contents is not None and plan.files:
+        drift += _file_drift(host, plan.contents)
         refusals += _unsafe(host, plan.files)
-        refused = [conflicts.refusal(line, host.policy.takeover) for line in lines]
-        drift += files + [_line(line) for line, refusal in zip(lines, refused) if not refusal]
-        refusals += [refusal for refusal in refused if refusal]
         refusals += _broken(plan.contents)
-        # Before the files are right, what will be is not yet what they make it.
-        if not (files or lines or refusals):
-            drift += _outcome_drift(plan, host)
+        foreseen = _foresee(plan, host)
+        drift += foreseen.taken
+        lines += [_swap(one.name, one.found, one.wanted) for one in foreseen.taken]
+        refusals += foreseen.refusals
+        waiting = owned.live(host, plan)
+        boot = foreseen.expected["boot"]
+        plan = plan._replace(
+            expected=foreseen.expected,
+            reboot_needed=sorted(key for key, value in boot.items() if waiting.get(key) not in (None, value)),
+        )
     if host.policy.firewall and not (host.is_tied("max") and host.policy.apply):
-        drift += _service_drift(host)
+        services = _service_drift(host)
+        drift += services
+        lines += [line for one in services for line in _service_lines(host, one)]
     if drift and not host.facts["kernel"]["root"]:
         refusals.append("root is needed to change this host; run with --become")
-    return plan._replace(drift=drift, warnings=warnings, refusals=refusals, converged=not (drift or refusals))
+    return plan._replace(
+        drift=drift, lines=lines, warnings=warnings, refusals=refusals, converged=not (drift or refusals)
+    )
+
+
+class _Foreseen(NamedTuple):
+    taken: List[Drift]  # lines that are to be commented out
+    refusals: List[str]
+    expected: Dict[str, Dict[str, int]]
+
+
+def _foresee(plan: Plan, host: Given) -> _Foreseen:
+    """Boot and load as they will be with the planned files, before anything is written: what differs is taken over or refused."""
+    expected = owned.expected(host, plan)
+    if not {"assignments", "services", "timeouts"} <= set(host.facts):
+        return _Foreseen(
+            [], ["facts without table and persistence: what a boot and a load leave cannot be told"], expected
+        )
+    written = {key: value for key, value in owned.written(host, plan).items() if key not in owned.programs(host)}
+    future = planned(_at_home(host), plan.contents or {})
+    contests = list(contested(future, dict(expected, applied=written)))
+    refusals = [conflicts.refusal(contest, host.policy.takeover) for contest in contests]
+    taken = [
+        Drift("line", str(line.file), line.text, "# " + line.text.strip(), conflicts.said(contest))
+        for contest, refusal in zip(contests, refusals)
+        for line in [contest.decision.line]
+        if line is not None and not refusal
+    ]
+    found = folded(without(future, [(one.name, one.found) for one in taken]))
+    kept = {
+        event: {
+            key: value
+            for key, value in keys.items()
+            if key not in getattr(found, event) or not is_nobodys(future, getattr(found, event)[key])
+        }
+        for event, keys in expected.items()
+    }
+    return _Foreseen(taken, [refusal for refusal in refusals if refusal], kept)
+
+
+def _at_home(host: Given) -> Facts:
+    """Of an image the command line and the programs are its builder's."""
+    if host.policy.target != "image":
+        return host.facts
+    told = host.facts["assignments"]
+    owners = [owner for owner in told["owners"] if owner["path"]]
+    return dict(host.facts, assignments=dict(told, command_line=[], owners=owners))
 
 
 def _unsafe(host: Given, files: List[str]) -> Iterator[str]:
-    """Why root is not to write on this host, or cannot know what for."""
+    """Why root is not to write on this host."""
     others = conflicts.exposed(host.facts)
     for folder in sorted({path.rpartition("/")[0] for path in files} & set(others)):
         yield "{0}: {1}, so that root cannot write there safely; chown root, chmod go-w".format(folder, others[folder])
-    more = (host.facts.get("left_out") or {}).get("outcome.overriding")
-    if more:
-        yield "outcome.overriding: {0} more lines win over the role's own than are told; take some out".format(more)
 
 
 def _broken(contents: Mapping[str, str]) -> List[str]:
@@ -59,27 +114,8 @@ def _broken(contents: Mapping[str, str]) -> List[str]:
     return problems(MODPROBE, contents[MODPROBE])
 
 
-def _persisted(plan: Plan) -> Dict[str, int]:
-    """By key, what has to come back."""
-    wanted = dict(plan.sysctl) if SYSCTL in plan.files else {}
-    if MODPROBE in plan.files and plan.hashsize:
-        wanted["hashsize"] = plan.hashsize
-    return wanted
-
-
-def _line(line: conflicts.Line) -> Drift:
-    regexp, wanted = conflicts.commented_out(line)
-    return Drift("line", line.path, line.text, wanted, line.said, regexp)
-
-
-def _outcome_drift(plan: Plan, host: Given) -> List[Drift]:
-    """Only where systemd-sysctl applies the files: how other systems boot is not known well enough to fail for it."""
-    if not host.systemd_sysctl:
-        return []
-    wanted = _persisted(plan)
-    return [
-        Drift("outcome", key, found, wanted[key], said) for key, found, said in conflicts.differing(host.facts, wanted)
-    ]
+def _swap(path: str, found: str, wanted: str) -> Dict[str, str]:
+    return {"path": path, "found": found, "wanted": wanted}
 
 
 def _live_drift(plan: Plan, host: Given) -> List[Drift]:
@@ -121,15 +157,24 @@ def _service_drift(host: Given) -> List[Drift]:
     firewalld = host.services.get("firewalld") or {}
     cleans = firewalld.get("cleanup_modules_on_exit")
     others = conflicts.exposed(host.facts)
-    if FIREWALLD not in others and cleans is not None and cleans.lower() not in ("no", "false"):
+    if FIREWALLD not in others and cleans is not None and cleans.lower() not in _OFF[FIREWALLD]:
         drift.append(_service(FIREWALLD, "CleanupModulesOnExit", cleans, "no"))
     iptables = host.services.get("iptables") or {}
     unloads = iptables.get("modules_unload")
-    if IPTABLES not in others and unloads is not None and unloads.lower() != "no":
+    if IPTABLES not in others and unloads is not None and unloads.lower() not in _OFF[IPTABLES]:
         drift.append(_service(IPTABLES, "IPTABLES_MODULES_UNLOAD", unloads, '"no"'))
     return drift
 
 
 def _service(path: str, name: str, found: str, wanted: str) -> Drift:
-    drift = _drift("service", path, name + "=" + found, name + "=" + wanted)
-    return drift._replace(regexp=r"^\s*" + name + r"\s*=")
+    return _drift("service", path, name + "=" + found, name + "=" + wanted)
+
+
+def _service_lines(host: Given, drift: Drift) -> Iterator[Dict[str, str]]:
+    """The lines behind it, each that says something else: some programs read the first of several, others the last."""
+    seen = set()
+    for line in (host.facts.get("assignments") or {}).get("unloading") or ():
+        value = line["text"].partition("=")[2].split(" #")[0].strip().strip("\"'")
+        if line["path"] == drift.name and value.lower() not in _OFF[drift.name] and line["text"] not in seen:
+            seen.add(line["text"])
+            yield _swap(drift.name, line["text"], drift.wanted)

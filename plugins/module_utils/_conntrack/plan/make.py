@@ -6,61 +6,56 @@
 Refusals are for what would be unsafe on this host, warnings for what its owner should know.
 """
 
-from typing import Dict, List, Mapping, Optional
+from typing import Iterable, List, Mapping, Optional
 
 from .. import kernel
-from ..files import MODPROBE, MODULES_LOAD, SYSCTL, UDEV
+from ..files import MODPROBE, SYSCTL
 from ..values import Facts
-from . import conflicts
+from . import owned
 from .drift import with_drift
+from .given import Given
 from .plan import Plan
 from .policy import Policy
-from .sizing import Given, buckets_of, expectations_of, held_buckets, held_limit, limit_of, not_lowered, tied_buckets
+from .sizing import numbers, said
 from .timeouts import planned_timeouts
+from .ways import Notice
 
 
 def make(facts: Facts, policy: Policy, contents: Optional[Mapping[str, str]] = None) -> Plan:
     """The plan for the host that ``facts`` tell of; with the rendered files, their drift too."""
-    if facts["state"] == "absent":
-        return _nothing()
+    if facts["state"] == "absent" and policy.target == "host":
+        return _nothing(facts, policy)
     host = Given(facts, policy)
-    held = conflicts.held(facts) if policy.apply else {}
-    limit = not_lowered(host, held_limit(host, limit_of(host), held), host.max)
-    buckets = not_lowered(host, held_buckets(host, buckets_of(host, limit.value), held), host.buckets)
-    persisted = buckets.value
-    expectations = not_lowered(host, expectations_of(host, persisted), host.expect_max)
-    if host.is_tied("buckets") and policy.apply:
-        buckets = tied_buckets(host, limit.value)
-    timeouts, reasons, warnings, refusals = planned_timeouts(host, held)
-    warnings = list(limit.warnings) + list(buckets.warnings) + warnings
-    refusals = list(limit.refusals) + list(buckets.refusals) + refusals
-    reasons = dict({"max": limit.reason, "buckets": buckets.reason, "expect_max": expectations.reason}, **reasons)
-    files = _files(host)
-    full = None
-    if limit.value and buckets.value:
-        full = kernel.full_bytes(limit.value, buckets.value, host.entry, host.pointer)
+    sized = numbers(host)
+    limit, buckets, expectations = sized.limit.value, sized.buckets.value, sized.expectations.value
+    timeouts, reasons, warnings, refusals = planned_timeouts(host)
+    now = {name: seconds for name, seconds in timeouts.items() if not host.is_live or name in host.timeouts}
+    files = owned.files(host)
     plan = Plan(
-        max=limit.value,
-        buckets=buckets.value,
-        hashsize=persisted,
-        expect_max=expectations.value,
-        timeouts=timeouts,
-        full_bytes=full,
-        sysctl=_sysctl(host, limit.value, persisted, expectations.value, timeouts),
+        max=limit,
+        buckets=buckets,
+        hashsize=sized.hashsize,
+        expect_max=expectations,
+        timeouts=now,
+        full_bytes=kernel.full_bytes(limit, buckets, host.entry, host.pointer) if limit and buckets else None,
+        sysctl=owned.sysctl(host, limit, sized.hashsize, expectations, timeouts),
         files=files,
         templates=[path.lstrip("/") + ".j2" for path in files],
         contents=None if contents is None else {path: contents[path] for path in files},
         systemd_sysctl=host.systemd_sysctl,
         # What is the host's is left alone, whatever it is: 0, no limit, among it.
         live={
-            "max": None if host.is_tied("max") else limit.value,
-            "buckets": None if host.is_tied("buckets") else buckets.value,
-            "expect_max": None if host.is_tied("max") else expectations.value,
-            "timeouts": timeouts,
+            "max": None if host.is_tied("max") else limit,
+            "buckets": None if host.is_tied("buckets") else buckets,
+            "expect_max": None if host.is_tied("max") else expectations,
+            "timeouts": now,
         },
-        reasons=reasons,
-        warnings=warnings,
-        refusals=refusals,
+        reasons=dict(
+            {"max": sized.limit.reason, "buckets": sized.buckets.reason, "expect_max": sized.expectations.reason},
+            **{name: reasons[name] for name in now},
+        ),
+        warnings=_each(host, sized.warnings) + warnings + _unhooked(host, sized.hashsize, files),
+        refusals=_each(host, sized.refusals) + refusals,
         drift=[],
         converged=True,
     )
@@ -72,35 +67,36 @@ def recheck(earlier: Plan, facts: Facts, policy: Policy) -> Plan:
     return with_drift(earlier, Given(facts, policy))
 
 
-def _nothing() -> Plan:
+def _nothing(facts: Facts, policy: Policy) -> Plan:
     reason = "this kernel has no connection tracking: there is no table that could fill up"
-    return Plan(None, None, None, None, {}, None, {}, [], [], {}, None, {}, {"max": reason}, [], [], [], True)
+    refusals = []
+    if not facts["kernel"]["release"]:
+        reason = "there is no /proc to read the kernel from"
+        refusals = [
+            "conntrack_target: host, but {0}, as in a chroot; for an image set conntrack_target=image, "
+            "for a host mount /proc".format(reason)
+        ]
+    elif not policy.apply:
+        refusals = [
+            "conntrack_apply: false asks for the files alone, and the kernel of this host has no connection tracking that "
+            "would use them; for an image set conntrack_target=image, for this host leave conntrack_apply unset"
+        ]
+    return Plan(
+        None, None, None, None, {}, None, {}, [], [], {}, None, {}, {"max": reason}, [], refusals, [], not refusals
+    )
 
 
-# What is written.
+def _each(host: Given, notices: Iterable[Notice]) -> List[str]:
+    return [said(host, notice) for notice in notices]
 
 
-def _sysctl(
-    host: Given, limit: Optional[int], buckets: Optional[int], expectations: Optional[int], timeouts: Dict[str, int]
-) -> Dict[str, int]:
-    """Buckets first, where modprobe.d cannot say them: a limit is never in force with too few."""
-    keys: Dict[str, int] = {}
-    if host.facts["state"] == "builtin" and buckets:
-        keys[host.names.prefix + "buckets"] = buckets
-    if limit:
-        keys[host.names.prefix + "max"] = limit
-    if expectations:
-        keys[host.names.prefix + "expect_max"] = expectations
-    for name in sorted(timeouts):
-        keys[host.names.prefix + kernel.timeout_key(name)] = timeouts[name]
-    return keys
-
-
-def _files(host: Given) -> List[str]:
-    policy = host.policy
-    if host.is_tied("max") and policy.apply:
+def _unhooked(host: Given, hashsize: Optional[int], files: List[str]) -> List[str]:
+    """What happens after a load where there is no systemd-sysctl for a udev rule to call."""
+    if MODPROBE not in files or not host.is_unhooked:
         return []
-    if host.facts["state"] == "builtin" and policy.apply:
-        return [SYSCTL]
-    udev = [UDEV] if host.systemd_sysctl else []
-    return [SYSCTL, MODPROBE, MODULES_LOAD] + udev
+    return [
+        "reload: there is no systemd-sysctl here to apply {0} after a load of the module: the limit is then {1} (8 x hashsize), "
+        "and timeouts and expectations are the kernel's own, until sysctl --system or the next run".format(
+            SYSCTL, kernel.ENTRIES_PER_BUCKET_AT_LOAD * (hashsize or 0)
+        )
+    ]

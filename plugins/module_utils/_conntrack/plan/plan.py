@@ -9,12 +9,11 @@ from typing import Any, Dict, List, NamedTuple, Optional
 class Drift(NamedTuple):
     """One thing that is not as planned."""
 
-    kind: str  # live, file, service, line (of another's file) or outcome (of a boot or a load)
+    kind: str  # live, file, service or line (of another's file)
     name: str  # dotted sysctl name, hashsize, or path
     found: Any
     wanted: Any
     said: str  # in words
-    regexp: Optional[str] = None  # what finds the line of a service's file, or of another's, that ``wanted`` replaces
 
 
 class Plan(NamedTuple):
@@ -35,3 +34,8 @@ class Plan(NamedTuple):
     refusals: List[str]
     drift: List[Drift]
     converged: bool  # neither drift nor refusals
+    # By event, boot and reload, and by key, hashsize among them: what the proof demands.
+    expected: Dict[str, Dict[str, int]] = {}
+    # path, found, wanted: lines of services' and of others' files that are to be swapped wherever they stand.
+    lines: List[Dict[str, str]] = []
+    reboot_needed: List[str] = []  # keys that only a boot makes what they are to be

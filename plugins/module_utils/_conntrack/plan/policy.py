@@ -10,10 +10,12 @@ from typing import Any, Container, Dict, Iterable, Iterator, List, Mapping, Name
 
 from ..kernel import ENTRIES_PER_BUCKET_AT_LOAD, LARGEST_HASHSIZE, LARGEST_LIMIT
 from ..profiles import PROFILES, RFC_FLOORS, below_floors
-from ..readers import PolicyError, Reader, number, one_of, problem, read_each, timeouts, truth, whole
+from ..readers import PolicyError, Reader, Wrong, number, one_of, problem, read_each, timeouts, truth, whole
 from .spelling import misspelt
 
 RFC_CHOICES = ("enforce", "warn", "ignore")
+TARGETS = ("host", "image")
+STATES = ("present", "absent")
 
 
 class Policy(NamedTuple):
@@ -35,6 +37,8 @@ class Policy(NamedTuple):
     firewall: bool = True
     takeover: bool = False
     expire_existing: bool = False
+    target: str = "host"
+    state: str = "present"
 
 
 _PREFIX = "conntrack_"
@@ -47,7 +51,7 @@ def read(variables: Mapping[str, Any], names: Iterable[str] = ()) -> Policy:
     """
     found, wrong = read_each(variables, _READERS)
     policy = Policy(**{name[len(_PREFIX) :]: value for name, value in found.items()})
-    problems = list(wrong.values()) + _contradictions(policy, wrong) + misspelt(names, _READERS)
+    problems = list(wrong.values()) + contradictions(policy, wrong) + misspelt(names, _READERS)
     if problems:
         raise PolicyError(problems)
     return policy
@@ -70,7 +74,21 @@ _READERS: Dict[str, Reader] = {
     "conntrack_firewall": truth,
     "conntrack_takeover": truth,
     "conntrack_expire_existing": truth,
+    "conntrack_target": one_of(TARGETS),
+    "conntrack_state": one_of(STATES),
 }
+
+
+def tried(policy: Policy, fields: Mapping[str, Any]) -> Optional[Policy]:
+    """``policy`` with other ``fields``, if it would be taken."""
+    try:
+        found: Dict[str, Any] = {
+            name: value if value is None else _READERS[_PREFIX + name](value) for name, value in fields.items()
+        }
+    except Wrong:
+        return None
+    other = policy._replace(**found)
+    return None if contradictions(other) else other
 
 
 def timeouts_of(policy: Policy) -> Dict[str, int]:
@@ -88,7 +106,7 @@ class _Pair(NamedTuple):
     wanted: str
 
 
-def _contradictions(policy: Policy, unread: Container[str]) -> List[str]:
+def contradictions(policy: Policy, unread: Container[str] = ()) -> List[str]:
     """A pair counts only where both its values were understood."""
     return [
         problem(pair.variables[0], pair.value, pair.wanted)
@@ -106,11 +124,16 @@ def _pairs(policy: Policy) -> Iterator[_Pair]:
             "above conntrack_max_ceiling {0}; lower the one or raise the other".format(policy.max_ceiling),
         )
     if limit is not None and limit < policy.max_floor and not policy.shrink:
+        holds = peak is None or peak <= limit
         yield _Pair(
             ("conntrack_max", "conntrack_max_floor", "conntrack_shrink"),
             limit,
-            "below conntrack_max_floor {0}; name at least that, lower conntrack_max_floor, "
-            "or set conntrack_shrink=true if it is meant".format(policy.max_floor),
+            "below conntrack_max_floor {0}; name at least {1}, {2}lower conntrack_max_floor{3}".format(
+                policy.max_floor,
+                "that" if peak is None or peak <= policy.max_floor else peak,
+                "" if holds else "or ",
+                ", or set conntrack_shrink=true if it is meant" if holds else "",
+            ),
         )
     if limit is not None and peak is not None and limit < peak:
         yield _Pair(
@@ -120,11 +143,13 @@ def _pairs(policy: Policy) -> Iterator[_Pair]:
             "raise conntrack_max or leave it unset".format(peak),
         )
     if limit is not None and buckets is not None and limit > ENTRIES_PER_BUCKET_AT_LOAD * buckets:
+        least = -(-limit // ENTRIES_PER_BUCKET_AT_LOAD)
         yield _Pair(
             ("conntrack_hashsize", "conntrack_max"),
             buckets,
-            "after a load of the module the limit is 8 x hashsize, below conntrack_max {0}; "
-            "use at least {1}, or leave it unset".format(limit, -(-limit // ENTRIES_PER_BUCKET_AT_LOAD)),
+            "after a load of the module the limit is 8 x hashsize, below conntrack_max {0}; {1}leave it unset".format(
+                limit, "use at least {0}, or ".format(least) if least <= LARGEST_HASHSIZE else ""
+            ),
         )
     if policy.timeout_profile == "gateway" and policy.rfc_floors == "enforce":
         for name in below_floors(policy.timeouts):

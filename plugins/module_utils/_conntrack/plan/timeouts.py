@@ -3,52 +3,51 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """The timeouts: those of a profile and single ones, within what this host has, what programs hold and what the RFCs ask. Pure."""
 
-from typing import Dict, List, Mapping, Tuple
+from typing import Dict, List, Tuple
 
 from .. import kernel
 from ..profiles import PROFILES, RFC_FLOORS, below_floors
-from . import conflicts
-from .policy import floor_conflict, timeouts_of
-from .sizing import Given
+from .given import Given
+from .policy import floor_conflict, timeouts_of, tried
 
 
-def planned_timeouts(
-    host: Given, held: Mapping[str, conflicts.Held]
-) -> Tuple[Dict[str, int], Dict[str, str], List[str], List[str]]:
+def planned_timeouts(host: Given) -> Tuple[Dict[str, int], Dict[str, str], List[str], List[str]]:
+    """What is to be persisted, with reasons, warnings and refusals."""
     policy = host.policy
     wanted = timeouts_of(policy)
     choices = PROFILES[policy.timeout_profile].choices
     warnings: List[str] = []
     refusals: List[str] = []
-    if host.is_live:
-        missing = sorted(name for name in policy.timeouts if name not in host.timeouts)
-        if missing:
-            warnings.append("conntrack_timeouts: this kernel has no {0}; not written".format(", ".join(missing)))
-        wanted = {name: wanted[name] for name in wanted if name in host.timeouts}
+    missing = sorted(name for name in policy.timeouts if not host.has_timeout(name))
+    if missing:
+        warnings.append("conntrack_timeouts: this kernel has no {0}; not written".format(", ".join(missing)))
+    wanted = {name: wanted[name] for name in wanted if host.has_timeout(name)}
     reasons = {}
     for name in wanted:
         reasons[name] = "conntrack_timeouts" if name in policy.timeouts else choices[name].reason
-        owner = held.get(host.names.prefix + kernel.timeout_key(name))
+        owner = host.held.get(host.names.prefix + kernel.timeout_key(name))
         if not owner or owner.value == wanted[name]:
             continue
         said = "{0} sets it to {1} at each of its starts".format(owner.owner, owner.value)
         if name in policy.timeouts:
+            ask = "ask for {0}, ".format(owner.value) if _would_do(host, name, owner.value) else ""
             refusals.append(
-                "conntrack_timeouts: {0}: {1} asked for, but {2}; ask for {3}, leave it out, or {4}".format(
-                    name, wanted[name], said, owner.value, owner.remedy
+                "conntrack_timeouts: {0}: {1} asked for, but {2}; {3}leave it out, or {4}".format(
+                    name, wanted[name], said, ask, owner.remedy
                 )
             )
             continue
         reasons[name] = said
         warnings.append("{0}: {1} would be planned, but {2}; {3}".format(name, wanted[name], said, owner.remedy))
         wanted[name] = owner.value
-    if host.facts["kernel"]["nat"] or policy.timeout_profile == "gateway":
-        _apply_floors(host, held, wanted, reasons, warnings, refusals)
+    if _translates(host):
+        _apply_floors(host, wanted, reasons, warnings, refusals)
     if host.is_tied("timeouts") and policy.apply:
+        wanted = {name: wanted[name] for name in wanted if name in host.timeouts}
         for name in sorted(wanted):
             if name in policy.timeouts and wanted[name] != host.timeouts[name]:
                 refusals.append(
-                    "conntrack_timeouts: {0}: {1} asked for, {2} found, and {3}".format(
+                    "conntrack_timeouts: {0}: {1} asked for, {2} found, and {3}; leave it out".format(
                         name, wanted[name], host.timeouts[name], host.why_tied()
                     )
                 )
@@ -57,9 +56,18 @@ def planned_timeouts(
     return wanted, reasons, warnings, refusals
 
 
+def _translates(host: Given) -> bool:
+    return host.facts["kernel"]["nat"] or host.policy.timeout_profile == "gateway"
+
+
+def _would_do(host: Given, name: str, seconds: int) -> bool:
+    """Whether conntrack_timeouts may say so."""
+    is_low = host.policy.rfc_floors == "enforce" and _translates(host) and below_floors({name: seconds})
+    return tried(host.policy, {"timeouts": dict(host.policy.timeouts, **{name: seconds})}) is not None and not is_low
+
+
 def _apply_floors(
     host: Given,
-    held: Mapping[str, conflicts.Held],
     wanted: Dict[str, int],
     reasons: Dict[str, str],
     warnings: List[str],
@@ -76,7 +84,7 @@ def _apply_floors(
         )
     if policy.rfc_floors == "enforce":
         for name in low:
-            owner = held.get(host.names.prefix + kernel.timeout_key(name))
+            owner = host.held.get(host.names.prefix + kernel.timeout_key(name))
             if owner and owner.value == wanted[name]:
                 refusals.append(
                     "{0}: {1}, but {2}; {3}".format(name, reasons[name], floor_conflict(name), owner.remedy)

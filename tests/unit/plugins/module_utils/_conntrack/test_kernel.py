@@ -108,9 +108,61 @@ def test_expectations_after_a_load(buckets, expectations):
     assert kernel.expect_max(buckets) == expectations
 
 
-@pytest.mark.parametrize(("size", "entry"), [(256, 384), (320, 448), (None, 384), (192, 320)])
+@pytest.mark.parametrize(("size", "entry"), [(256, 384), (320, 448), (192, 320)])
 def test_bytes_of_an_entry(size, entry):
     assert kernel.entry_bytes(size) == entry
+
+
+@pytest.mark.parametrize(
+    ("flavour", "release", "pointer", "size"),
+    [
+        # Seen, but for those of 32 bits: struct nf_conn in lines of 64 bytes.
+        ("nf_conntrack", "6.12.107+deb13-cloud-amd64", 8, 256),
+        ("nf_conntrack", "5.15.0-119-generic", 8, 256),
+        ("nf_conntrack", "5.14.0-503.el9.x86_64", 8, 320),
+        ("nf_conntrack", "5.10.0-32-cloud-amd64", 8, 320),
+        ("nf_conntrack", "4.4.0-87-generic", 8, 320),
+        ("nf_conntrack", "2.6.32-754.el6.x86_64", 8, 320),
+        ("nf_conntrack", "6.1.0-37-armmp", 4, 256),
+        ("nf_conntrack", "4.9.0-19-686", 4, 256),
+        ("ip_conntrack", "2.6.18-164.el5xen", 8, 384),
+        ("nf_conntrack", "", 8, 256),
+    ],
+)
+def test_bytes_of_an_object_by_the_kind_of_kernel(flavour, release, pointer, size):
+    assert kernel.object_bytes(kernel.FLAVOURS[flavour], release, pointer) == size
+
+
+@pytest.mark.parametrize(
+    ("page", "pointer", "most"), [(4096, 8, 268434944), (65536, 8, 268427264), (4096, 4, 268434432)]
+)
+def test_the_most_buckets(page, pointer, most):
+    assert kernel.largest_buckets(page, pointer) == most == kernel.rounded_buckets(most, page, pointer)
+    assert kernel.rounded_buckets(most + 1, page, pointer) > kernel.LARGEST_HASHSIZE
+
+
+@pytest.mark.parametrize(
+    ("flavour", "release", "name", "has"),
+    [
+        ("nf_conntrack", "6.16.0", "dccp_open", True),
+        ("nf_conntrack", "6.17.0", "dccp_open", False),
+        ("nf_conntrack", "7.1.0", "udplite_stream", True),
+        ("nf_conntrack", "7.2.0", "udplite", False),
+        ("nf_conntrack", "7.2.0", "udp_stream", True),
+        ("nf_conntrack", "2.6.32", "icmpv6", True),
+        ("ip_conntrack", "2.6.18", "icmpv6", False),
+        ("ip_conntrack", "2.6.18", "tcp_unacknowledged", False),
+        ("ip_conntrack", "2.6.18", "tcp_established", True),
+        ("nf_conntrack", "6.1.0", "unheard_of", False),
+    ],
+)
+def test_timeouts_by_the_kind_of_kernel(flavour, release, name, has):
+    assert kernel.has_timeout(name, kernel.FLAVOURS[flavour], release) is has
+
+
+@pytest.mark.parametrize(("release", "apart"), [("4.18.0", True), ("4.19.0", False), ("6.1.0", False)])
+def test_families_with_modules_of_their_own(release, apart):
+    assert kernel.has_families_apart(release) is apart
 
 
 def test_bytes_of_a_full_table():

@@ -3,32 +3,46 @@
 """Others who write what the plan writes: stepped aside for, taken over or refused."""
 
 import hashlib
-import re
 
 import pytest
 
-from ansible_collections.headroom.netfilter.plugins.module_utils._conntrack import files
+from ansible_collections.headroom.netfilter.plugins.module_utils._conntrack import kernel
 from ansible_collections.headroom.netfilter.plugins.module_utils._conntrack.plan import make as plan
+from ansible_collections.headroom.netfilter.plugins.module_utils._conntrack.profiles import PROFILES
 from ansible_collections.headroom.netfilter.tests.unit import examples
 
 MAX = "net.netfilter.nf_conntrack_max"
+BUCKETS = "net.netfilter.nf_conntrack_buckets"
 ESTABLISHED = "net.netfilter.nf_conntrack_tcp_timeout_established"
 PLANNED = 131072
-CONTENTS = dict.fromkeys(files.MANAGED, "# text")
+BUILTIN = {"state": "builtin"}
+NO_SYSTEMD = {"services.systemd_sysctl": None}
 
 
-def overriding(value, key=MAX, path="/etc/sysctl.conf", line=12):
-    text = "{0} = {1}".format(key, value)
-    return {"path": path, "line": line, "text": text, "key": key, "value": value, "owner": "sysctl.d"}
+def sysctl(value, key=MAX, file="/etc/sysctl.conf", path="/etc/sysctl.d/99-sysctl.conf", text=None):
+    """A file that is read after the role's own, with such a twelfth line."""
+    text = "{0} = {1}".format(key, value) if text is None else text
+    lines = [{"line": 12, "key": key, "value": str(value), "text": text}]
+    return {"sysctl": [{"path": path, "file": file, "lines": lines}]}
 
 
-def outcome(*lines, **events):
-    return {
-        "boot": events.get("boot", {}),
-        "reload": events.get("reload", {}),
-        "overriding": list(lines),
-        "problems": [],
-    }
+def modprobe(*texts, path="/etc/modprobe.d/z.conf"):
+    lines = []
+    for number, text in enumerate(texts, 1):
+        command, name, rest = text.split(" ", 2)
+        lines.append({"path": path, "line": number, "command": command, "name": name, "rest": rest, "text": text})
+    return {"modprobe": lines}
+
+
+def script(value, path="/etc/rc.local", yields=False, text="sysctl -w net.netfilter.nf_conntrack_max=1000 && start-it"):
+    owner = {"name": "rc.local", "keys": {MAX: value}, "evidence": path + ":12: " + text, "path": path, "line": 12}
+    return {"owners": [dict(owner, text=text, remedy="take the line out of " + path, yields=yields)]}
+
+
+def test_what_applies_sysctl_d_again_after_itself_is_in_nobody_s_way():
+    """As tuned does: with the role's file it sets the key no more."""
+    assert made(script(1000, yields=True)).refusals == []
+    assert made(script(1000)).refusals != []
 
 
 def kube_proxy(keys, at_boot=True, path=None):
@@ -44,10 +58,20 @@ def kube_proxy(keys, at_boot=True, path=None):
     }
 
 
-def made(outcome=None, owners=(), changes=(), contents=None, **fields):
-    facts = dict(changes)
-    facts.update({"outcome": outcome, "owners": list(owners)})
-    return examples.planned(facts, CONTENTS if contents is None else contents, **fields)
+def made(parts=None, owners=(), changes=(), **fields):
+    """A plan of the example, with its files, where ``parts`` and ``owners`` decide besides."""
+    programs = [
+        dict({name: owner[name] or "" if name == "text" else owner[name] for name in ASSIGNED}, yields=False)
+        for owner in owners
+        if owner["at_boot"]
+    ]
+    told = dict({"owners": programs}, **parts or {})
+    facts = {"owners": list(owners), "assignments": examples.assignments(**told)}
+    facts.update(changes)
+    return examples.with_files(facts, **fields)
+
+
+ASSIGNED = ("name", "keys", "evidence", "path", "line", "text", "remedy")
 
 
 def lines(found):
@@ -56,80 +80,276 @@ def lines(found):
 
 def test_the_example_plans_what_these_tests_count_on():
     assert made().max == PLANNED
+    assert made().refusals == []
 
 
 def test_a_line_that_would_win_is_refused_by_its_place():
-    found = made(outcome(overriding(1000)))
+    found = made(sysctl(1000))
     assert not found.converged
-    assert len(found.refusals) == 1
-    for part in (MAX, "/etc/sysctl.conf:12", "1000", str(PLANNED), "conntrack_takeover=true"):
-        assert part in found.refusals[0]
-    assert lines(found) == []
+    assert found.refusals == [
+        "{0}: 1000 after the next boot (/etc/sysctl.conf:12: '{0} = 1000'), {1} planned; remove that line, ask for its "
+        "value, or set conntrack_takeover=true".format(MAX, PLANNED)
+    ]
+    assert (lines(found), found.lines) == ([], [])
 
 
 @pytest.mark.parametrize(
-    "line",
-    [overriding(PLANNED), overriding(5, "net.netfilter.nf_conntrack_frag6_timeout")],
-    ids=["says the same", "no key of the plan"],
+    "parts",
+    [
+        sysctl(PLANNED),
+        sysctl(5, "net.netfilter.nf_conntrack_frag6_timeout"),
+        sysctl(1000, path="/etc/sysctl.d/10-first.conf"),
+        modprobe("options nf_conntrack hashsize=131000"),
+    ],
+    ids=["says the same", "no key of the plan", "comes before", "is rounded to the same"],
 )
-def test_a_line_that_takes_nothing_away_is_left_alone(line):
-    found = made(outcome(line), takeover=True)
+def test_a_line_that_takes_nothing_away_is_left_alone(parts):
+    found = made(parts, takeover=True)
     assert found.refusals == []
     assert lines(found) == []
 
 
-@pytest.mark.parametrize(
-    "text", [MAX + " = 1000", "  -" + MAX.replace(".", "/") + "=1000   ", "\t" + MAX + " = 1000\r"]
-)
+def test_a_line_that_says_another_value_first_and_then_the_planned_one_is_left_alone():
+    parts = sysctl(1)
+    parts["sysctl"][0]["lines"].append({"line": 13, "key": MAX, "value": str(PLANNED), "text": "x"})
+    assert made(parts).refusals == []
+
+
+@pytest.mark.parametrize("text", [MAX + " = 1000", "  -" + MAX.replace(".", "/") + "=1000   "])
 def test_a_line_is_taken_over(text):
-    found = made(outcome(dict(overriding(1000), text=text)), takeover=True)
+    found = made(sysctl(1000, text=text), takeover=True)
     assert found.refusals == []
     (line,) = lines(found)
     assert (line.kind, line.name) == ("line", "/etc/sysctl.conf")
-    assert re.search(line.regexp, text + "\n")
-    assert not re.search(line.regexp, "#" + text + "\n")
     assert line.wanted == "# " + text.strip()
-
-
-def test_a_package_s_file_is_not_edited():
-    found = made(outcome(overriding(1000, path="/usr/lib/sysctl.d/99-vendor.conf")), takeover=True)
-    assert lines(found) == []
-    assert "99-vendor.conf" in found.refusals[0].rpartition(";")[2]
+    assert found.lines == [{"path": "/etc/sysctl.conf", "found": text, "wanted": "# " + text.strip()}]
+    assert found.expected["boot"][MAX] == PLANNED
 
 
 @pytest.mark.parametrize(
-    ("path", "text"),
+    ("path", "file", "remedy"),
     [
-        ("/etc/rc.local", "sysctl -w net.netfilter.nf_conntrack_max=1000 && start-it"),
-        ("/etc/modprobe.d/z.conf", "options nf_conntrack acct=1 hashsize=512"),
+        (
+            "/usr/lib/sysctl.d/99-vendor.conf",
+            "/usr/lib/sysctl.d/99-vendor.conf",
+            "put a file or a link of the name 99-vendor.conf in its place below /etc",
+        ),
+        # By the name that is read, not by that of the file which has it.
+        (
+            "/usr/lib/sysctl.d/99-vendor.conf",
+            "/usr/share/vendor/limits",
+            "put a file or a link of the name 99-vendor.conf in its place below /etc",
+        ),
+        (
+            "/etc/sysctl.d/99-vendor.conf",
+            "/usr/share/vendor/limits",
+            "let /etc/sysctl.d/99-vendor.conf, which leads there, lead to /dev/null",
+        ),
     ],
+    ids=["a file", "a link of the package", "a link of the host"],
 )
-def test_a_line_that_says_more_is_not_edited(path, text):
-    line = dict(overriding(1000, path=path), text=text)
-    found = made(outcome(line), takeover=True)
+def test_a_package_s_file_is_not_edited(path, file, remedy):
+    found = made(sysctl(1000, path=path, file=file), takeover=True)
     assert lines(found) == []
-    assert path + ":12" in found.refusals[0]
+    (refusal,) = found.refusals
+    assert file + ":12" in refusal
+    assert refusal.endswith(remedy)
 
 
-def test_a_line_of_modprobe_d_is_taken_over():
-    line = dict(overriding(512, "hashsize", "/etc/modprobe.d/z.conf"), text="options nf_conntrack hashsize=512")
-    (taken,) = lines(made(outcome(line), takeover=True))
-    assert taken.wanted == "# options nf_conntrack hashsize=512"
+@pytest.mark.parametrize(
+    "parts",
+    [script(1000), script(None), modprobe("options nf_conntrack acct=1 hashsize=512")],
+    ids=["a script", "a script that nobody can tell", "two parameters"],
+)
+def test_a_line_that_says_more_is_not_edited(parts):
+    found = made(parts, takeover=True)
+    assert lines(found) == []
+    (refusal,) = found.refusals
+    assert "take " in refusal.rpartition("; ")[2]
+
+
+@pytest.mark.parametrize(
+    "texts",
+    [
+        ["options nf_conntrack hashsize=512"],
+        # The load fails of it.
+        ["options nf_conntrack hashsize = 65536"],
+        ["options nf_conntrack hashsize=512", "options nf_conntrack hashsize=1024"],
+    ],
+    ids=["one", "one that is broken", "two"],
+)
+def test_lines_of_modprobe_d_are_taken_over(texts):
+    found = made(modprobe(*texts), takeover=True)
+    assert found.refusals == []
+    assert {line["found"] for line in found.lines} == set(texts)
+    assert {line["wanted"] for line in found.lines} == {"# " + text for text in texts}
+    # Without leave, all are named at once.
+    refused = made(modprobe(*texts)).refusals
+    assert len(refused) == len(texts)
+    assert all(any(repr(text) in refusal for refusal in refused) for text in texts)
+
+
+# By what keeps a load from being as planned, the refusal's ends.
+NO_LOAD = {
+    "blanks": (
+        modprobe("options nf_conntrack hashsize = 65536"),
+        "hashsize: nothing after the next boot (the load fails: /etc/modprobe.d/z.conf:1: 'options nf_conntrack hashsize = 65536')",
+        "remove that line, or set conntrack_takeover=true",
+    ),
+    "another number": (
+        modprobe("options nf_conntrack hashsize=65536"),
+        "hashsize: 65536 after the next boot (/etc/modprobe.d/z.conf:1: 'options nf_conntrack hashsize=65536')",
+        "remove that line, ask for its value, or set conntrack_takeover=true",
+    ),
+    "no load": (
+        modprobe("install nf_conntrack /bin/true"),
+        "hashsize: nothing after the next boot (the load fails: /etc/modprobe.d/z.conf:1: 'install nf_conntrack /bin/true')",
+        "take it out there",
+    ),
+    "anything may happen": (
+        modprobe("install nf_conntrack /sbin/load-it"),
+        "hashsize: nothing after the next boot (install command of /etc/modprobe.d/z.conf:1: 'install nf_conntrack /sbin/load-it')",
+        "take it out there",
+    ),
+    "barred": (
+        {"command_line": ["module_blacklist=nf_conntrack"]},
+        "hashsize: nothing after the next boot (the load fails: kernel command line: 'module_blacklist=nf_conntrack')",
+        "take module_blacklist=nf_conntrack off it, and boot",
+    ),
+    "of the command line": (
+        {"command_line": ["nf_conntrack.hashsize=1024"]},
+        "hashsize: 1024 after the next boot (kernel command line: 'nf_conntrack.hashsize=1024')",
+        "take nf_conntrack.hashsize=1024 off it, and boot",
+    ),
+    "garbage of the command line": (
+        {"command_line": ["nf_conntrack.hashsize=x"]},
+        "hashsize: nothing after the next boot (the load fails: kernel command line: 'nf_conntrack.hashsize=x')",
+        "take nf_conntrack.hashsize=x off it, and boot",
+    ),
+    "of sysctl.d": (
+        sysctl(1024, BUCKETS),
+        "hashsize: 1024 after the next boot (/etc/sysctl.conf:12: 'net.netfilter.nf_conntrack_buckets = 1024')",
+        "remove that line, ask for its value, or set conntrack_takeover=true",
+    ),
+}
+
+
+@pytest.mark.parametrize("state", ["loaded", "loadable"])
+@pytest.mark.parametrize(("parts", "said", "remedy"), list(NO_LOAD.values()), ids=list(NO_LOAD))
+def test_what_keeps_a_load_from_being_as_planned_is_refused_before_anything_is_written(parts, said, remedy, state):
+    changes = examples.NOT_LOADED if state == "loadable" else {}
+    (refusal,) = made(parts, changes=changes).refusals
+    assert refusal == "{0}, {1} planned; {2}".format(said, PLANNED, remedy)
+    # Also where all else is as planned already.
+    assert not made(parts, changes=dict(changes, **as_planned(made(changes=changes)))).converged
+
+
+@pytest.mark.parametrize("parts", [parts for parts, _said, _remedy in NO_LOAD.values()][:-1], ids=list(NO_LOAD)[:-1])
+def test_a_kernel_that_has_conntrack_built_in_is_asked_for_no_load(parts):
+    assert made(parts, changes=BUILTIN).refusals == []
+
+
+def test_buckets_that_sysctl_d_says_where_conntrack_is_built_in():
+    (refusal,) = made(sysctl(1024, BUCKETS), changes=BUILTIN).refusals
+    assert refusal.startswith("hashsize: 1024 after the next boot (/etc/sysctl.conf:12")
+    (taken,) = made(sysctl(1024, BUCKETS), changes=BUILTIN, takeover=True).lines
+    assert taken["found"] == BUCKETS + " = 1024"
+
+
+@pytest.mark.parametrize("part", ["sysctl", "modprobe", "command_line", "udev", "owners"])
+def test_what_is_not_told_is_not_taken_for_none(part):
+    found = made({"untold": [part]}, takeover=True)
+    assert found.refusals
+    assert all("not all of " in refusal for refusal in found.refusals)
+
+
+def test_facts_that_do_not_tell_what_decides():
+    facts = examples.facts()
+    del facts["assignments"]
+    wanted = examples.policy_of()
+    found = plan.make(facts, wanted, examples.contents(plan.make(facts, wanted)))
+    assert found.refusals == ["facts without table and persistence: what a boot and a load leave cannot be told"]
 
 
 def test_without_files_of_its_own_the_plan_minds_no_line():
-    found = made(outcome(overriding(1000)), changes=examples.CONTAINER)
+    found = made(sysctl(1000), changes=examples.CONTAINER)
+    assert (found.refusals, found.expected) == ([], {})
+
+
+def test_without_systemd_a_line_that_would_win_is_refused_and_what_nobody_knows_is_not():
+    assert made(changes=NO_SYSTEMD).refusals == []
+    (refusal,) = made(sysctl(1000), changes=NO_SYSTEMD).refusals
+    assert refusal.startswith(MAX + ": 1000 after a boot that applies sysctl.d (/etc/sysctl.conf:12")
+    (refusal,) = made(modprobe("options nf_conntrack hashsize=512"), changes=NO_SYSTEMD).refusals
+    assert refusal.startswith("hashsize: 512 after the next boot (")
+
+
+# What is demanded of tomorrow.
+
+KEYS = {"net.netfilter.nf_conntrack_" + name for name in ("max", "expect_max")}
+KEYS |= {"net.netfilter.nf_conntrack_" + kernel.timeout_key(name) for name in PROFILES["server"].choices}
+
+
+@pytest.mark.parametrize(
+    ("changes", "fields", "boot", "reload"),
+    [
+        ({}, {}, KEYS | {"hashsize"}, KEYS | {"hashsize"}),
+        (examples.NOT_LOADED, {}, KEYS | {"hashsize"}, KEYS | {"hashsize"}),
+        (BUILTIN, {}, KEYS | {"hashsize"}, set()),
+        (NO_SYSTEMD, {}, {"hashsize"}, {"hashsize"}),
+        (dict(BUILTIN, **NO_SYSTEMD), {}, set(), set()),
+        ({}, {"target": "image"}, set(), set()),
+        ({}, {"apply": False}, KEYS | {"hashsize"}, KEYS | {"hashsize"}),
+    ],
+    ids=["loaded", "not loaded", "built in", "no systemd", "built in, no systemd", "image", "files alone"],
+)
+def test_what_is_demanded(changes, fields, boot, reload):
+    found = made(changes=changes, **fields)
+    assert (set(found.expected["boot"]), set(found.expected["reload"])) == (boot, reload)
+    for values in found.expected.values():
+        assert values.get("hashsize", found.buckets) == found.buckets
+        assert {key: value for key, value in values.items() if key != "hashsize"} == {
+            key: found.sysctl[key] for key in values if key != "hashsize"
+        }
+
+
+def test_what_a_program_sets_is_not_demanded_of_a_boot():
+    found = made(owners=[kube_proxy({MAX: None, ESTABLISHED: 86400})])
     assert found.refusals == []
+    assert not {MAX, ESTABLISHED} & set(found.expected["boot"])
+    assert {MAX, ESTABLISHED} <= set(found.expected["reload"])
 
 
-# What will be.
+def test_what_a_file_says_that_others_may_write_is_not_demanded():
+    found = made(dict(sysctl(1000), nobodys=["/etc/sysctl.d/99-sysctl.conf"]))
+    assert found.refusals == []
+    for values in found.expected.values():
+        assert MAX not in values
+        assert values[ESTABLISHED] == found.sysctl[ESTABLISHED]
+
+
+def test_a_file_that_others_may_write_hides_no_line_of_root_s():
+    parts = sysctl(1000)
+    parts["sysctl"].append(dict(sysctl(2000, path="/etc/sysctl.d/zz.conf", file="/etc/sysctl.d/zz.conf")["sysctl"][0]))
+    (refusal,) = made(dict(parts, nobodys=["/etc/sysctl.d/zz.conf"])).refusals
+    assert "1000 after the next boot (/etc/sysctl.conf:12: " in refusal
+
+
+def test_what_waits_for_a_boot():
+    assert made().reboot_needed == []
+    stuck = {"kernel.writable": {"max": True, "buckets": False, "timeouts": True}}
+    assert made(changes=stuck).reboot_needed == ["hashsize"]
+    waiting = made(apply=False)
+    assert {"hashsize", MAX, ESTABLISHED} <= set(waiting.reboot_needed)
+    assert made(changes=examples.NOT_LOADED).reboot_needed == []
 
 
 def as_planned(found):
     """The facts of a host after ``found`` was applied to it."""
+    contents = examples.contents(found)
     there = {
         path: {
-            "sha256": hashlib.sha256(CONTENTS[path].encode()).hexdigest(),
+            "sha256": hashlib.sha256(contents[path].encode()).hexdigest(),
             "mode": "0644",
             "owner": "root",
             "group": "root",
@@ -146,25 +366,8 @@ def as_planned(found):
     }
 
 
-def test_what_a_boot_would_lose_is_drift_though_every_file_is_right():
-    changes = as_planned(made())
-    assert made(changes=changes).converged
-    will = {
-        MAX: {"value": 8192, "source": "/run/sysctl.d/zz.conf:1"},
-        ESTABLISHED: {"value": None, "source": "a script"},
-    }
-    found = made(outcome(boot=will, reload={"hashsize": {"value": 512, "source": "kernel command line"}}), (), changes)
-    assert [(drift.kind, drift.name, drift.found) for drift in found.drift] == [
-        ("outcome", MAX, 8192),
-        ("outcome", "hashsize", 512),
-    ]
-    assert "after the next boot (/run/sysctl.d/zz.conf:1)" in found.drift[0].said
-    assert "after the next load of the module (kernel command line)" in found.drift[1].said
-
-
-def test_what_files_will_mend_is_no_drift_of_the_outcome():
-    will = {MAX: {"value": 8192, "source": "kernel default"}}
-    assert {drift.kind for drift in made(outcome(boot=will, reload=will)).drift} == {"live", "file"}
+def test_a_host_that_is_as_planned():
+    assert made(changes=as_planned(made())).converged
 
 
 # Programs.
@@ -271,37 +474,26 @@ def test_more_buckets_of_a_program_are_planned_for():
     assert found.refusals == []
 
 
-def test_a_file_that_others_than_root_may_write_moves_nothing_and_holds_nothing_up():
+def test_a_file_that_others_than_root_may_write_is_warned_of():
     there = {"exposed": [{"path": "/etc/sysctl.d/zz.conf", "why": "everybody may write /etc/sysctl.d/zz.conf"}]}
-    found = made(outcome(), changes=there)
+    found = made(changes=there)
     assert (found.max, found.refusals) == (PLANNED, [])
     (warning,) = [warning for warning in found.warnings if "everybody may write" in warning]
     assert "/etc/sysctl.d/zz.conf" in warning
-    will = {MAX: {"value": 1000, "source": "/etc/sysctl.d/zz.conf:12"}}
-    changes = dict(as_planned(made()), **there)
-    assert not made(outcome(boot=will), changes=changes).converged
-    assert made(dict(outcome(boot=will), exposed=[MAX]), changes=changes).converged
-    again = plan.recheck(found, examples.facts(dict(there, outcome=outcome())), examples.policy_of())
-    assert again.warnings == found.warnings
 
 
 def test_root_does_not_write_where_others_can():
     there = {"exposed": [{"path": "/etc/sysctl.d", "why": "everybody may write /etc/sysctl.d"}]}
-    (refusal,) = made(outcome(), changes=there).refusals
+    (refusal,) = made(changes=there).refusals
     assert "everybody may write /etc/sysctl.d, so that root cannot write there safely" in refusal
     services = {"services": dict(examples.facts()["services"], firewalld=FIREWALLD)}
-    assert [drift.kind for drift in made(outcome(), changes=services).drift].count("service") == 1
+    assert [drift.kind for drift in made(changes=services).drift].count("service") == 1
     there = {"exposed": [{"path": "/etc/firewalld/firewalld.conf", "why": "group 7 may write /etc/firewalld"}]}
-    found = made(outcome(), changes=dict(services, **there))
+    found = made(changes=dict(services, **there))
     assert (found.refusals, [drift for drift in found.drift if drift.kind == "service"]) == ([], [])
 
 
 FIREWALLD = {"version": "1.3.3", "active": True, "cleanup_modules_on_exit": "yes"}
-
-
-def test_lines_that_are_not_told_are_not_taken_for_none():
-    (refusal,) = made(outcome(), changes={"left_out": {"outcome.overriding": 3}}).refusals
-    assert refusal.startswith("outcome.overriding: 3 more lines win over")
 
 
 @pytest.mark.parametrize(
@@ -315,8 +507,7 @@ def test_lines_that_are_not_told_are_not_taken_for_none():
     ],
 )
 def test_what_is_shown_otherwise_than_it_is_cannot_be_taken_over(path, text):
-    line = dict(overriding(5, path=path), text=text)
-    (refusal,) = made(outcome(line), takeover=True).refusals
+    (refusal,) = made(sysctl(5, file=path, text=text), takeover=True).refusals
     assert refusal.endswith("; take it out there")
 
 
@@ -354,14 +545,7 @@ def test_an_image_has_none_of_the_programs_of_the_host_that_builds_it():
     assert made(owners=[kube_proxy({MAX: 1000})], apply=False).max == PLANNED
 
 
-def test_what_a_program_will_set_is_no_drift_of_the_outcome():
+def test_a_host_on_which_a_program_sets_less_than_is_in_force():
     owner = kube_proxy({MAX: 100000})
     changes = as_planned(made(owners=[owner], changes={"table.max": 120000}))
-    will = outcome(boot={MAX: {"value": 100000, "source": "kube-proxy"}})
-    assert made(will, [owner], changes).converged
-
-
-def test_a_plan_that_stands_is_checked_against_new_lines():
-    first = made()
-    facts = examples.facts(dict(as_planned(first), outcome=outcome(overriding(1000))))
-    assert plan.recheck(first, facts, examples.policy_of()).refusals
+    assert made(owners=[owner], changes=changes).converged

@@ -11,6 +11,8 @@ from ansible_collections.headroom.netfilter.tests.unit.examples import (
     CONTAINER,
     NOT_LOADED,
     NOT_ROOT,
+    assignments,
+    contents,
     facts,
     planned,
 )
@@ -124,39 +126,38 @@ def test_without_root_drift_is_refused_and_no_drift_is_not():
 # Files.
 
 ALL = (SYSCTL, MODPROBE, MODULES_LOAD, UDEV)
-TEXT = "options nf_conntrack hashsize=131072\n"
-CONTENTS = dict.fromkeys(ALL, TEXT)
-AS_PLANNED = {
-    "sha256": hashlib.sha256(TEXT.encode()).hexdigest(),
-    "mode": "0644",
-    "owner": "root",
-    "group": "root",
-    "ours": True,
-}
+CONTENTS = contents(planned(apply=False))
+
+
+def as_planned(path, text=None):
+    text = CONTENTS[path] if text is None else text
+    sha256 = hashlib.sha256(text.encode("utf-8")).hexdigest()
+    return {"sha256": sha256, "mode": "0644", "owner": "root", "group": "root", "ours": True}
 
 
 def with_files(**changes):
-    """The files of the example as planned, but for one."""
-    return {"files": dict(dict.fromkeys(ALL, AS_PLANNED), **changes)}
+    """The files of the example as planned, but for some."""
+    return {"files": dict({path: as_planned(path) for path in ALL}, **changes)}
 
 
 @pytest.mark.parametrize("path", ALL)
 @pytest.mark.parametrize(
-    ("found", "said"),
+    ("changes", "said"),
     [
-        (AS_PLANNED, None),
-        (dict(AS_PLANNED, ours=False), None),
+        ({}, None),
+        ({"ours": False}, None),
         (None, "not there"),
-        (dict(AS_PLANNED, sha256="0" * 64), "sha256 not as planned"),
-        (dict(AS_PLANNED, mode="0600"), "mode not as planned"),
-        (dict(AS_PLANNED, owner="nobody"), "owner not as planned"),
-        (dict(AS_PLANNED, group="1000", mode="0666"), "mode, group not as planned"),
+        ({"sha256": "0" * 64}, "sha256 not as planned"),
+        ({"mode": "0600"}, "mode not as planned"),
+        ({"owner": "nobody"}, "owner not as planned"),
+        ({"group": "1000", "mode": "0666"}, "mode, group not as planned"),
     ],
     ids=["as planned", "by another hand", "missing", "contents", "mode", "owner", "two things"],
 )
-def test_a_file_that_differs(path, found, said):
+def test_a_file_that_differs(path, changes, said):
+    found = None if changes is None else dict(as_planned(path), **changes)
     plan = planned(with_files(**{path: found}), CONTENTS, apply=False)
-    wanted = {name: value for name, value in AS_PLANNED.items() if name != "ours"}
+    wanted = {name: value for name, value in as_planned(path).items() if name != "ours"}
     was = found and {name: value for name, value in found.items() if name != "ours"}
     assert plan.drift == ([Drift("file", path, was, wanted, f"{path}: {said}")] if said else [])
     assert plan.converged == (said is None)
@@ -168,20 +169,23 @@ def test_files_are_not_looked_at_without_their_contents():
 
 def test_files_that_the_host_does_not_need_are_not_looked_at():
     assert [drift.name for drift in planned(BUILTIN, CONTENTS).drift if drift.kind == "file"] == [SYSCTL]
-    assert [drift.name for drift in planned(CONTAINER, CONTENTS).drift] == []
+    assert planned(CONTAINER, CONTENTS).drift == []
 
 
 def test_text_is_compared_as_it_is_encoded():
-    text = "# Gr\u00fc\u00dfe\n"
-    found = dict(AS_PLANNED, sha256=hashlib.sha256(text.encode("utf-8")).hexdigest())
+    text = "# Gr\u00fc\u00dfe\n" + CONTENTS[SYSCTL]
+    found = as_planned(SYSCTL, text)
     assert planned(with_files(**{SYSCTL: found}), dict(CONTENTS, **{SYSCTL: text}), apply=False).drift == []
 
 
 def test_a_bad_modprobe_line_is_refused_before_it_is_written():
     bad = dict(CONTENTS, **{MODPROBE: "# managed\noptions nf_conntrack hashsize = 131072\n"})
-    assert [refusal.partition(": ")[0] for refusal in planned({}, bad).refusals] == [MODPROBE + ":2"]
+    first, foreseen = planned({}, bad).refusals
+    assert first.startswith(MODPROBE + ":2: ")
+    assert "the load fails: {0}:2".format(MODPROBE) in foreseen
     # Where it is not written, it does not matter.
-    assert planned(BUILTIN, bad).refusals == []
+    builtin = dict(bad, **contents(planned(BUILTIN)))
+    assert planned(BUILTIN, builtin).refusals == []
 
 
 # Services.
@@ -214,3 +218,32 @@ def test_services_that_unload_the_module(service, found, wanted, firewall):
 def test_services_of_a_container_are_those_of_the_image(apply, kinds):
     changes = dict(CONTAINER, **{"services.iptables": {"modules_unload": "yes"}})
     assert [drift.kind for drift in planned(changes, apply=apply).drift] == kinds
+
+
+@pytest.mark.parametrize(
+    ("service", "path", "texts", "wanted", "swapped"),
+    [
+        (
+            {"firewalld": {"cleanup_modules_on_exit": "yes"}},
+            FIREWALLD,
+            ["CleanupModulesOnExit=yes", "CleanupModulesOnExit=no", " CleanupModulesOnExit = True"],
+            "CleanupModulesOnExit=no",
+            [0, 2],
+        ),
+        (
+            {"iptables": {"modules_unload": "yes"}},
+            IPTABLES,
+            ['IPTABLES_MODULES_UNLOAD="yes" # as ever', 'IPTABLES_MODULES_UNLOAD="no"'],
+            'IPTABLES_MODULES_UNLOAD="no"',
+            [0],
+        ),
+    ],
+    ids=["firewalld", "iptables"],
+)
+def test_lines_of_services_that_are_swapped(service, path, texts, wanted, swapped):
+    """All that say something else: firewalld believes the first of two, a shell the last."""
+    (name,) = service
+    unloading = [{"path": path, "line": number, "text": text} for number, text in enumerate(texts, 1)]
+    plan = planned({"services." + name: service[name], "assignments": assignments(unloading=unloading)})
+    assert plan.lines == [{"path": path, "found": texts[at], "wanted": wanted} for at in swapped]
+    assert planned({"assignments": assignments(unloading=unloading)}).lines == []

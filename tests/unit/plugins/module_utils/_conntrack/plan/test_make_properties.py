@@ -17,7 +17,14 @@ from ansible_collections.headroom.netfilter.plugins.module_utils._conntrack.plan
 from ansible_collections.headroom.netfilter.plugins.module_utils._conntrack.plan import policy
 from ansible_collections.headroom.netfilter.plugins.module_utils._conntrack.profiles import PROFILES
 from ansible_collections.headroom.netfilter.plugins.module_utils._conntrack.values import as_dict
-from ansible_collections.headroom.netfilter.tests.unit.examples import CONTAINER, NOT_LOADED, NOT_ROOT, TIMEOUTS, facts
+from ansible_collections.headroom.netfilter.tests.unit.examples import (
+    CONTAINER,
+    NOT_LOADED,
+    NOT_ROOT,
+    TIMEOUTS,
+    contents,
+    facts,
+)
 
 MODPROBE = "/etc/modprobe.d/nf_conntrack.conf"
 PLACES = [
@@ -93,15 +100,8 @@ def policies(draw):
         return policy.Policy(**dict(fields, max=None, hashsize=None, rfc_floors="warn"))
 
 
-def rendered(made):
-    """Files that say what their templates are filled with."""
-    said = json.dumps([made.sysctl, made.hashsize, made.systemd_sysctl])
-    line = f"options nf_conntrack hashsize={made.hashsize}\n"
-    return {path: line if path == MODPROBE else path + said for path in made.files}
-
-
 def full_plan(host, wanted):
-    return plan.make(host, wanted, rendered(plan.make(host, wanted)))
+    return plan.make(host, wanted, contents(plan.make(host, wanted)))
 
 
 def converged(host, made):
@@ -223,6 +223,6 @@ def test_without_refusals_the_modprobe_line_can_be_loaded(host, wanted):
     made = full_plan(host, wanted)
     if MODPROBE in made.files and not plan.make(host, wanted).refusals:
         assert not [refusal for refusal in made.refusals if refusal.startswith(MODPROBE)]
-        assert hashlib.sha256(rendered(made)[MODPROBE].encode()).hexdigest() in {
+        assert hashlib.sha256(contents(made)[MODPROBE].encode()).hexdigest() in {
             drift.wanted["sha256"] for drift in made.drift if drift.name == MODPROBE
         }

@@ -56,6 +56,9 @@ GOOD = [
     ("apply", "false", False),
     ("apply", "No", False),
     ("firewall", " TRUE ", True),
+    ("target", "image", "image"),
+    ("target", Wrapped("host"), "host"),
+    ("state", "absent", "absent"),
 ]
 
 

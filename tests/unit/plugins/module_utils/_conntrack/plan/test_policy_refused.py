@@ -127,6 +127,10 @@ ONE_VALUE = [
     ("apply", [], "true or false"),
     ("firewall", "none", "true or false"),
     ("firewall", {}, "true or false"),
+    ("target", "images", "host, image; did you mean image?"),
+    ("target", True, "host, image"),
+    ("state", "gone", "present, absent"),
+    ("state", ["absent"], "present, absent"),
 ]
 
 # Variables that are each in order, the one that is named, and what would do.
@@ -143,7 +147,14 @@ CONTRADICTIONS = [
     ({"max": "65535"}, "max", 65535, "conntrack_max_floor 65536"),
     ({"max": 100000, "expected_connections": 100001}, "max", 100000, "conntrack_expected_connections 100001"),
     ({"max": 1048576, "hashsize": 131071}, "hashsize", 131071, "below conntrack_max 1048576; use at least 131072"),
-    ({"max": 1000001, "hashsize": 125000}, "hashsize", 125000, "use at least 125001"),
+    ({"max": 1000001, "hashsize": 125000}, "hashsize", 125000, "use at least 125001, or leave it unset"),
+    # An eighth would be one more than can be asked for.
+    (
+        {"max": 2147483641, "hashsize": 268435455},
+        "hashsize",
+        268435455,
+        "below conntrack_max 2147483641; leave it unset",
+    ),
     (
         {"timeout_profile": "gateway", "rfc_floors": "enforce", "timeouts": {"tcp_established": 3600}},
         "timeouts",
@@ -163,6 +174,12 @@ CONTRADICTIONS = [
         "RFC 5508 REQ-2 asks for at least 60 s",
     ),
 ]
+
+
+def test_what_is_proposed_holds_the_peak_too():
+    floor, peak = problems(max=1000, expected_connections=70000)
+    assert floor.endswith("below conntrack_max_floor 65536; name at least 70000, or lower conntrack_max_floor")
+    assert "below conntrack_expected_connections 70000" in peak
 
 
 def label(value):
@@ -280,12 +297,12 @@ class Wrapped(str):
     ],
 )
 def test_what_is_shown_of_a_value(value, shown):
-    started = time.perf_counter()
+    started = time.process_time()
     (problem,) = problems(max=value)
     assert problem.startswith("conntrack_max: " + shown)
     assert len(problem) <= len("conntrack_max: " + " will not do: expected " + ENTRIES) + 100
     assert problem.isprintable()
-    assert time.perf_counter() - started < 1
+    assert time.process_time() - started < 1
 
 
 def test_what_is_nested_without_end_is_cut_as_well():
@@ -308,10 +325,10 @@ def test_what_is_nested_without_end_is_cut_as_well():
     ids=["name", "names", "text", "number", "number in JSON", "names in JSON"],
 )
 def test_many_or_long_timeouts_are_one_short_sentence(value):
-    started = time.perf_counter()
+    started = time.process_time()
     (problem,) = problems(timeouts=value)
     assert len(problem) < 2000
-    assert time.perf_counter() - started < 1
+    assert time.process_time() - started < 1
 
 
 def test_names_that_are_nearly_right_are_told_with_the_values_that_are_not():

@@ -2,6 +2,8 @@
 # Copyright: headroom.netfilter maintainers
 """Buckets and hashsize: rounded as the kernel rounds them, 8 x hashsize never below the limit, never more than fit."""
 
+import re
+
 import pytest
 
 from ansible_collections.headroom.netfilter.plugins.module_utils._conntrack import kernel
@@ -65,12 +67,16 @@ def test_by_the_limit_or_as_asked(changes, fields, buckets):
         ({}, {"max": 100000, "entries_per_bucket": 8}, 38502400),
         # 100000 x 384 + 106496 x 8
         (PAGES_64K, {"max": 100000}, 39251968),
-        # 100000 x 320 + 100352 x 4
-        (dict(POINTERS_32, **{"table.entry_bytes": 320}), {"max": 100000}, 32401408),
+        # 100000 x 384 + 100352 x 4: less than kernels of its kind take is not reckoned with
+        (dict(POINTERS_32, **{"table.entry_bytes": 320}), {"max": 100000}, 38801408),
+        # 100000 x 448 + 100352 x 8: more than they take is
+        ({"table.entry_bytes": 448}, {"max": 100000}, 45602816),
         # Not known before the module is loaded: 256 + 128
         (dict(NOT_LOADED, **{"table.entry_bytes": None}), {"max": 100000}, 39202816),
+        # 320 + 128
+        (dict(NOT_LOADED, **{"kernel.release": "5.10.0-32-amd64"}), {"max": 100000}, 45602816),
     ],
-    ids=["4 KiB", "8 a bucket", "64 KiB", "32 bit", "not loaded"],
+    ids=["4 KiB", "8 a bucket", "64 KiB", "32 bit", "a larger object", "not loaded", "not loaded, before 5.15"],
 )
 def test_bytes_of_a_full_table(changes, fields, full):
     assert planned(changes, **fields).full_bytes == full
@@ -153,7 +159,7 @@ def test_refused(changes, fields, said):
 )
 def test_advice_that_is_taken_is_accepted(changes, fields):
     (refusal,) = planned(changes, **fields).refusals
-    advice = int(refusal.replace(" at most ", " at least ").rpartition(" at least ")[2])
+    advice = int(re.search("name at (?:most|least) ([0-9]+)", refusal).group(1))
     assert planned(changes, **dict(fields, hashsize=advice)).refusals == []
 
 
@@ -184,6 +190,13 @@ def test_tied_buckets_asked_for_as_they_are(buckets):
 )
 def test_what_is_tied_stays(changes, buckets):
     assert planned(changes).buckets == buckets
+
+
+@pytest.mark.parametrize("systemd", ["/usr/lib/systemd/systemd-sysctl", None], ids=["systemd", "without"])
+def test_no_limit_at_all_takes_no_buckets_away(systemd):
+    """A limit of 0 that cannot be changed from here."""
+    tied = {"kernel.writable": {"max": False, "buckets": True, "timeouts": True}, "table.max": 0}
+    assert planned(dict(tied, **{"services.systemd_sysctl": systemd})).buckets == 8192
 
 
 def test_what_is_persisted_is_right_even_where_the_live_buckets_are_tied():

@@ -110,6 +110,6 @@ def test_all_in_order_and_escaped():
 
 def test_many_and_long_names_cost_little():
     names = ["conntrack_" + "x" * 2**20] + ["conntrack_own{0}".format(number) for number in range(1000)]
-    started = time.perf_counter()
+    started = time.process_time()
     assert misspelt(names + ["somebody_{0}".format(number) for number in range(100000)], KNOWN) == []
-    assert time.perf_counter() - started < 3
+    assert time.process_time() - started < 3
