@@ -20,7 +20,7 @@ options:
   gather_subset:
     description:
       - What to read besides state, flavour, kernel, memory and cpus, which are always returned.
-      - V(table) adds the table with its timeouts and counters. V(persistence) adds services, files and outcome.
+      - V(table) adds the table with its timeouts and counters. V(persistence) adds services, files, assignments and outcome.
       - V(owners) adds who else writes the same keys, V(namespaces) the network namespaces, V(log) messages of a full table.
       - V(all) is everything, V(min) nothing more. A V(!) before a name leaves it out.
     type: list
@@ -179,6 +179,52 @@ ansible_facts:
           type: int
           returned: always
           sample: 2
+        history:
+          description: What this collection has changed on the host, as it is kept there; root alone can read it.
+          type: dict
+          returned: always
+          contains:
+            last:
+              description: The last change, as in RV(ansible_facts.conntrack.history.changes).
+              type: dict
+              returned: always
+              sample: {id: 20261125T101500Z-0a1b2c, state: kept, when: "2026-11-25T10:15:00Z", who: "ann@control, play Tune"}
+            unfinished:
+              description: The last change that is not over though nobody works at it; the next one undoes it first.
+              type: str
+              returned: always
+              sample: 20261125T101500Z-0a1b2c
+            changes:
+              description: The last changes and the first of all, the first of them first.
+              type: list
+              elements: dict
+              returned: always
+              contains:
+                id:
+                  description: By what M(headroom.netfilter.conntrack_rollback) knows it.
+                  type: str
+                  returned: always
+                  sample: 20261125T101500Z-0a1b2c
+                state:
+                  description: C(running), C(unfinished), C(kept), or C(undone), also where a later change has taken it back.
+                  type: str
+                  returned: always
+                  sample: kept
+                when:
+                  description: When it began, ISO 8601, UTC. V(none) where what is kept of it cannot be read.
+                  type: str
+                  returned: always
+                  sample: "2026-11-25T10:15:00Z"
+                who:
+                  description: Who asked for it.
+                  type: str
+                  returned: always
+                  sample: "ann@control, play Tune"
+            hold:
+              description: Why the host is not to be changed, as C(/etc/headroom/netfilter.hold) says; V(none) where it may be.
+              type: str
+              returned: always
+              sample: frozen until the audit is over
         table:
           description: The table. Values that this host does not have or does not show are V(none).
           type: dict
@@ -335,29 +381,137 @@ ansible_facts:
               owner: root
               group: root
               ours: true
+        assignments:
+          description:
+            - All that decides what will be, as it was read, in the order in which it is applied. The plan and the host itself foresee
+              boots and loads of the module from it by one rule.
+            - Of each part, and of the lines in all files of sysctl.d, there are 200 at most. Texts are whole, and as the host has them.
+          type: dict
+          returned: with subset C(persistence)
+          contains:
+            sysctl:
+              description:
+                - The files of sysctl.d that are about connection tracking, C(path) as found there and C(file) where it leads to.
+                - C(lines) are those that reach a key, with their number, dotted C(key) or glob, C(value) and, of others' files, C(text).
+                - A C(value) of V(none) keeps globs away from the key. C(/etc/sysctl.conf), which procps alone reads, is the last.
+              type: list
+              elements: dict
+              returned: always
+              sample:
+                - path: /etc/sysctl.d/99-sysctl.conf
+                  file: /etc/sysctl.conf
+                  lines:
+                    - {line: 68, key: net.netfilter.nf_conntrack_max, value: "131072", text: net.netfilter.nf_conntrack_max=131072}
+            called:
+              description: The same of files that a call of C(sysctl) at a load names for itself.
+              type: list
+              elements: dict
+              returned: always
+              sample:
+                - path: /etc/sysctl.conf
+                  file: /etc/sysctl.conf
+                  lines: []
+            aliases:
+              description: Other names of these keys that the kernel has.
+              type: list
+              elements: str
+              returned: always
+              sample: [net.nf_conntrack_max]
+            modprobe:
+              description: The lines of modprobe.d that concern the module, as kmod takes them; C(command) is empty where it ignores them.
+              type: list
+              elements: dict
+              returned: always
+              sample:
+                - path: /etc/modprobe.d/nf_conntrack.conf
+                  line: 4
+                  command: options
+                  name: nf_conntrack
+                  rest: hashsize=65536
+                  text: ""
+            command_line:
+              description: Words of the kernel's command line that are about connection tracking or modules.
+              type: list
+              elements: str
+              returned: always
+              sample: [nf_conntrack.hashsize=65536]
+            early:
+              description: Lines that have the module, or one that needs it, loaded before sysctl.d is applied.
+              type: list
+              elements: dict
+              returned: always
+              sample: [{path: /etc/modules-load.d/nf_conntrack.conf, line: 3, module: nf_conntrack}]
+            udev:
+              description: What udev's rules have run when the module is loaded, and whether it is there.
+              type: list
+              elements: dict
+              returned: always
+              sample:
+                - path: /etc/udev/rules.d/90-conntrack.rules
+                  line: 3
+                  resets: false
+                  call: {command: /usr/lib/systemd/systemd-sysctl, prefixes: [/net/netfilter], pattern: null, files: []}
+                  runs: true
+            owners:
+              description:
+                - Who sets these keys at each boot after sysctl.d, as in RV(ansible_facts.conntrack.owners), in their order.
+                - What C(yields) applies sysctl.d again after itself, and so does not set a key that is there.
+              type: list
+              elements: dict
+              returned: always
+              sample:
+                - name: ufw
+                  keys: {net.netfilter.nf_conntrack_max: 77000}
+                  evidence: "/etc/ufw/sysctl.conf:71: net/netfilter/nf_conntrack_max=77000"
+                  path: /etc/ufw/sysctl.conf
+                  line: 71
+                  text: net/netfilter/nf_conntrack_max=77000
+                  remedy: change or remove the line in /etc/ufw/sysctl.conf
+                  yields: false
+            unloading:
+              description: The lines of firewalls' configurations that say whether their restart unloads the module.
+              type: list
+              elements: dict
+              returned: always
+              sample: [{path: /etc/firewalld/firewalld.conf, line: 22, text: CleanupModulesOnExit=no}]
+            nobodys:
+              description: Those of these files that others than root may write.
+              type: list
+              elements: str
+              returned: always
+            untold:
+              description: The parts of which not all is told. What follows from them is told by nobody.
+              type: list
+              elements: str
+              returned: always
+              sample: [sysctl]
         outcome:
-          description: What will be, and the line that decides it.
+          description: What will be, and the line that decides it. It follows from RV(ansible_facts.conntrack.assignments).
           type: dict
           returned: with subset C(persistence)
           contains:
             boot:
               description:
-                - C(value) and C(source) after the next boot, by dotted sysctl name or C(hashsize) (buckets, as the kernel rounds them).
-                - A value of V(none) cannot be told, or there will be none; the source says why.
+                - C(kind), C(value) and C(source) after the next boot, by dotted sysctl name or C(hashsize) (buckets, as the kernel
+                  rounds them).
+                - The kind is C(value) where a line or a program decides, C(default) where the kernel does. With C(fails), where the
+                  module's load fails, C(untold), where it cannot be told, and C(absent) the value is V(none); the source says why.
               type: dict
               returned: always
               sample:
-                hashsize: {value: 65536, source: "/etc/modprobe.d/nf_conntrack.conf:4"}
-                net.netfilter.nf_conntrack_max: {value: 65536, source: "/etc/sysctl.d/99-conntrack.conf:6"}
+                hashsize: {kind: value, value: 65536, source: "/etc/modprobe.d/nf_conntrack.conf:4"}
+                net.netfilter.nf_conntrack_max: {kind: value, value: 65536, source: "/etc/sysctl.d/99-conntrack.conf:6"}
             reload:
-              description: The same, C(value) and C(source), after the next load of the module; empty where conntrack is built in.
+              description:
+                - The same, C(kind), C(value) and C(source), after the next load of the module; empty where conntrack is built in.
               type: dict
               returned: always
               sample:
-                hashsize: {value: 8192, source: kernel default}
-                net.netfilter.nf_conntrack_max: {value: 8192, source: kernel default}
+                hashsize: {kind: default, value: 8192, source: kernel default}
+                net.netfilter.nf_conntrack_max: {kind: default, value: 8192, source: kernel default}
             overriding:
-              description: Lines of other files that are applied after the role's own files and win over them.
+              description:
+                - Lines of other files that win over the role's own and say something else. Where the role has never run there are none.
               type: list
               elements: dict
               returned: always
@@ -383,7 +537,7 @@ ansible_facts:
                   returned: always
                   sample: net.netfilter.nf_conntrack_max
                 value:
-                  description: The value. V(none) is one that the kernel refuses, and with it the role's own.
+                  description: The value that it leaves, V(none) where that cannot be told, or the load fails of it.
                   type: int
                   returned: always
                   sample: 131072
@@ -393,10 +547,38 @@ ansible_facts:
                   returned: always
                   sample: sysctl.d
             problems:
-              description: What keeps files from doing what they say, in sentences with path and line.
+              description: What keeps lines from doing what they say.
               type: list
-              elements: str
+              elements: dict
               returned: always
+              contains:
+                kind:
+                  description:
+                    - C(load), the module cannot be loaded; C(useless), it comes to nothing; C(odd), the kernel takes it for another
+                      value than it looks; C(builtin), the kernel has no use for it.
+                  type: str
+                  returned: always
+                  sample: load
+                severity:
+                  description: C(critical), C(warning) or C(info).
+                  type: str
+                  returned: always
+                  sample: critical
+                said:
+                  description: What it is, in a sentence.
+                  type: str
+                  returned: always
+                  sample: hashsize has no value, so that the load fails; write hashsize=N without blanks around =
+                path:
+                  description: The file, or C(kernel command line).
+                  type: str
+                  returned: always
+                  sample: /etc/modprobe.d/local.conf
+                line:
+                  description: The number of the line, V(none) for the command line.
+                  type: int
+                  returned: always
+                  sample: 1
             exposed:
               description: Keys whose value after a boot or a load is from a file that others than root may write. A plan passes it over.
               type: list

@@ -1,11 +1,17 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 # Copyright: headroom.netfilter maintainers
-"""A kernel in memory, for what changes it: rounds, refuses and clamps as told, and looks at each state it goes through."""
+"""Hosts to be changed: a kernel in memory, which rounds, refuses and clamps as told, and looks at each state it goes through; and
+a golden host whose tree is changed like a machine, and which fails or ends at any call that changes it."""
 
 import errno
 import os
+import shutil
+import signal
+import tempfile
+import weakref
 
 from ansible_collections.headroom.netfilter.plugins.module_utils._conntrack.host.door import Host
+from ansible_collections.headroom.netfilter.tests.unit.golden import GoldenHost
 
 SYSCTL = "/proc/sys/net/netfilter/nf_conntrack_"
 COUNT, MAX, BUCKETS = SYSCTL + "count", SYSCTL + "max", SYSCTL + "buckets"
@@ -32,7 +38,7 @@ TIMEOUTS = {
 
 
 class FakeKernel(Host):
-    """A host of this one kernel: sysctl files hold numbers, the others text; nothing real is behind it."""
+    """A host of this one kernel: sysctl files hold numbers, the others text. What else is written goes to a folder of its own."""
 
     def __init__(
         self,
@@ -45,7 +51,10 @@ class FakeKernel(Host):
         first_netns=True,
         root=True,
     ):
-        super().__init__("/nonexistent")
+        super().__init__(tempfile.mkdtemp(prefix="kernel-"))
+        self.clean = weakref.finalize(self, shutil.rmtree, self.root, True)
+        for folder in ("run", "var/lib"):
+            os.makedirs(os.path.join(self.root, folder))
         self.machine_name, self.page, self.root_user = "x86_64", 4096, root
         self.values = {MAX: limit, BUCKETS: buckets, HASHSIZE: buckets, COUNT: count}
         if expect_max is not None:
@@ -83,6 +92,9 @@ class FakeKernel(Host):
     def is_root(self):
         return self.root_user
 
+    def apart(self, work):
+        return work()
+
     def ratio(self):
         """Entries to a bucket of a full table."""
         return self.values[MAX] / self.values[HASHSIZE]
@@ -90,19 +102,20 @@ class FakeKernel(Host):
     # Reading.
 
     def exists(self, path):
-        return path in self.values or path in self.texts
+        return path in self.values or path in self.texts or super().exists(path)
 
     def read(self, path):
         if path == HASHSIZE and not self.root_user:
             self.unreadable.append(path)
             return None
-        return f"{self.values[path]}\n" if path in self.values else self.texts.get(path)
+        if path in self.values:
+            return f"{self.values[path]}\n"
+        return self.texts[path] if path in self.texts else super().read(path)
 
     def list(self, path):
-        return sorted(os.path.basename(file) for file in self.values if os.path.dirname(file) == path)
-
-    def file(self, path):
-        return None
+        return sorted(os.path.basename(file) for file in self.values if os.path.dirname(file) == path) or super().list(
+            path
+        )
 
     def writable(self, path):
         return self.root_user and path in self.values and path not in self.locked
@@ -140,3 +153,47 @@ class FakeKernel(Host):
     def chains_stayed_short(self):
         """On the way, a full table's chains were never longer than at both of its ends."""
         return max(self.ratios) <= max(self.ratios[0], self.ratios[-1])
+
+
+class ChangedHost(GoldenHost):
+    """A golden host that is changed. ``calls`` are all that changed it; at the ``nth`` of them, 1 for the first, it fails with an
+    errno, ``for_good`` at all that follow as well, or the process ends before it."""
+
+    def __init__(self, name, root, nth=0, number=None, for_good=False):
+        super().__init__(name, root)
+        self.nth, self.number, self.for_good = nth, number, for_good
+        self.calls = []
+        self.ran = []
+        self.count = 0
+
+    def do(self, call, *arguments):
+        self.count += 1
+        self.calls.append("{0} {1}".format(call.__name__, arguments[0]))
+        if self.nth and (self.count == self.nth or (self.for_good and self.count > self.nth)):
+            if self.number is None:
+                os.kill(os.getpid(), signal.SIGKILL)
+            raise OSError(self.number, os.strerror(self.number))
+        return call(*arguments)
+
+    def apart(self, work):
+        return work()
+
+    def write(self, path, text):
+        self.do(self._as_kernel, path, int(text))
+
+    def _as_kernel(self, path, value):
+        if path in (HASHSIZE, BUCKETS):
+            value = -(-value // 512) * 512
+            paths = [HASHSIZE, BUCKETS]
+        else:
+            paths = [path]
+        for one in paths:
+            with open(self.path(one), "w", encoding="ascii") as target:
+                target.write(f"{value}\n")
+
+    def run(self, argv, limit, longest=3.0):
+        self.ran.append(argv)
+        return super().run(argv, limit, longest)
+
+    def value(self, path):
+        return int(self.read(path))

@@ -8,6 +8,7 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 from ansible_collections.headroom.netfilter.plugins.module_utils._conntrack import files, kernel
+from ansible_collections.headroom.netfilter.plugins.module_utils._conntrack.outcome import said
 from ansible_collections.headroom.netfilter.plugins.plugin_utils._conntrack.schema import (
     Check,
     ListOf,
@@ -33,6 +34,7 @@ class Answer(NamedTuple):
     longest: int = 2**22  # characters of its JSON
     facts: Record = Record({})
     diff: Check | None = None
+    failure: Record = Record({})  # what it answers besides a message where it fails, all of it optional
 
 
 COUNT = Whole(0)
@@ -91,14 +93,66 @@ FILE = Record(
         "ours": Truth(),
     }
 )
-WILL_BE = MappingOf(KEY, Record({"value": VALUE, "source": TEXT}))
+# Of each part of what decides, and of its lines in all (outcome.assignments).
+MOST_ASSIGNED = 200
+SYSCTL_FILE = Record(
+    {
+        "path": PATH,
+        "file": PATH,
+        "lines": ListOf(Record({"line": COUNT, "key": TEXT, "value": OrNone(TEXT), "text": TEXT}), MOST_ASSIGNED),
+    }
+)
+MODPROBE_LINE = Record({"path": PATH, "line": COUNT, "command": TEXT, "name": TEXT, "rest": TEXT, "text": TEXT})
+CALL = Record({"command": TEXT, "prefixes": ListOf(TEXT), "pattern": OrNone(TEXT), "files": ListOf(PATH)})
+ASSIGNMENTS = Record(
+    {
+        "sysctl": ListOf(SYSCTL_FILE, MOST_ASSIGNED),
+        "called": ListOf(SYSCTL_FILE),
+        "aliases": ListOf(KEY),
+        "modprobe": ListOf(MODPROBE_LINE, MOST_ASSIGNED),
+        "command_line": ListOf(TEXT, MOST_ASSIGNED),
+        "early": ListOf(Record({"path": PATH, "line": COUNT, "module": TEXT}), MOST_ASSIGNED),
+        "udev": ListOf(
+            Record({"path": PATH, "line": COUNT, "resets": Truth(), "call": OrNone(CALL), "runs": Truth()}),
+            MOST_ASSIGNED,
+        ),
+        "owners": ListOf(
+            Record(
+                {
+                    "name": TEXT,
+                    "keys": MappingOf(KEY, VALUE),
+                    "evidence": TEXT,
+                    "path": OrNone(PATH),
+                    "line": OrNone(COUNT),
+                    "text": TEXT,
+                    "remedy": TEXT,
+                    "yields": Truth(),
+                }
+            ),
+            MOST_ASSIGNED,
+        ),
+        "unloading": ListOf(Record({"path": PATH, "line": COUNT, "text": TEXT}), MOST_ASSIGNED),
+        "nobodys": ListOf(PATH, 6 * MOST_ASSIGNED),
+        "untold": ListOf(Text(pattern="[a-z_]{1,64}")),
+    }
+)
+WILL_BE = MappingOf(KEY, Record({"kind": Text(choices=said.KINDS), "value": VALUE, "source": TEXT}))
+PROBLEM = Record(
+    {
+        "kind": Text(choices=said.PROBLEMS),
+        "severity": Text(choices=said.SEVERITIES),
+        "said": TEXT,
+        "path": PATH,
+        "line": OrNone(COUNT),
+    }
+)
 OVERRIDING = Record({"path": PATH, "line": COUNT, "text": TEXT, "key": KEY, "value": VALUE, "owner": TEXT})
 OUTCOME = Record(
     {
         "boot": WILL_BE,
         "reload": WILL_BE,
         "overriding": ListOf(OVERRIDING),
-        "problems": ListOf(TEXT),
+        "problems": ListOf(PROBLEM),
         "exposed": ListOf(KEY),
     },
 )
@@ -139,6 +193,23 @@ LOG = Record(
     }
 )
 CLAIM = Record({"what": TEXT, "whose": TEXT, "why": TEXT})
+CHANGE_ID = Text(pattern="[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
+CHANGE = Record(
+    {
+        "id": CHANGE_ID,
+        "state": Text(choices=("running", "unfinished", "kept", "undone")),
+        "when": MOMENT,
+        "who": TEXT,
+    }
+)
+HISTORY = Record(
+    {
+        "last": OrNone(CHANGE),
+        "unfinished": OrNone(CHANGE_ID),
+        "changes": ListOf(CHANGE),
+        "hold": OrNone(TEXT),
+    }
+)
 EXPOSED = Record({"path": PATH, "why": TEXT})
 
 # Of a subset that was not asked for, nothing.
@@ -149,11 +220,13 @@ FACTS = Record(
         "kernel": KERNEL,
         "memory": Record({"total_bytes": OrNone(COUNT), "available_bytes": OrNone(COUNT)}),
         "cpus": OrNone(COUNT),
+        "history": HISTORY,
         "table": TABLE,
         "timeouts": TIMEOUTS,
         "counters": MappingOf(TIMEOUT, COUNT),
         "services": SERVICES,
         "files": MappingOf(Text(choices=files.MANAGED), FILE),
+        "assignments": ASSIGNMENTS,
         "outcome": OUTCOME,
         "exposed": ListOf(EXPOSED),
         "owners": ListOf(OWNER),
@@ -166,7 +239,8 @@ FACTS = Record(
         "left_out": MappingOf(Text(pattern="[a-z_.]{1,64}"), COUNT),
     },
     optional=(
-        *("table", "timeouts", "counters", "services", "files", "outcome", "exposed", "owners", "claims"),
+        *("table", "timeouts", "counters", "services", "files", "assignments", "outcome", "exposed"),
+        *("owners", "claims"),
         *("namespaces", "netns_total", "log"),
     ),
 )
@@ -223,14 +297,34 @@ STATE = Record(
     }
 )
 LIVE = MappingOf(KEY, VALUE)
-LINES = Text(longest=20000, lines=True)
+# Of a file, some of whose characters are escaped.
+LINES = Text(longest=600000, lines=True)
+DIFF = ListOf(Record({"before": LINES, "after": LINES, "before_header": TEXT, "after_header": TEXT}), 100)
+GIVEN_BACK: dict[str, Check] = {"restored": ListOf(TEXT, 200), "not_restored": ListOf(TEXT, 200)}
+FAILED: dict[str, Check] = {"id": OrNone(CHANGE_ID), "state": Text(choices=("undone", "unfinished")), **GIVEN_BACK}
 
 ANSWERS = (
     Answer("conntrack_facts", Record({}), facts=Record({"conntrack": FACTS})),
     Answer(
         "conntrack_settings",
-        Record({"before": LIVE, "after": LIVE}),
-        diff=Record({"before": LINES, "after": LINES, "before_header": TEXT, "after_header": TEXT}),
+        Record(
+            {
+                "id": OrNone(CHANGE_ID),
+                "state": Text(choices=("kept", "none")),
+                "before": LIVE,
+                "after": LIVE,
+                "reboot_needed": ListOf(KEY),
+                "facts": FACTS,
+            }
+        ),
+        diff=DIFF,
+        failure=Record({**FAILED, "stale": Truth()}, optional=(*FAILED, "stale")),
+    ),
+    Answer(
+        "conntrack_rollback",
+        Record({"id": OrNone(CHANGE_ID), "undone": ListOf(CHANGE_ID), **GIVEN_BACK}),
+        diff=DIFF,
+        failure=Record(FAILED, optional=tuple(FAILED)),
     ),
     Answer(
         "conntrack_census_info",

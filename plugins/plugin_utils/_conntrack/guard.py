@@ -51,10 +51,14 @@ class Guard(ActionBase):  # type: ignore[misc]
 
     def run(self, tmp: None = None, task_vars: dict[str, Any] | None = None) -> dict[str, Any]:
         super().run(tmp, task_vars)
-        said = self._answered(task_vars or {})
-        handed = handed_on(self.answer, said)
+        handed = self._handed(task_vars or {})
         facts = self._discovered()
         return {**handed, "ansible_facts": {**handed.get("ansible_facts", {}), **facts}} if facts else handed
+
+    def _handed(self, task_vars: dict[str, Any]) -> dict[str, Any]:
+        # Which answer it is may depend on what was asked.
+        said = self._answered(task_vars)
+        return handed_on(self.answer, said)
 
     def _answered(self, task_vars: dict[str, Any]) -> Any:
         return self._executed(f"headroom.netfilter.{self.answer.module}", self._task.args, task_vars)
@@ -109,7 +113,7 @@ def sifted(answer: Answer, output: Mapping[str, Any]) -> dict[str, str]:
 
 
 def handed_on(answer: Answer, said: Any) -> dict[str, Any]:
-    """What the controller gets of an answer: all of it that was documented, or why the host has failed."""
+    """What the controller gets of an answer: all of it that was documented, or why the host has failed and what it has left."""
     try:
         checked = _checked(answer, said)
     except Misfit as misfit:
@@ -124,7 +128,8 @@ def _checked(answer: Answer, said: Any) -> dict[str, Any]:
     status = _STATUS({name: said[name] for name in ("changed", "failed") if name in said})
     message = {"msg": short(said["msg"])} if "msg" in said else {}
     if status.get("failed"):
-        return {**status, "msg": "no message", **message, **_left(said)}
+        told = answer.failure({name: said[name] for name in answer.failure.fields if name in said})
+        return {**status, "msg": "no message", **message, **told, **_left(said)}
     checked = {"changed": False, **status, **message}
     checked.update(answer.returned({name: said[name] for name in answer.returned.fields if name in said}))
     facts = said.get("ansible_facts", {})

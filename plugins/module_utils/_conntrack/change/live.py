@@ -1,25 +1,17 @@
 # Copyright: headroom.netfilter maintainers
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Make the live kernel as asked: all or nothing, never through an unsafe state, and read back."""
+"""The live kernel as asked: never through an unsafe state, and read back. And as it was: as far as that is safe."""
 
-from typing import Any, Dict, List, Mapping, NamedTuple, Optional, Tuple
+from typing import Dict, Iterable, List, NamedTuple, Optional, Tuple, Union
 
-from .. import kernel, readers
-from ..facts.gather import gather
+from .. import kernel
 from ..host.door import Host
-from ..sources.tracking import buckets_path
-from ..values import Facts
-
-
-class Wanted(NamedTuple):
-    """What is asked for; None and missing names are left alone."""
-
-    max: Optional[int] = None
-    buckets: Optional[int] = None
-    expect_max: Optional[int] = None
-    timeouts: Dict[str, int] = {}
-    shrink: bool = False
+from ..journal.record import Value
+from ..sources.tracking import buckets_path, sysctl
+from ..values import Facts, integer
+from .failure import ChangeError, stale
+from .request import Asked
 
 
 class Setting(NamedTuple):
@@ -32,76 +24,120 @@ class Setting(NamedTuple):
     rank: int  # of those that rise; the others go afterwards, the other way round
 
 
-class SettingsError(Exception):
-    """Refused or failed; the text says what was expected, what was found, and what to do."""
-
-
-class Outcome(NamedTuple):
-    changed: bool
-    before: Dict[str, Optional[int]]
-    after: Dict[str, Optional[int]]
-
-
 _BUCKETS, _LIMIT, _EXPECTATIONS, _TIMEOUT = 0, 1, 2, 3
 # What of the facts says whether a value can be written: the kernel lets expect_max be written where max is.
 _WRITABLE = {_BUCKETS: "buckets", _LIMIT: "max", _EXPECTATIONS: "max", _TIMEOUT: "timeouts"}
-
-_READERS: Dict[str, readers.Reader] = {
-    "max": readers.whole(1, kernel.LARGEST_LIMIT, "entries"),
-    "buckets": readers.whole(1, kernel.LARGEST_HASHSIZE, "buckets"),
-    # 0 lets none in, where a limit of 0 is none at all.
-    "expect_max": readers.whole(0, kernel.LARGEST_LIMIT, "expectations"),
-    "timeouts": readers.timeouts(),
-    "shrink": readers.truth,
-}
+# A limit that is given back leaves flows as much room again.
+_ROOM = 2
 
 
-def read(options: Mapping[str, Any]) -> Wanted:
-    """The options of the module conntrack_settings. Raises SettingsError for what would not do."""
-    found, wrong = readers.read_each(options, _READERS)
-    if wrong:
-        raise SettingsError("; ".join(wrong.values()))
-    return Wanted(**found)
+def settings(host: Host, facts: Facts, wanted: Asked) -> List[Setting]:
+    """Everything asked for, the buckets as this kernel will round them. Raises ChangeError for what must not or cannot be.
 
-
-def apply(host: Host, wanted: Wanted, check: bool = False) -> Outcome:
-    """Bring the host's live values to ``wanted``; with ``check``, all of it but the writing.
-
-    Values not asked for are neither written nor returned. Raises SettingsError, after which every value is
-    what it was before.
+    An image has no live values.
     """
-    facts = gather(host, ["table"])
-    settings = _settings(host, facts, wanted)
-    changes = in_safe_order([setting for setting in settings if setting.found != setting.wanted])
+    if wanted.target == "image":
+        return []
+    found = _settings(host, facts, wanted)
+    for setting in found:
+        if setting.name in wanted.found and wanted.found[setting.name] != setting.found:
+            raise stale(
+                "{0}: {1} planned from, {2} found".format(setting.name, wanted.found[setting.name], setting.found)
+            )
+    changes = to_change(found)
     _refuse_unsafe(facts, wanted, changes)
     _refuse_unwritable(facts, changes)
-    if not check:
-        _write(host, changes)
-    before = {setting.name: setting.found for setting in settings}
-    return Outcome(bool(changes), before, dict(before, **{change.name: change.wanted for change in changes}))
+    return found
 
 
-def _settings(host: Host, facts: Facts, wanted: Wanted) -> List[Setting]:
-    """Everything asked for, the buckets as this kernel will round them."""
+def values(facts: Facts) -> Dict[str, Optional[int]]:
+    """All live values by name, as facts have them."""
+    prefix, table = kernel.FLAVOURS[facts["flavour"]].prefix, facts["table"]
+    found = {prefix + kernel.timeout_key(name): seconds for name, seconds in facts["timeouts"].items()}
+    return dict(
+        found,
+        **{"hashsize": table["buckets"], prefix + "max": table["max"], prefix + "expect_max": table["expect_max"]},
+    )
+
+
+def to_change(found: List[Setting]) -> List[Setting]:
+    return in_safe_order([setting for setting in found if setting.found != setting.wanted])
+
+
+def write(host: Host, changes: List[Setting]) -> None:
+    """Write each and read it back. Raises ChangeError on the first that does not hold."""
+    for change in changes:
+        wrong = _set(host, change, change.wanted)
+        if wrong:
+            raise ChangeError("{0}: {1} asked for, {2}".format(change.name, change.wanted, wrong))
+
+
+class Return(NamedTuple):
+    """A live value on its way back."""
+
+    setting: Setting
+    why_not: str  # what keeps it from being wholly as it was; else nothing
+
+
+def returns(host: Host, facts: Facts, values: Iterable[Value]) -> List[Return]:
+    """Each value as it was, or as near to that as flows in use leave it; in safe order. What is so already is not among them."""
+    count = integer(host.read(sysctl(kernel.FLAVOURS[facts["flavour"]], "count"))) or 0
+    found = {}
+    for value in values:
+        found_now = now(host, value)
+        wanted, why = value.before, ""
+        if value.rank == _LIMIT and 0 < wanted < count:
+            wanted, why = _lowest(found_now, _ROOM * count), "{0} flows are in use".format(count)
+        elif value.rank == _BUCKETS and 2 * count > kernel.LONGEST_CHAIN * wanted:
+            wanted = _lowest(found_now, -(-2 * count // kernel.LONGEST_CHAIN))
+            why = "with {0} flows in use chains would be longer than {1}".format(count, kernel.LONGEST_CHAIN)
+        if found_now != value.before:
+            setting = Setting(value.name, value.path, found_now, wanted, value.rank)
+            found[value.name] = Return(setting, why)
+    ordered = in_safe_order([one.setting for one in found.values()])
+    return [found[setting.name] for setting in ordered]
+
+
+def _lowest(now: Optional[int], safe: int) -> int:
+    """No less than is safe, and no more than there is."""
+    return min(now, safe) if now else safe
+
+
+def give_back(host: Host, returned: Return) -> str:
+    """Write one value; what keeps it from being as it was, or nothing."""
+    setting = returned.setting
+    if setting.found is None:
+        return "there is no such value now; it is what files say once there is"
+    wrong = (
+        "" if setting.found == setting.wanted else _set(host, setting, setting.wanted, rounds=bool(returned.why_not))
+    )
+    return wrong or returned.why_not
+
+
+def now(host: Host, setting: Union[Setting, Value]) -> Optional[int]:
+    return integer(host.read(setting.path or ""))
+
+
+def _settings(host: Host, facts: Facts, wanted: Asked) -> List[Setting]:
     names = kernel.FLAVOURS[facts["flavour"]]
     found = facts["table"]
-    settings = []
+    listed = []
     if wanted.buckets is not None:
         pointer, page = facts["kernel"]["pointer_bytes"], facts["kernel"]["page_size"]
         rounded = kernel.rounded_buckets(wanted.buckets, page, pointer)
-        settings.append(Setting("hashsize", buckets_path(host, names), found["buckets"], rounded, _BUCKETS))
+        listed.append(Setting("hashsize", buckets_path(host, names), found["buckets"], rounded, _BUCKETS))
     if wanted.max is not None:
         key = names.prefix + "max"
-        settings.append(Setting(key, kernel.sysctl_path(key), found["max"], wanted.max, _LIMIT))
+        listed.append(Setting(key, kernel.sysctl_path(key), found["max"], wanted.max, _LIMIT))
     if wanted.expect_max is not None:
         key = names.prefix + "expect_max"
         path = kernel.sysctl_path(key)
-        settings.append(Setting(key, path, found["expect_max"], wanted.expect_max, _EXPECTATIONS))
+        listed.append(Setting(key, path, found["expect_max"], wanted.expect_max, _EXPECTATIONS))
     for name in sorted(wanted.timeouts):
         key = names.prefix + kernel.timeout_key(name)
         seconds = facts["timeouts"].get(name)
-        settings.append(Setting(key, kernel.sysctl_path(key), seconds, wanted.timeouts[name], _TIMEOUT))
-    return settings
+        listed.append(Setting(key, kernel.sysctl_path(key), seconds, wanted.timeouts[name], _TIMEOUT))
+    return listed
 
 
 def in_safe_order(changes: List[Setting]) -> List[Setting]:
@@ -126,18 +162,18 @@ def _rises(change: Setting) -> bool:
     return not no_limit and (change.found is None or change.wanted > change.found)
 
 
-def _refuse_unsafe(facts: Facts, wanted: Wanted, changes: List[Setting]) -> None:
+def _refuse_unsafe(facts: Facts, wanted: Asked, changes: List[Setting]) -> None:
     for change in changes:
         if change.rank == _TIMEOUT or change.found is None or _rises(change):
             continue
         count = facts["table"]["count"] or 0
         if change.rank == _LIMIT and change.wanted < count:
-            raise SettingsError(
+            raise ChangeError(
                 "{0}: {1} asked for, but {2} flows are in use and the kernel would drop new ones; "
                 "name at least {2}, or shorten timeouts first".format(change.name, change.wanted, count)
             )
         if change.rank == _BUCKETS and 2 * count > kernel.LONGEST_CHAIN * change.wanted:
-            raise SettingsError(
+            raise ChangeError(
                 "{0}: {1} asked for, but with {2} flows in use the kernel would refuse new ones for chains longer than "
                 "{3}; name at least {4}".format(
                     change.name, change.wanted, count, kernel.LONGEST_CHAIN, -(-2 * count // kernel.LONGEST_CHAIN)
@@ -145,7 +181,7 @@ def _refuse_unsafe(facts: Facts, wanted: Wanted, changes: List[Setting]) -> None
             )
         # A first limit where there was none is no shrinking, as long as the flows fit.
         if change.found and not wanted.shrink:
-            raise SettingsError(
+            raise ChangeError(
                 "{0}: {1} asked for, but {2} is in force; name at least that, or set shrink=true".format(
                     change.name, change.wanted, change.found
                 )
@@ -158,7 +194,7 @@ def _refuse_unwritable(facts: Facts, changes: List[Setting]) -> None:
     stuck = [change for change in changes if change.found is None or not writable[_WRITABLE[change.rank]]]
     if stuck:
         listed = ", ".join("{0} ({1} found, {2} asked for)".format(c.name, c.found, c.wanted) for c in stuck)
-        raise SettingsError("cannot be written here: {0}: {1}".format(listed, _why(facts, stuck)))
+        raise ChangeError("cannot be written here: {0}: {1}".format(listed, _why(facts, stuck)))
 
 
 def _why(facts: Facts, stuck: List[Setting]) -> str:
@@ -176,35 +212,13 @@ def _why(facts: Facts, stuck: List[Setting]) -> str:
     )
 
 
-def _write(host: Host, changes: List[Setting]) -> None:
-    """Write each and read it back; on the first that does not hold, put back those before it."""
-    done: List[Setting] = []
-    for change in changes:
-        done.append(change)
-        wrong = _set(host, change, change.wanted)
-        if wrong:
-            for one in reversed(done):
-                _set(host, one, one.found)
-            lost = ["{0} is {1}".format(one.name, _now(host, one)) for one in done if _now(host, one) != str(one.found)]
-            raise SettingsError(
-                "{0}: {1} asked for, {2}; {3}".format(
-                    change.name,
-                    change.wanted,
-                    wrong,
-                    "not all could be put back: " + ", ".join(lost) if lost else "every value is again what it was",
-                )
-            )
-
-
-def _set(host: Host, setting: Setting, value: Optional[int]) -> str:
-    """Write a value and read it back; what went wrong, or nothing."""
+def _set(host: Host, setting: Setting, value: int, rounds: bool = False) -> str:
+    """Write a value and read it back; what went wrong, or nothing. ``rounds``: whether more is as good."""
     try:
         host.write(setting.path or "", "{0}\n".format(value))
     except OSError as error:
         return "writing {0} failed: {1}".format(setting.path, error.strerror)
-    found = _now(host, setting)
-    return "" if found == str(value) else "{0} reads {1!r} after it was written".format(setting.path, found)
-
-
-def _now(host: Host, setting: Setting) -> str:
-    return (host.read(setting.path or "") or "").strip()
+    found = now(host, setting)
+    if found == value or (rounds and found is not None and found > value):
+        return ""
+    return "{0} reads {1!r} after it was written".format(setting.path, (host.read(setting.path or "") or "").strip())

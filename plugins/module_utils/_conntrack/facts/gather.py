@@ -9,7 +9,8 @@ from typing import Any, Callable, Dict, FrozenSet, Iterable, Optional
 from .. import kernel
 from ..files import MANAGED, MARK
 from ..host.door import Host
-from ..outcome.fold import outcome
+from ..outcome.assignments import assignments
+from ..outcome.fold import predict
 from ..owners.finder import owners
 from ..shown import plain
 from ..sources import proc as table
@@ -17,6 +18,7 @@ from ..sources import tracking
 from ..sources.namespaces import namespaces, timeouts
 from ..sources.services import services
 from ..values import Facts, as_dict, integer
+from .history import history
 from .log import log
 
 # Modules of masquerading and source NAT: nftables, xtables, and iptables before 5.2 and before 3.7.
@@ -28,7 +30,7 @@ class SubsetError(Exception):
 
 
 def gather(host: Host, subsets: Iterable[str]) -> Facts:
-    """The facts of ``host``: always state, flavour, kernel, memory and cpus, and what the subsets add."""
+    """The facts of ``host``: always state, flavour, kernel, memory, cpus and history, and what the subsets add."""
     chosen = chosen_subsets(subsets)
     state, flavour = tracking.state_and_flavour(host)
     names = kernel.FLAVOURS[flavour]
@@ -38,6 +40,7 @@ def gather(host: Host, subsets: Iterable[str]) -> Facts:
         "kernel": _kernel(host, names),
         "memory": _memory(host),
         "cpus": _cpus(host),
+        "history": history(host),
     }
     for name in SUBSETS:
         if name in chosen:
@@ -160,7 +163,8 @@ def _table(host: Host, names: kernel.Flavour) -> Facts:
     limit = integer(host.read(tracking.sysctl(names, "max")))
     pointer = kernel.pointer_bytes(host.machine())
     buckets = tracking.live_buckets(host, names)
-    entry = kernel.entry_bytes(_object_bytes(host, names))
+    usual = kernel.object_bytes(names, tracking.release(host), pointer)
+    entry = kernel.entry_bytes(_object_bytes(host, names) or usual)
     return {
         "table": {
             "count": count,
@@ -222,11 +226,15 @@ def _others(host: Host, names: kernel.Flavour, found: Facts, chosen: FrozenSet[s
         ranked = sorted(
             owned, key=lambda owner: (owner.path is not None, bool(owner.path and host.exposed(owner.path)))
         )
-        added["owners"] = as_dict(ranked)
+        # Whether one yields to sysctl.d is told with what will be.
+        added["owners"] = [
+            {name: value for name, value in as_dict(owner).items() if name != "yields"} for owner in ranked
+        ]
         added["claims"] = as_dict(claims)
     if "persistence" in chosen:
-        found_outcome, exposed = outcome(host, facts, owned)
-        added["outcome"] = as_dict(found_outcome)
+        facts["assignments"], exposed = assignments(host, facts, owned)
+        added["assignments"] = facts["assignments"]
+        added["outcome"] = as_dict(predict(facts))
         added["exposed"] = as_dict(exposed)
     return added
 

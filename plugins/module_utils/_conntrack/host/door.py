@@ -5,7 +5,7 @@
 
 Reading never raises: what is not there is None, what may not be read, or is longer than its bound, is None and is remembered
 in ``unreadable``. Nothing but regular files is opened, and no open or read waits for another process. Every run is bounded.
-Writing raises OSError, because a write that fails matters.
+How it is written stands in writing.py, the other half of this door.
 
 Some of what is read others than root have made. ``exposed`` and ``doubt`` tell of a file and of a process whether it is so;
 the time for all of that together has a bound, and what is left out for it is in ``untold``.
@@ -29,6 +29,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, Callable, Dict, Iterable, Iterator, List, NamedTuple, Optional, Sequence, Tuple
 
 from ..values import hexadecimal
+from .writing import Writing
 
 if TYPE_CHECKING:
     from .netfilter import Netfilter
@@ -70,7 +71,7 @@ class File(NamedTuple):
     group: str
 
 
-class Host:
+class Host(Writing):
     """The machine below ``root``. Whoever hands in the tree of another one vouches for all that is in it."""
 
     def __init__(self, root: str = "/", budget: float = BUDGET) -> None:
@@ -97,9 +98,6 @@ class Host:
         return os.geteuid() == 0
 
     # Reading.
-
-    def path(self, path: str) -> str:
-        return os.path.join(self.root, path.lstrip("/"))
 
     def exists(self, path: str) -> bool:
         try:
@@ -304,6 +302,15 @@ class Host:
         except ValueError:
             return False
 
+    def is_locked(self, path: str) -> bool:
+        """Whether a process holds the lock of a file, as the kernel lists locks."""
+        try:
+            found = os.lstat(self.path(path))
+        except (OSError, ValueError):
+            return False
+        place = "{0:02x}:{1:02x}:{2}".format(os.major(found.st_dev), os.minor(found.st_dev), found.st_ino)
+        return any(place in line.split() for line in (self.read("/proc/locks") or "").split("\n"))
+
     # Whose it is.
 
     def mode(self, path: str) -> Optional[os.stat_result]:
@@ -414,13 +421,6 @@ class Host:
                 yield thing
             finally:
                 self._budget -= time.monotonic() - begun
-
-    # Writing.
-
-    def write(self, path: str, text: str) -> None:
-        """Write ``text`` to a file that is there already, in one write, as sysctl files want it."""
-        with open(self.path(path), "r+b", buffering=0) as target:
-            target.write(text.encode("ascii"))
 
     def _open(self, path: str) -> Optional[int]:
         """A regular file, opened; None for anything else. Raises OSError.

@@ -28,18 +28,20 @@ def test_grow(run_module, check_mode):
     host = FakeKernel()
     result = run_module(conntrack_settings, host, check_mode, **GROW)
     assert (result["changed"], result["before"], result["after"]) == (True, BEFORE, AFTER)
-    assert result["diff"] == {
-        "before_header": "live kernel",
-        "after_header": "live kernel",
-        "before": "hashsize = 65536\n"
-        "net.netfilter.nf_conntrack_expect_max = 1024\n"
-        "net.netfilter.nf_conntrack_max = 65536\n"
-        "net.netfilter.nf_conntrack_tcp_timeout_established = 432000\n",
-        "after": "hashsize = 131072\n"
-        "net.netfilter.nf_conntrack_expect_max = 2048\n"
-        "net.netfilter.nf_conntrack_max = 262144\n"
-        "net.netfilter.nf_conntrack_tcp_timeout_established = 7440\n",
-    }
+    assert result["diff"] == [
+        {
+            "before_header": "live kernel",
+            "after_header": "live kernel",
+            "before": "hashsize = 65536\n"
+            "net.netfilter.nf_conntrack_expect_max = 1024\n"
+            "net.netfilter.nf_conntrack_max = 65536\n"
+            "net.netfilter.nf_conntrack_tcp_timeout_established = 432000\n",
+            "after": "hashsize = 131072\n"
+            "net.netfilter.nf_conntrack_expect_max = 2048\n"
+            "net.netfilter.nf_conntrack_max = 262144\n"
+            "net.netfilter.nf_conntrack_tcp_timeout_established = 7440\n",
+        }
+    ]
     written = [(HASHSIZE, 131072), (MAX, 262144), (EXPECT_MAX, 2048), (ESTABLISHED, 7440)]
     assert host.written == ([] if check_mode else written)
 
@@ -50,7 +52,7 @@ def test_the_second_time_changes_nothing(run_module):
     for check_mode in (False, True):
         result = run_module(conntrack_settings, host, check_mode, **GROW)
         assert (result["changed"], result["before"], result["after"]) == (False, AFTER, AFTER)
-        assert result["diff"]["before"] == result["diff"]["after"]
+        assert [shown["before"] for shown in result["diff"]] == [shown["after"] for shown in result["diff"]]
     assert len(host.written) == 4
 
 
@@ -79,8 +81,11 @@ def test_what_fails_is_put_back(run_module):
     host.fails_at = (4,)
     result = run_module(conntrack_settings, host, **GROW)
     assert result["failed"] is True
-    assert result["msg"].endswith("every value is again what it was")
+    assert result["msg"].endswith("what had been changed is again what it was before")
     assert (host.values[MAX], host.values[HASHSIZE], host.values[EXPECT_MAX]) == (65536, 65536, 1024)
+    assert result["state"] == "undone"
+    assert result["restored"] == [EXPECT_MAX_KEY + " is 1024", MAX_KEY + " is 65536", "hashsize is 65536"]
+    assert result["not_restored"] == []
 
 
 @pytest.mark.parametrize(
@@ -101,6 +106,12 @@ def test_text_as_templates_give_it(run_module):
 
 def test_what_is_returned_is_what_is_documented(run_module):
     yaml = pytest.importorskip("yaml", reason="PyYAML is not installed")
-    result = run_module(conntrack_settings, FakeKernel(), **GROW)
-    of_every_module = {"changed", "diff", "invocation"}
-    assert set(yaml.safe_load(conntrack_settings.RETURN)) == set(result) - of_every_module
+    documented = yaml.safe_load(conntrack_settings.RETURN)
+    of_every_module = {"changed", "diff", "invocation", "failed", "msg", "exception"}
+    for host, kind in ((FakeKernel(), "success"), (FakeKernel(), "failure")):
+        if kind == "failure":
+            host.fails_at = (2,)
+        result = run_module(conntrack_settings, host, **GROW)
+        # Stale is what is not so here.
+        wanted = {name for name, said in documented.items() if said["returned"] in ("always", kind)} - {"stale"}
+        assert set(result) - of_every_module == wanted

@@ -4,12 +4,9 @@
 
 import pytest
 
-from ansible_collections.headroom.netfilter.plugins.module_utils._conntrack.change.live import (
-    SettingsError,
-    Wanted,
-    apply,
-    read,
-)
+from ansible_collections.headroom.netfilter.plugins.module_utils._conntrack.change.failure import ChangeError
+from ansible_collections.headroom.netfilter.plugins.module_utils._conntrack.change.request import Asked, read
+from ansible_collections.headroom.netfilter.plugins.module_utils._conntrack.change.transaction import run
 from ansible_collections.headroom.netfilter.tests.unit.fakes import (
     BUCKETS,
     ESTABLISHED,
@@ -97,36 +94,38 @@ ORDER = [
 @pytest.mark.parametrize(("kernel", "asked", "written"), [case[1:] for case in ORDER], ids=[c[0] for c in ORDER])
 def test_order(kernel, asked, written):
     host = FakeKernel(**kernel)
-    outcome = apply(host, read(asked))
+    outcome = run(host, read(asked))
     assert host.written == written
-    assert outcome.changed == bool(written)
+    assert outcome["changed"] == bool(written)
     assert host.chains_stayed_short()
 
 
 @pytest.mark.parametrize(("kernel", "asked", "written"), [case[1:] for case in ORDER], ids=[c[0] for c in ORDER])
 def test_check_mode_foretells_the_real_run_and_writes_nothing(kernel, asked, written):
     checked, real = FakeKernel(**kernel), FakeKernel(**kernel)
-    assert apply(checked, read(asked), check=True) == apply(real, read(asked))
+    foretold, done = run(checked, read(asked), check=True), run(real, read(asked))
+    for name in ("changed", "before", "after", "diff", "reboot_needed"):
+        assert foretold[name] == done[name]
     assert checked.attempts == []
 
 
 @pytest.mark.parametrize(("kernel", "asked", "written"), [case[1:] for case in ORDER], ids=[c[0] for c in ORDER])
 def test_the_second_time_changes_nothing(kernel, asked, written):
     host = FakeKernel(**kernel)
-    first = apply(host, read(asked))
+    first = run(host, read(asked))
     del host.written[:]
-    second = apply(host, read(asked))
-    assert (second.changed, host.written) == (False, [])
-    assert second.before == second.after == first.after
+    second = run(host, read(asked))
+    assert (second["changed"], host.written) == (False, [])
+    assert second["before"] == second["after"] == first["after"]
 
 
 ASKED = {"max": 131072, "buckets": 65536, "expect_max": 2048, "timeouts": {"tcp_established": 7440}}
 
 
 def test_before_and_after_tell_what_was_asked_for():
-    outcome = apply(FakeKernel(), read(ASKED))
-    assert outcome.before == {"hashsize": 65536, MAX_KEY: 65536, EXPECT_MAX_KEY: 1024, ESTABLISHED_KEY: 432000}
-    assert outcome.after == {"hashsize": 65536, MAX_KEY: 131072, EXPECT_MAX_KEY: 2048, ESTABLISHED_KEY: 7440}
+    outcome = run(FakeKernel(), read(ASKED))
+    assert outcome["before"] == {"hashsize": 65536, MAX_KEY: 65536, EXPECT_MAX_KEY: 1024, ESTABLISHED_KEY: 432000}
+    assert outcome["after"] == {"hashsize": 65536, MAX_KEY: 131072, EXPECT_MAX_KEY: 2048, ESTABLISHED_KEY: 7440}
 
 
 @pytest.mark.parametrize(
@@ -142,16 +141,16 @@ def test_before_and_after_tell_what_was_asked_for():
 def test_rounded_buckets_count_as_asked(machine, page, asked, found):
     host = FakeKernel()
     host.machine_name, host.page = machine, page
-    assert apply(host, Wanted(buckets=asked)).after == {"hashsize": found}
+    assert run(host, Asked(buckets=asked))["after"] == {"hashsize": found}
     assert host.values[HASHSIZE] == found
-    assert not apply(host, Wanted(buckets=asked)).changed
+    assert not run(host, Asked(buckets=asked))["changed"]
     assert len(host.written) == 1
 
 
 def test_the_sysctl_serves_where_the_parameter_cannot_be_written():
     host = FakeKernel()
     host.locked.add(HASHSIZE)
-    apply(host, Wanted(buckets=131072))
+    run(host, Asked(buckets=131072))
     assert host.written == [(BUCKETS, 131072)]
 
 
@@ -234,8 +233,8 @@ REFUSED = [
 @pytest.mark.parametrize(("kernel", "asked", "said"), [case[1:] for case in REFUSED], ids=[c[0] for c in REFUSED])
 def test_refused_before_anything_is_written(kernel, asked, said, check):
     host = FakeKernel(**kernel)
-    with pytest.raises(SettingsError) as caught:
-        apply(host, read(asked), check)
+    with pytest.raises(ChangeError) as caught:
+        run(host, read(asked), check)
     assert said in str(caught.value)
     assert host.attempts == []
 
@@ -261,13 +260,13 @@ def test_refused_before_anything_is_written(kernel, asked, said, check):
 )
 def test_not_refused(kernel, asked):
     host = FakeKernel(**kernel)
-    outcome = apply(host, read(asked))
-    assert outcome.after.get(MAX_KEY) == asked["max"] == host.values[MAX]
+    outcome = run(host, read(asked))
+    assert outcome["after"].get(MAX_KEY) == asked["max"] == host.values[MAX]
 
 
 def test_chains_of_fifty_are_not_too_long():
     host = FakeKernel(count=12800)
-    apply(host, read({"buckets": 512, "shrink": True}))
+    run(host, read({"buckets": 512, "shrink": True}))
     assert host.values[HASHSIZE] == 512
 
 
@@ -275,8 +274,8 @@ def test_a_read_only_proc_sys_is_said_with_its_container():
     host = FakeKernel()
     host.locked |= {MAX, BUCKETS, HASHSIZE} | {path for path in host.values if "timeout" in path}
     host.texts["/run/systemd/container"] = "lxc\n"
-    with pytest.raises(SettingsError) as caught:
-        apply(host, Wanted(timeouts={"udp": 20}))
+    with pytest.raises(ChangeError) as caught:
+        run(host, Asked(timeouts={"udp": 20}))
     assert "read-only here, in a container of kind lxc; run on the host" in str(caught.value)
 
 
@@ -284,8 +283,8 @@ def test_a_module_that_is_not_loaded_is_said():
     host = FakeKernel(timeouts={})
     host.values.clear()
     del host.texts["/sys/module/nf_conntrack"]
-    with pytest.raises(SettingsError) as caught:
-        apply(host, Wanted(max=65536))
+    with pytest.raises(ChangeError) as caught:
+        run(host, Asked(max=65536))
     assert "nf_conntrack is not loaded; load it first, or only persist" in str(caught.value)
 
 
@@ -304,12 +303,12 @@ def test_a_module_that_is_not_loaded_is_said():
     ids=["limit", "expectations", "buckets", "timeout", "name"],
 )
 def test_options_that_will_not_do(options, said):
-    with pytest.raises(SettingsError) as caught:
+    with pytest.raises(ChangeError) as caught:
         read(options)
     assert said in str(caught.value)
 
 
-@pytest.mark.parametrize("unset", [{}, dict.fromkeys(Wanted._fields)], ids=["missing", "null"])
+@pytest.mark.parametrize("unset", [{}, dict.fromkeys(Asked._fields)], ids=["missing", "null"])
 def test_what_is_not_given_is_left_alone(unset):
-    outcome = apply(FakeKernel(), read(unset))
-    assert (outcome.changed, outcome.before, outcome.after) == (False, {}, {})
+    outcome = run(FakeKernel(), read(unset))
+    assert (outcome["changed"], outcome["before"], outcome["after"]) == (False, {}, {})

@@ -6,11 +6,9 @@ import errno
 
 import pytest
 
-from ansible_collections.headroom.netfilter.plugins.module_utils._conntrack.change.live import (
-    SettingsError,
-    Wanted,
-    apply,
-)
+from ansible_collections.headroom.netfilter.plugins.module_utils._conntrack.change.failure import ChangeError
+from ansible_collections.headroom.netfilter.plugins.module_utils._conntrack.change.request import Asked
+from ansible_collections.headroom.netfilter.plugins.module_utils._conntrack.change.transaction import run
 from ansible_collections.headroom.netfilter.tests.unit.fakes import (
     ESTABLISHED,
     EXPECT_MAX,
@@ -21,14 +19,14 @@ from ansible_collections.headroom.netfilter.tests.unit.fakes import (
     FakeKernel,
 )
 
-GROW = Wanted(max=262144, buckets=131072, expect_max=2048, timeouts={"tcp_established": 7440, "udp": 20})
-SHRINK = Wanted(max=32768, buckets=32768, expect_max=512, timeouts={"tcp_established": 7440, "udp": 20}, shrink=True)
-PUT_BACK = "every value is again what it was"
+GROW = Asked(max=262144, buckets=131072, expect_max=2048, timeouts={"tcp_established": 7440, "udp": 20})
+SHRINK = Asked(max=32768, buckets=32768, expect_max=512, timeouts={"tcp_established": 7440, "udp": 20}, shrink=True)
+PUT_BACK = "what had been changed is again what it was before"
 
 
 def fails(host, wanted):
-    with pytest.raises(SettingsError) as caught:
-        apply(host, wanted)
+    with pytest.raises(ChangeError) as caught:
+        run(host, wanted)
     return str(caught.value)
 
 
@@ -75,7 +73,7 @@ def test_a_value_that_the_kernel_clamps(path, clamped, said):
     found = fails(host, GROW)
     assert said in found
     # It cannot be put back either, and that is told; all the others are.
-    name, value = found.rpartition("not all could be put back: ")[2].split(" is ")
+    name, value = found.rpartition("not all could be put back: ")[2].partition(":")[0].split(" is ")
     assert path.endswith(name.rpartition(".")[2])
     assert int(value) == host.values[path]
     others = dict(FakeKernel().values)
@@ -88,7 +86,7 @@ def test_what_cannot_be_put_back_is_named_with_its_value():
     host = FakeKernel()
     # The second write fails, and so does putting back the first.
     host.fails_at = (2, 3, 4)
-    said = fails(host, Wanted(max=131072, buckets=131072))
+    said = fails(host, Asked(max=131072, buckets=131072))
     assert PUT_BACK not in said
     assert "hashsize is 131072" in said
     assert MAX_KEY + " is " not in said
@@ -98,4 +96,27 @@ def test_nothing_is_written_after_a_failure_but_what_puts_back():
     host = FakeKernel()
     host.fails_at = (2,)
     fails(host, GROW)
-    assert host.written == [(HASHSIZE, 131072), (MAX, 65536), (HASHSIZE, 65536)]
+    assert host.written == [(HASHSIZE, 131072), (HASHSIZE, 65536)]
+
+
+class Moving(FakeKernel):
+    """A container, of which the host moves its limit at each write."""
+
+    def write(self, path, text):
+        super().write(path, text)
+        self.values[MAX] += 1
+
+
+def test_in_a_container_what_is_the_hosts_proves_nothing():
+    host = Moving(first_netns=False)
+    answer = run(host, Asked(timeouts={"udp": 20, "tcp_established": 7440}))
+    assert (answer["changed"], host.values[MAX]) == (True, 65538)
+
+
+def test_in_a_container_nothing_of_the_hosts_is_put_back():
+    host = Moving(first_netns=False)
+    host.fails_at = (2,)
+    said = fails(host, Asked(timeouts={"udp": 20, "tcp_established": 7440}))
+    assert PUT_BACK in said
+    assert {path for path, _value in host.written} == {ESTABLISHED}
+    assert (host.values[ESTABLISHED], host.values[UDP]) == (432000, 30)

@@ -10,11 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ansible_collections.headroom.netfilter.plugins.module_utils._conntrack import readers
-from ansible_collections.headroom.netfilter.plugins.module_utils._conntrack.change.live import (
-    SettingsError,
-    apply,
-    read,
-)
+from ansible_collections.headroom.netfilter.plugins.module_utils._conntrack.change.failure import ChangeError
+from ansible_collections.headroom.netfilter.plugins.module_utils._conntrack.change.request import read
+from ansible_collections.headroom.netfilter.plugins.module_utils._conntrack.change.transaction import run
 from ansible_collections.headroom.netfilter.plugins.module_utils._conntrack.facts.gather import gather
 from ansible_collections.headroom.netfilter.plugins.module_utils._conntrack.plan import make as plan
 from ansible_collections.headroom.netfilter.plugins.module_utils._conntrack.plan import policy
@@ -51,9 +49,11 @@ ASKED = st.fixed_dictionaries(
 
 
 def attempt(host, asked, check=False):
+    """What there is to tell alike in check mode and in earnest."""
     try:
-        return apply(host, read(asked), check)
-    except SettingsError as error:
+        answer = run(host, read(asked), check)
+        return {name: answer[name] for name in ("changed", "before", "after", "diff", "reboot_needed")}
+    except ChangeError as error:
         return str(error)
 
 
@@ -75,7 +75,7 @@ def test_all_or_nothing(kernel, asked):
     )
     assert 0 <= host.values[HASHSIZE] - (asked["buckets"] or before[HASHSIZE]) < 512
     assert host.chains_stayed_short() or before[MAX] == 0
-    assert not attempt(host, asked).changed
+    assert not attempt(host, asked)["changed"]
 
 
 @given(KERNELS, ASKED, st.integers(1, 6))
@@ -85,9 +85,9 @@ def test_whichever_write_fails(kernel, asked, nth):
     host.fails_at = (nth,)
     outcome = attempt(host, asked)
     if len(host.attempts) >= nth:
-        assert "failed: Input/output error; every value is again what it was" in outcome
+        assert "failed: Input/output error" in outcome
     if isinstance(outcome, str):
-        assert host.values == before
+        assert host.values == before or " flows " in outcome
 
 
 @given(
@@ -113,8 +113,8 @@ def test_what_is_planned_can_be_set_and_is_then_as_planned(kernel, variables):
     made = plan.make(gather(host, ["all"]), wanted)
     if made.refusals:
         return
-    outcome = apply(host, read(dict(made.live, shrink=wanted.shrink)))
-    assert outcome.changed == bool([drift for drift in made.drift if drift.kind == "live"])
+    outcome = run(host, read(dict(made.live, shrink=wanted.shrink)))
+    assert outcome["changed"] == bool([drift for drift in made.drift if drift.kind == "live"])
     again = plan.make(gather(host, ["all"]), wanted)
     assert (again.drift, again.refusals) == ([], [])
     assert host.chains_stayed_short() or kernel["limit"] == 0

@@ -15,9 +15,9 @@ from ansible_collections.headroom.netfilter.plugins.module_utils._conntrack.fact
 )
 from ansible_collections.headroom.netfilter.tests.unit.fakes import BUCKETS, COUNT, HASHSIZE, MAX, SYSCTL, FakeKernel
 
-ALWAYS = {"state", "flavour", "kernel", "memory", "cpus", "unreadable", "untold", "left_out"}
+ALWAYS = {"history", "state", "flavour", "kernel", "memory", "cpus", "unreadable", "untold", "left_out"}
 TABLE = {"table", "timeouts", "counters"}
-PERSISTENCE = {"services", "files", "outcome", "exposed"}
+PERSISTENCE = {"services", "files", "assignments", "outcome", "exposed"}
 OWNERS = {"owners", "claims"}
 NAMESPACES = {"namespaces", "netns_total"}
 EVERYTHING = {"table", "persistence", "owners", "namespaces", "log"}
@@ -247,11 +247,12 @@ FULL = "<4>[    1.0] nf_conntrack: nf_conntrack: table full, dropping packet\n"
     [
         ({}, set()),
         ({"etc/modprobe.d/a.conf": "options nf_conntrack hashsize=1\n"}, {"loading", "modprobe"}),
+        ({"etc/sysctl.d/a.conf": "net.netfilter.nf_conntrack_max = 5\n"}, set()),
         ({"proc/kmsg": FULL}, {"messages"}),
         ({"etc/crontab": "@reboot root sysctl -w net.netfilter.nf_conntrack_max=1\n"}, {"commands"}),
         ({"proc/7/comm": "kube-proxy\n"}, {"kube_proxy", "commands"}),
     ],
-    ids=["nothing", "an option", "a full table", "a script", "kube-proxy"],
+    ids=["nothing", "an option", "a limit", "a full table", "a script", "kube-proxy"],
 )
 def test_what_few_hosts_need_is_loaded_where_it_is_needed(tmp_path, files, needed):
     """Each module costs every host of a fleet the time to compile it, twice."""
@@ -270,5 +271,8 @@ def test_what_few_hosts_need_is_loaded_where_it_is_needed(tmp_path, files, neede
         "tuned",
         "globs",
         "netfilter",
+        "patterns",
+        "planned",
+        "udev",
     }
     assert set(told.decode().split()) & few == needed
