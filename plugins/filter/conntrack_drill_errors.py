@@ -11,7 +11,7 @@ short_description: Find what is wrong in a host's variables for the playbook dri
 version_added: 0.1.0
 author: headroom.netfilter maintainers (@headroom)
 description:
-  - Reads C(drill_firewall), C(drill_reload), C(drill_reboot) and C(drill_out_of_band) strictly, without any facts.
+  - Reads C(drill_firewall), C(drill_reload), C(drill_reboot), C(drill_out_of_band) and C(drill_id) strictly, without any facts.
   - A host that is reached over the network alone is refused unless C(drill_out_of_band) says that there is another way back;
     the reboot of a host on whose own connection the run stands is refused, too.
   - A variable whose name is nearly one of them is refused, with the one that is nearest.

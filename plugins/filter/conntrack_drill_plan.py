@@ -12,7 +12,7 @@ version_added: 0.1.0
 author: headroom.netfilter maintainers (@headroom)
 description:
   - Says which of firewall restart, module reload and reboot are to be run on a host, and why the others are not.
-  - None is run in check mode, or without its variable.
+  - None is run in check mode, without its variable, or where C(drill_id) asks how the events of an earlier run ended.
 positional: variables, connection, check
 options:
   _input:
@@ -20,7 +20,9 @@ options:
     type: dict
     required: true
   variables:
-    description: The variables of the host, C(drill_firewall), C(drill_reload), C(drill_reboot) and C(drill_out_of_band) among them.
+    description:
+      - The variables of the host, C(drill_firewall), C(drill_reload), C(drill_reboot), C(drill_out_of_band) and C(drill_id) among
+        them.
     type: dict
     required: true
   connection:
@@ -66,6 +68,9 @@ _value:
       description: Why nothing may be done here.
       type: list
       elements: str
+    id:
+      description: The earlier run whose events are to be read, C(drill_id); empty for none.
+      type: str
 """
 
 from collections.abc import Mapping

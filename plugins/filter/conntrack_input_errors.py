@@ -14,6 +14,7 @@ description:
   - Reads the variables of the role P(headroom.netfilter.conntrack#role) as strictly as
     P(headroom.netfilter.conntrack_plan#filter) does, without any facts, so that a play can stop before it touches a host.
   - What a host has said of itself, in C(ansible_facts), is passed over; it concerns the plan of that host alone.
+  - A variable that cannot be made out, as it is a template of something undefined, is told with its host.
   - A variable whose name is nearly one of the role's has no effect; it is told, with the one that is nearest. Other names are
     left alone.
 positional: playbook
@@ -54,24 +55,34 @@ _value:
 from collections.abc import Collection, Iterable, Mapping
 from typing import Any
 
+from ansible.errors import AnsibleError
+from jinja2 import Undefined, UndefinedError
+
 
 def conntrack_input_errors(hosts: Iterable[Mapping[str, Any]], playbook: Collection[str] = ()) -> list[str]:
     # Ansible loads every filter of a collection with the first one, in each worker anew: none brings its rules along.
     from ansible_collections.headroom.netfilter.plugins.module_utils._conntrack.plan.policy import Policy, read
     from ansible_collections.headroom.netfilter.plugins.module_utils._conntrack.plan.spelling import misspelt
     from ansible_collections.headroom.netfilter.plugins.module_utils._conntrack.readers import PolicyError
+    from ansible_collections.headroom.netfilter.plugins.module_utils._conntrack.shown import short
 
     ours = [f"conntrack_{field}" for field in Policy._fields]
 
     def problems_of(variables: Mapping[str, Any], without: Collection[str]) -> list[str]:
         # Looked up one by one: a host's variables are many, and each is templated when it is read. Names are not.
         names = [name for name in variables if name not in without]
-        misspelled = misspelt(names, playbook)
+        given, problems = {}, []
+        for name in ours:
+            if name in variables and name not in without:
+                try:
+                    given[name] = _whole(variables[name])
+                except (AnsibleError, UndefinedError) as error:
+                    problems.append(f"{name}: cannot be made out: {short(str(error))}")
         try:
-            read({name: variables[name] for name in ours if name in variables and name not in without}, names)
+            read(given, names)
         except PolicyError as error:
-            return error.problems + misspelled
-        return misspelled
+            problems += error.problems
+        return problems + misspelt(names, playbook)
 
     found: dict[str, list[str]] = {}
     for variables in hosts:
@@ -82,6 +93,17 @@ def conntrack_input_errors(hosts: Iterable[Mapping[str, Any]], playbook: Collect
         for problem in problems:
             found.setdefault(problem, []).append(str(variables["inventory_hostname"]))
     return [f"{problem} ({', '.join(names)})" for problem, names in found.items()]
+
+
+def _whole(value: Any) -> Any:
+    """A value with all that is in it. Raises UndefinedError for what stands for an error of its template, since ansible-core 2.19."""
+    if isinstance(value, Mapping):
+        return {name: _whole(item) for name, item in value.items()}
+    if isinstance(value, list):
+        return [_whole(item) for item in value]
+    if isinstance(value, Undefined):
+        str(value)
+    return value
 
 
 class FilterModule:

@@ -20,7 +20,7 @@ description:
     O(policy.conntrack_shrink).
   - The most expectations at once is what the kernel itself gives the planned buckets, and never below what is in force
     unless O(policy.conntrack_shrink).
-positional: policy, earlier, names
+positional: policy, names
 options:
   _input:
     description: The facts, C(ansible_facts.conntrack), as M(headroom.netfilter.conntrack_facts) returns them.
@@ -28,7 +28,8 @@ options:
     required: true
   policy:
     description:
-      - The variables of the role P(headroom.netfilter.conntrack#role), by their names; others are passed over.
+      - The variables of the role P(headroom.netfilter.conntrack#role), by their names; others are passed over, so that all
+        variables of a host will do.
       - What is missing, V(none) or the empty string has the role's default.
     type: dict
     default: {}
@@ -96,11 +97,16 @@ options:
         description: Whether entries that are in the table already are to be shortened to the timeouts planned.
         type: bool
         default: false
-  earlier:
-    description:
-      - A plan of the same host, to be compared with facts that were read after it was made.
-      - Its numbers and files stand, whatever they would be now, and RV(_value.drift) tells what is not as it says.
-    type: dict
+      conntrack_target:
+        description: Whether the facts are those of a V(host), or of the builder of an V(image).
+        type: str
+        choices: [host, image]
+        default: host
+      conntrack_state:
+        description: Read, and of no effect here.
+        type: str
+        choices: [present, absent]
+        default: present
   names:
     description:
       - The names of the variables of the host that begin with C(conntrack_).
@@ -196,7 +202,7 @@ _value:
       elements: dict
       contains:
         kind:
-          description: V(live), V(file), V(service), V(line) of another's file, or V(outcome) of a boot or a load.
+          description: V(live), V(file), V(service) or V(line), of a firewall's or of another's file.
           type: str
         name:
           description: Dotted sysctl name, V(hashsize), or path.
@@ -210,12 +216,25 @@ _value:
         said:
           description: The same in words.
           type: str
-        regexp:
-          description: Finds the line that RV(_value.drift[].wanted) replaces, for V(service) and V(line); V(none) for the others.
-          type: str
     converged:
       description: Whether there is neither drift nor a refusal.
       type: bool
+    expected:
+      description:
+        - By event, C(boot) and C(reload), what will be after it, by dotted name; C(hashsize) for the buckets. These are the keys that the
+          role owns on this host.
+      type: dict
+      sample: {boot: {net.netfilter.nf_conntrack_max: 1048576}, reload: {hashsize: 1048576}}
+    lines:
+      description: Lines of files of services and of others that are to be swapped, each with C(path), C(found) and C(wanted).
+      type: list
+      elements: dict
+      sample: [{path: /etc/firewalld/firewalld.conf, found: CleanupModulesOnExit=yes, wanted: CleanupModulesOnExit=no}]
+    reboot_needed:
+      description: Keys that only a boot makes what they are to be.
+      type: list
+      elements: str
+      sample: []
 """
 
 from collections.abc import Iterable, Mapping
@@ -224,21 +243,11 @@ from typing import Any
 from ansible.errors import AnsibleFilterError
 
 
-def conntrack_plan(
-    facts: Any,
-    policy: Mapping[str, Any] | None = None,
-    earlier: Mapping[str, Any] | None = None,
-    names: Iterable[str] = (),
-) -> dict[str, Any]:
+def conntrack_plan(facts: Any, policy: Mapping[str, Any] | None = None, names: Iterable[str] = ()) -> dict[str, Any]:
     """The plan as a dict; input that no host could make good is refused in it like what this host cannot."""
     # Ansible loads every filter of a collection with the first one, in each worker anew: none brings its rules along.
-    from ansible_collections.headroom.netfilter.plugins.module_utils._conntrack.plan import make as plan
-    from ansible_collections.headroom.netfilter.plugins.module_utils._conntrack.plan.plan import Plan
-    from ansible_collections.headroom.netfilter.plugins.module_utils._conntrack.plan.policy import Policy, read
-    from ansible_collections.headroom.netfilter.plugins.module_utils._conntrack.readers import PolicyError
     from ansible_collections.headroom.netfilter.plugins.module_utils._conntrack.values import as_dict
-    from ansible_collections.headroom.netfilter.plugins.plugin_utils._conntrack.answers import FACTS
-    from ansible_collections.headroom.netfilter.plugins.plugin_utils._conntrack.render.files import rendered
+    from ansible_collections.headroom.netfilter.plugins.plugin_utils._conntrack.render.change import planned_as_asked
     from ansible_collections.headroom.netfilter.plugins.plugin_utils._conntrack.schema import Misfit
     from ansible_collections.headroom.netfilter.plugins.plugin_utils._conntrack.untrusted import untrusted
 
@@ -248,19 +257,10 @@ def conntrack_plan(
             f"ansible_facts.conntrack, and found {type(facts).__name__}"
         )
     try:
-        found = FACTS(facts)
+        plan, _policy = planned_as_asked(facts, {} if policy is None else policy, names)
     except Misfit as misfit:
-        raise AnsibleFilterError(f"conntrack_plan: {misfit.within('ansible_facts.conntrack')}") from misfit
-    try:
-        asked = read(policy or {}, names=names)
-    except PolicyError as error:
-        made = plan.make(found, Policy(apply=False, firewall=False))._replace(refusals=error.problems, converged=False)
-    else:
-        if earlier:
-            made = plan.recheck(Plan(**earlier), found, asked)
-        else:
-            made = plan.make(found, asked, rendered(plan.make(found, asked)))
-    return dict(untrusted(as_dict(made)))
+        raise AnsibleFilterError(f"conntrack_plan: {misfit}") from misfit
+    return dict(untrusted(as_dict(plan)))
 
 
 class FilterModule:

@@ -46,30 +46,41 @@ _value:
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from ansible.errors import AnsibleFilterError
+
 
 def conntrack_relief(hosts: Iterable[Mapping[str, Any]], done: bool = False) -> list[str]:
     # Ansible loads every filter of a collection with the first one, in each worker anew: none brings its rules along.
     from ansible_collections.headroom.netfilter.plugins.plugin_utils._conntrack.show.relief import Relief, lines
     from ansible_collections.headroom.netfilter.plugins.plugin_utils._conntrack.untrusted import untrusted
 
-    found = [Relief(**_host(variables)) for variables in hosts if "__relieve_census" in variables]
+    found = [Relief(**_host(variables)) for variables in hosts if _result(variables, "__relieve_census")]
     return list(untrusted(lines(found, done)))
 
 
 def _host(variables: Mapping[str, Any]) -> dict[str, Any]:
+    from ansible_collections.headroom.netfilter.plugins.plugin_utils._conntrack.render.change import planned_as_asked
+    from ansible_collections.headroom.netfilter.plugins.plugin_utils._conntrack.schema import Misfit
+
+    name, before = str(variables["inventory_hostname"]), _facts(variables, "__conntrack_before")
+    try:
+        # Names are many, and values are templated when they are read.
+        plan, _policy = planned_as_asked(before, variables, list(variables))
+    except Misfit as misfit:
+        raise AnsibleFilterError(f"conntrack_relief: {name}: {misfit}") from misfit
     return {
-        "name": str(variables["inventory_hostname"]),
-        "before": _facts(variables, "__conntrack_before"),
+        "name": name,
+        "before": before,
         "census": _result(variables, "__relieve_census"),
         "expired": _result(variables, "__relieve_expired"),
         "raised": _result(variables, "__relieve_raised"),
         "after": _facts(variables, "__relieve_after") or None,
-        "refusals": variables["__conntrack_planned"]["refusals"],
+        "refusals": plan.refusals,
     }
 
 
 def _result(variables: Mapping[str, Any], name: str) -> Mapping[str, Any] | None:
-    """None where the task was skipped."""
+    """None where the task was skipped, or another before it has failed."""
     result = variables.get(name) or {"skipped": True}
     return None if result.get("skipped") else result
 

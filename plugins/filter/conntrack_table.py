@@ -12,21 +12,30 @@ version_added: 0.1.0
 author: headroom.netfilter maintainers (@headroom)
 description:
   - Makes a table per host of limit, buckets, memory and timeouts, before and after, with the files written and the warnings.
+  - After is what was proved, or in check mode planned. Of an image it is what the files say, and before what those said that were there.
   - The most expectations at once, and timeouts that no profile sets, are shown where they move.
+  - Of a host that was refused or has failed, it tells why, and what could not be put back.
   - Hosts with the same table share one.
 options:
   _input:
     description:
-      - The variables of each host after the role has run, as the example hands them in.
-      - Hosts on which the role did not get as far as its facts are left out.
+      - The variables of each host after the role has run, as the example hands them in; the role registers C(conntrack_result).
+      - Hosts on which the role did not run are left out.
     type: list
     elements: dict
     required: true
   planned:
-    description: Whether to compare with the plan rather than with what was read after the change, as in check mode.
+    description:
+      - Whether the hosts have only been read, by tasks_from C(audit) of the role. Their plans are then made here, from their
+        variables.
+    type: bool
+    default: false
+  checked:
+    description: Whether results that do not tell are of check mode; those of M(headroom.netfilter.conntrack_rollback) do not.
     type: bool
     default: false
 seealso:
+  - module: headroom.netfilter.conntrack
   - plugin: headroom.netfilter.conntrack_plan
     plugin_type: filter
 """
@@ -34,7 +43,7 @@ seealso:
 EXAMPLES = r"""
 - name: Show what was done
   ansible.builtin.debug:
-    msg: "{{ ansible_play_hosts | map('extract', hostvars) | headroom.netfilter.conntrack_table }}"
+    msg: "{{ ansible_play_hosts_all | map('extract', hostvars) | headroom.netfilter.conntrack_table }}"
   run_once: true
 """
 
@@ -48,70 +57,51 @@ _value:
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
+from ansible.errors import AnsibleFilterError
+
 if TYPE_CHECKING:
-    from ansible_collections.headroom.netfilter.plugins.plugin_utils._conntrack.show import table as report
+    from ansible_collections.headroom.netfilter.plugins.plugin_utils._conntrack.show.table import Shown
 
 
-# What the role's tasks leave behind: registered results, and the plan where there was drift.
+# What the role's tasks leave behind.
+RESULT = "conntrack_result"
 BEFORE = "__conntrack_before"
-AFTER = "__conntrack_after"
-PLAN = "__conntrack_planned"
-EXPIRED = "__conntrack_expired"
 
 
-def conntrack_table(hosts: Iterable[Mapping[str, Any]], planned: bool = False) -> list[str]:
+def conntrack_table(hosts: Iterable[Mapping[str, Any]], planned: bool = False, checked: bool = False) -> list[str]:
     # Ansible loads every filter of a collection with the first one, in each worker anew: none brings its rules along.
-    from ansible_collections.headroom.netfilter.plugins.plugin_utils._conntrack.show import table as report
+    from ansible_collections.headroom.netfilter.plugins.plugin_utils._conntrack.show.table import fleet
     from ansible_collections.headroom.netfilter.plugins.plugin_utils._conntrack.untrusted import untrusted
 
-    found = [(variables, _facts(variables, BEFORE)) for variables in hosts]
-    rows = [_host(variables, before, planned) for variables, before in found if before]
-    return list(untrusted(report.fleet(rows, ("now", "planned") if planned else ("before", "after"))))
+    shown = (_planned(variables) if planned else _done(variables, checked) for variables in hosts)
+    return list(untrusted(fleet([one for one in shown if one])))
 
 
-def _host(variables: Mapping[str, Any], before: dict[str, Any], planned: bool) -> report.Shown:
-    from ansible_collections.headroom.netfilter.plugins.plugin_utils._conntrack.show import table as report
+def _done(variables: Mapping[str, Any], checked: bool) -> Shown | None:
+    from ansible_collections.headroom.netfilter.plugins.plugin_utils._conntrack.show import table
 
+    result = variables.get(RESULT) or {"skipped": True}
+    if result.get("skipped") or result.get("unreachable"):
+        return None
+    return table.of_result(str(variables["inventory_hostname"]), {"checked": checked, **result})
+
+
+def _planned(variables: Mapping[str, Any]) -> Shown | None:
+    from ansible_collections.headroom.netfilter.plugins.module_utils._conntrack.values import as_dict
+    from ansible_collections.headroom.netfilter.plugins.plugin_utils._conntrack.render import change
+    from ansible_collections.headroom.netfilter.plugins.plugin_utils._conntrack.schema import Misfit
+    from ansible_collections.headroom.netfilter.plugins.plugin_utils._conntrack.show import table
+
+    facts = (variables.get(BEFORE) or {}).get("ansible_facts", {}).get("conntrack")
+    if not facts:
+        return None
     name = str(variables["inventory_hostname"])
-    now = report.of_facts(before)
-    expired = tuple(_expired(variables.get(EXPIRED, {}), planned))
-    if PLAN not in variables:
-        return report.Shown(name, now, now, {}, expired or _state_note(before) or ("nothing to change",))
-    plan = variables[PLAN]
-    after = report.of_plan(plan) if planned else report.of_facts(_facts(variables, AFTER) or before)
-    # A plan speaks of the timeouts it sets; the others stay.
-    after = after._replace(timeouts={**now.timeouts, **after.timeouts})
-    return report.Shown(name, now, after, plan["reasons"], _state_note(before) + tuple(_notes(plan, planned)) + expired)
-
-
-def _facts(variables: Mapping[str, Any], name: str) -> Any:
-    # Not copied: each value that is read goes through templating.
-    return variables.get(name, {}).get("ansible_facts", {}).get("conntrack", {})
-
-
-def _state_note(facts: Mapping[str, Any]) -> tuple[str, ...]:
-    return {
-        "absent": ("no connection tracking in this kernel: nothing can fill up",),
-        "loadable": ("the module is not loaded: these are the values of its next load",),
-    }.get(facts["state"], ())
-
-
-def _notes(plan: Mapping[str, Any], planned: bool) -> Iterable[str]:
-    written = [item["name"] for item in plan["drift"] if item["kind"] not in ("live", "outcome")]
-    if not plan["drift"] and not plan["refusals"]:
-        yield "nothing to change"
-    if written and not plan["refusals"]:
-        yield ("to be written: " if planned else "written: ") + ", ".join(written)
-    for refusal in plan["refusals"]:
-        yield "REFUSED: " + refusal
-    for warning in plan["warnings"]:
-        yield "warning: " + warning
-
-
-def _expired(found: Mapping[str, Any], planned: bool) -> Iterable[str]:
-    if found.get("shortened"):
-        done = "to be shortened" if planned else "shortened"
-        yield f"{done} to the timeouts: {found['shortened']} of {found['examined']} entries"
+    try:
+        # Names are many, and values are templated when they are read.
+        plan, policy = change.planned_as_asked(facts, variables, list(variables))
+    except Misfit as misfit:
+        raise AnsibleFilterError(f"conntrack_table: {name}: {misfit}") from misfit
+    return table.of_plan_alone(name, facts, as_dict(plan), change.files_only(policy))
 
 
 class FilterModule:

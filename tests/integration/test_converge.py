@@ -7,6 +7,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 
+import pytest
 from conftest import SYSCTL, Machine
 
 AFTER = re.compile(r"^ *\"limit \(entries\) +(\d+) +(\d+)", re.M)
@@ -30,6 +31,7 @@ def test_tune_ends_with_the_truth_and_a_second_run_changes_nothing(machine: Mach
     assert (machine.etc(), machine.values()) == (stamps, values)
 
 
+@pytest.mark.on_one_core
 def test_sysctl_takes_what_was_written(machine: Machine) -> None:
     """systemd-sysctl is the oracle of sysctl.d: from a fresh kernel it makes the same values."""
     import subprocess
@@ -76,6 +78,7 @@ DRIFTS: dict[str, Callable[[Machine], object]] = {
 }
 
 
+@pytest.mark.on_one_core
 def test_drift_is_seen_in_check_mode_and_healed(machine: Machine) -> None:
     machine.play()
     values, text = machine.values(), SYSCTL.read_text()
@@ -89,6 +92,7 @@ def test_drift_is_seen_in_check_mode_and_healed(machine: Machine) -> None:
     assert list(SYSCTL.parent.glob("99-conntrack.conf.*")) == []
 
 
+@pytest.mark.on_one_core
 def test_a_named_limit_raises_and_is_not_lowered_again(machine: Machine) -> None:
     machine.play("-e", "conntrack_max=300000")
     assert machine.get("max") == 300000
@@ -103,6 +107,7 @@ def test_a_named_limit_raises_and_is_not_lowered_again(machine: Machine) -> None
     assert machine.get("max") == 1000
 
 
+@pytest.mark.on_one_core
 def test_expectations_raised_by_hand_are_kept_and_persisted(machine: Machine) -> None:
     machine.set("expect_max", 50000)
     machine.play()
@@ -115,17 +120,24 @@ def test_expectations_raised_by_hand_are_kept_and_persisted(machine: Machine) ->
     assert f"nf_conntrack_expect_max = {machine.get('expect_max')}\n" in SYSCTL.read_text()
 
 
-def test_another_ones_file_is_kept_beside_ours(machine: Machine) -> None:
+@pytest.mark.on_one_core
+def test_another_ones_file_is_kept_and_given_back(machine: Machine) -> None:
     SYSCTL.write_text("net.netfilter.nf_conntrack_max = 4711\n")
+    SYSCTL.chmod(0o640)
+    values = machine.values()
     machine.play()
-    copies = list(SYSCTL.parent.glob("99-conntrack.conf.*"))
-    try:
-        assert [copy.read_text() for copy in copies] == ["net.netfilter.nf_conntrack_max = 4711\n"]
-    finally:
-        for copy in copies:
-            copy.unlink()
+    assert list(SYSCTL.parent.glob("99-conntrack.conf.*")) == []
+    checked = machine.play("--check", "--diff", name="rollback")
+    assert "to be undone: " in checked.output
+    assert machine.values() != values
+    ran = machine.play("--diff", name="rollback")
+    assert diffs(checked.output) == diffs(ran.output) != []
+    assert "put back: " in ran.output
+    assert (SYSCTL.read_text(), SYSCTL.stat().st_mode & 0o7777) == ("net.netfilter.nf_conntrack_max = 4711\n", 0o640)
+    assert machine.values() == values
 
 
+@pytest.mark.on_one_core
 def test_persisting_alone_leaves_the_kernel_alone(machine: Machine) -> None:
     values = machine.values()
     machine.play("-e", "conntrack_apply=false", "-e", "conntrack_max=500000")

@@ -7,6 +7,9 @@ from __future__ import annotations
 import pytest
 from conftest import FILES, Machine
 
+# What a host makes of it does not depend on the core that asks for it.
+pytestmark = pytest.mark.on_one_core
+
 NETNS = ("unshare", "--net")
 READ_ONLY = ("unshare", "--mount", "--net", "sh", "-c", 'mount -o bind,ro /proc/sys /proc/sys && exec "$@"', "sh")
 # May read everything, so that neither a private home nor a private checkout hides ansible-playbook and its Python.

@@ -9,7 +9,10 @@ import subprocess
 import threading
 
 import pytest
-from conftest import FILES, HERE, SYSCTL, Machine
+from conftest import HERE, SYSCTL, Machine
+
+# What a host makes of it does not depend on the core that asks for it.
+pytestmark = pytest.mark.on_one_core
 
 KILLER = {"ANSIBLE_CALLBACK_PLUGINS": str(HERE / "callbacks"), "ANSIBLE_CALLBACKS_ENABLED": "killer"}
 
@@ -61,29 +64,22 @@ def test_a_file_that_cannot_be_written_changes_nothing(machine: Machine) -> None
     assert (machine.values(), machine.etc()) == (values, etc)
 
 
-@pytest.mark.on_one_core
 def test_a_run_killed_at_any_task_is_completed_by_the_next(machine: Machine) -> None:
+    """Of the controller. What a host does when it is killed itself is tested with the transaction."""
     whole = machine.play()
     wanted, text = machine.values(), SYSCTL.read_text()
-    tasks = whole.output.count("\nTASK [") + whole.output.count("\nRUNNING HANDLER [")
-    assert tasks > 8
-    moments = [f"task:{number}" for number in range(1, tasks + 1)] + ["item:1", "item:2"]
-    completed = []
-    for moment in moments:
+    tasks = whole.output.count("\nTASK [")
+    assert tasks > 2
+    for task in range(1, tasks + 1):
         machine.untune()
         killed = subprocess.run(
             [machine.ansible_playbook, "-i", "localhost,", "-c", "local", "headroom.netfilter.tune"],
-            env={**os.environ, "ANSIBLE_PYTHON_INTERPRETER": machine.python, **KILLER, "KILL_AT": moment},
+            env={**os.environ, "ANSIBLE_PYTHON_INTERPRETER": machine.python, **KILLER, "KILL_AT": f"task:{task}"},
             stdin=subprocess.DEVNULL,
             capture_output=True,
             start_new_session=True,
             check=False,
         )
-        assert killed.returncode == -9, f"{moment} was never reached"
-        left = machine.values(), [path.exists() and (path.read_text(), path.stat().st_mode) for path in FILES]
-        if left in completed:
-            continue
+        assert killed.returncode == -9, f"task {task} was never reached"
         machine.play()
-        assert (machine.values(), SYSCTL.read_text()) == (wanted, text), moment
-        completed.append(left)
-    assert len(completed) > 2
+        assert (machine.values(), SYSCTL.read_text()) == (wanted, text), task

@@ -28,10 +28,7 @@ module=$(grep -aoE 'modules\\.[a-z_]+')
 module=${module%%
 *}
 module=${module#modules.}
-case $module in
-  conntrack_settings) : >"$here/changed" ;;
-  conntrack_facts) [ ! -e "$here/changed" ] || module=afterwards ;;
-esac
+echo "$module" >>"$here/run"
 for folder in "$here" "$here/../any"; do
   [ ! -e "$folder/$module" ] || exec cat "$folder/$module"
 done
@@ -54,6 +51,12 @@ FACTS: dict[str, Any] = {
     },
     "memory": {"total_bytes": 4294967296, "available_bytes": 3221225472},
     "cpus": 2,
+    "history": {
+        "last": {"id": "b", "state": "unfinished", "when": "2026-11-22T08:13:01Z", "who": "ann"},
+        "unfinished": "b",
+        "changes": [{"id": "a", "state": "kept", "when": None, "who": ""}],
+        "hold": "frozen",
+    },
     "table": {
         "count": 8000,
         "max": 8192,
@@ -83,9 +86,50 @@ FACTS: dict[str, Any] = {
             "ours": True,
         }
     },
+    "assignments": {
+        "sysctl": [
+            {
+                "path": "/etc/sysctl.d/99-sysctl.conf",
+                "file": "/etc/sysctl.conf",
+                "lines": [{"line": 1, "key": PREFIX + "max", "value": "1000", "text": PREFIX + "max=1000"}],
+            }
+        ],
+        "called": [{"path": "/etc/sysctl.conf", "file": "/etc/sysctl.conf", "lines": []}],
+        "aliases": ["net.nf_conntrack_max"],
+        "modprobe": [
+            {
+                "path": "/etc/modprobe.d/nf_conntrack.conf",
+                "line": 3,
+                "command": "options",
+                "name": "nf_conntrack",
+                "rest": "hashsize=1000",
+                "text": "",
+            }
+        ],
+        "command_line": ["nf_conntrack.acct=1"],
+        "early": [{"path": "/etc/modules", "line": 1, "module": "nf_conntrack"}],
+        "udev": [
+            {
+                "path": "/etc/udev/rules.d/91-a.rules",
+                "line": 1,
+                "resets": False,
+                "call": {
+                    "command": "sysctl",
+                    "prefixes": ["net.netfilter"],
+                    "pattern": None,
+                    "files": ["/etc/sysctl.conf"],
+                },
+                "runs": True,
+            }
+        ],
+        "owners": [],
+        "unloading": [{"path": "/etc/firewalld/firewalld.conf", "line": 4, "text": "CleanupModulesOnExit=yes"}],
+        "nobodys": ["/etc/sysctl.d/10-app.conf"],
+        "untold": [],
+    },
     "outcome": {
-        "boot": {PREFIX + "max": {"value": 1000, "source": "/etc/sysctl.conf:1"}},
-        "reload": {"hashsize": {"value": 1000, "source": "kernel default"}},
+        "boot": {PREFIX + "max": {"kind": "value", "value": 1000, "source": "/etc/sysctl.conf:1"}},
+        "reload": {"hashsize": {"kind": "default", "value": 1000, "source": "kernel default"}},
         "overriding": [
             {
                 "path": "/etc/sysctl.conf",
@@ -96,7 +140,15 @@ FACTS: dict[str, Any] = {
                 "owner": "sysctl.d",
             }
         ],
-        "problems": ["/etc/modprobe.d/a.conf:1: 'x' is no command of modprobe.d"],
+        "problems": [
+            {
+                "kind": "odd",
+                "severity": "warning",
+                "said": "/etc/modprobe.d/a.conf:1: 'x' is no command of modprobe.d",
+                "path": "/etc/modprobe.d/a.conf",
+                "line": 1,
+            }
+        ],
         "exposed": ["net.netfilter.nf_conntrack_max"],
     },
     "exposed": [{"path": "/etc/sysctl.d/10-app.conf", "why": "mode 0666"}],
@@ -149,14 +201,30 @@ FACTS: dict[str, Any] = {
     "untold": ["812 processes of others than root"],
     "left_out": {"owners": 3},
 }
+MINIMUM = {"state", "flavour", "kernel", "memory", "cpus", "unreadable", "untold", "left_out"}
+NO_HISTORY = {"last": None, "unfinished": None, "changes": [], "hold": None}
 RECKONED = {"entries": 7, "share": 0.7, "margin": 0.1}
+DIFF = [{"before": "8192", "after": "65536", "before_header": "live kernel", "after_header": "live kernel"}]
 ANSWERS: dict[str, dict[str, Any]] = {
     "conntrack_facts": {"changed": False, "ansible_facts": {"conntrack": FACTS}},
     "conntrack_settings": {
         "changed": True,
+        "id": "20261125T101500Z-0a1b2c",
+        "state": "kept",
         "before": {PREFIX + "max": 8192},
         "after": {PREFIX + "max": 65536},
-        "diff": {"before": "8192", "after": "65536", "before_header": "live kernel", "after_header": "live kernel"},
+        "reboot_needed": ["hashsize"],
+        # Texts of facts are tried with the facts.
+        "facts": {**{name: value for name, value in FACTS.items() if name in MINIMUM}, "history": NO_HISTORY},
+        "diff": DIFF,
+    },
+    "conntrack_rollback": {
+        "changed": True,
+        "id": "20261125T102000Z-3d4e5f",
+        "undone": ["20261125T101500Z-0a1b2c"],
+        "restored": ["/etc/sysctl.conf"],
+        "not_restored": ["hashsize is 65536, no more the 8192 that was set: changed by others since"],
+        "diff": DIFF,
     },
     "conntrack_census_info": {
         "changed": False,
@@ -194,17 +262,21 @@ ANSWERS: dict[str, dict[str, Any]] = {
         ],
     },
 }
-# Of Ansible's own modules, whose actions ask for no more.
+# A change that fails, in place of the one above.
+UNDONE = {
+    "failed": True,
+    "msg": "not as planned after the change",
+    "id": "20261125T101500Z-0a1b2c",
+    "state": "undone",
+    "restored": ["/etc/sysctl.conf"],
+    "not_restored": ["hashsize is 65536: no room"],
+    "stale": False,
+}
+# Of Ansible's own modules, which the drill runs.
 OTHERS: dict[str, dict[str, Any]] = {
-    "stat": {"changed": False, "stat": {"exists": False}},
-    "copy": {"changed": True},
-    "file": {"changed": True},
-    "lineinfile": {"changed": True, "backup": ""},
     "command": {"changed": True, "rc": 0, "stdout": "", "stderr": ""},
-    "find": {"changed": False, "files": []},
     "wait_for": {"changed": False},
 }
-# What is read after the change, by hosts that keep to the plan: the plan is of these variables.
 VARIABLES = {
     "conntrack_max": 65536,
     "conntrack_takeover": True,
@@ -249,8 +321,7 @@ class Fleet:
         """A host that answers so, and with what is above for the modules that are not named. A text is printed as it is."""
         folder = self.place / name
         folder.mkdir()
-        given = {**ANSWERS, **answers}
-        for module, answer in {"afterwards": given["conntrack_facts"], **given}.items():
+        for module, answer in {**ANSWERS, **answers}.items():
             (folder / module).write_text(answer if isinstance(answer, str) else json.dumps(answer))
         python = folder / "python"
         python.write_text(INTERPRETER)
@@ -261,7 +332,7 @@ class Fleet:
         """Run a playbook on all of them, or on some."""
         chosen = self.hosts if hosts is None else hosts
         for name in chosen:
-            (self.place / name / "changed").unlink(missing_ok=True)
+            (self.place / name / "run").unlink(missing_ok=True)
         inventory = self.place / "inventory.json"
         variables = {
             name: {"ansible_connection": "local", "ansible_python_interpreter": str(self.place / name / "python")}
@@ -290,6 +361,11 @@ class Fleet:
         )
         return Ran(done.returncode, done.stdout + done.stderr)
 
+    def ran(self, name: str) -> list[str]:
+        """The modules that the last playbook has run on a host."""
+        there = self.place / name / "run"
+        return there.read_text().split() if there.exists() else []
+
     def marks(self) -> list[str]:
         return sorted(path.name for path in (self.place / "marks").iterdir())
 
@@ -297,31 +373,6 @@ class Fleet:
 @pytest.fixture
 def fleet(tmp_path: Path, request: pytest.FixtureRequest) -> Fleet:
     return Fleet(tmp_path, request.config.getoption("--ansible-playbook"))
-
-
-def answer_of(facts: dict[str, Any]) -> dict[str, Any]:
-    return {"changed": False, "ansible_facts": {"conntrack": facts}}
-
-
-def afterwards() -> dict[str, Any]:
-    """The facts of the host as planned."""
-    from ansible_collections.headroom.netfilter.plugins.filter.conntrack_plan import conntrack_plan
-    from ansible_collections.headroom.netfilter.plugins.module_utils._conntrack import files
-
-    plan = conntrack_plan(FACTS, VARIABLES)
-    assert not plan["refusals"]
-    facts = copy.deepcopy(FACTS)
-    facts["table"].update({name: plan[name] for name in ("max", "buckets", "expect_max")})
-    facts["timeouts"] = dict(plan["timeouts"])
-    for drift in plan["drift"]:
-        if drift["kind"] == "file":
-            facts["files"][drift["name"]] = {**drift["wanted"], "ours": True}
-    facts["services"]["firewalld"]["cleanup_modules_on_exit"] = "no"
-    facts["services"]["iptables"]["modules_unload"] = "no"
-    facts["outcome"].update(overriding=[], reload={})
-    facts["outcome"]["boot"][PREFIX + "max"] = {"value": plan["max"], "source": files.SYSCTL + ":6"}
-    assert not conntrack_plan(facts, VARIABLES, plan)["drift"]
-    return facts
 
 
 # Texts, one after the other.
@@ -362,39 +413,43 @@ class Templates(NamedTuple):
         mark = f'lookup("pipe", "touch $MARKS/{host}'
         return "{{ " + mark + '-a") }}{% if ' + mark + '-b") %}{% endif %}'
 
-    def add(self, host: str, there: dict[str, Any], *ways: tuple[str, Way]) -> None:
-        answers = {**ANSWERS, "afterwards": answer_of(there)}
+    def add(self, host: str, *ways: tuple[str, Way]) -> None:
+        answers = dict(ANSWERS)
         for module, way in ways:
-            for name in {"conntrack_facts": ["conntrack_facts", "afterwards"]}.get(module, [module]):
-                answers[name] = replaced(answers[name], way, self.text(host))
+            answers[module] = replaced(answers[module], way, self.text(host))
         self.fleet.add(host, answers)
 
 
 @pytest.fixture
 def templates(fleet: Fleet) -> Templates:
     """A host for each text that a module answers, which is a template there; and two of which nothing is."""
-    there = afterwards()
     made = Templates(fleet, {})
     for module, answer in ANSWERS.items():
         for way in texts(answer):
-            host = f"text{len(made.ways):03}"
-            made.ways[host] = module, way
-            made.add(host, there, made.ways[host])
+            if way[:1] != ("facts",):
+                host = f"text{len(made.ways):03}"
+                made.ways[host] = module, way
+                made.add(host, made.ways[host])
     for host in HONEST:
-        made.add(host, there)
+        made.add(host)
     return made
 
 
 # A line of a table or a list, and what Ansible says of a host that failed.
 SHOWN = r'^ +".*\b{0}\b'
 FATAL = r"^fatal: \[{0}\].*"
-# What is done with the facts of hosts: they are changed and keep to the plan; are refused; turn out not as planned, and are put
-# back; are relieved. What shows that it was so, and the modules besides conntrack_facts that are run for it.
+# What is done with the answers of hosts: they are changed; are refused; are relieved; are rolled back. What shows that it was so,
+# and the modules besides conntrack_facts that are run for it.
 CHANGES = [
     ("tune", (), SHOWN, {"conntrack_settings", "conntrack_expire"}),
-    ("tune", ("--check", "--diff", "-e", "conntrack_takeover=false"), FATAL + "/etc/sysctl.conf:1 says", set()),
-    ("tune", ("-e", "conntrack_max=70000"), FATAL + "again what it was before", {"conntrack_settings"}),
-    ("relieve", ("-e", "relieve_confirm=true"), SHOWN, set(ANSWERS)),
+    ("tune", ("--check", "--diff", "-e", "conntrack_takeover=false"), FATAL + "/etc/sysctl.conf:1", set()),
+    (
+        "relieve",
+        ("-e", "relieve_confirm=true"),
+        SHOWN,
+        {"conntrack_settings", "conntrack_expire", "conntrack_census_info"},
+    ),
+    ("rollback", (), SHOWN, {"conntrack_rollback"}),
 ]
 
 
@@ -419,10 +474,24 @@ def test_no_text_is_a_template(templates: Templates) -> None:
         for host in HONEST:
             assert re.search(shown.format(host), ran.output, re.MULTILINE), ran.output[-20000:]
     # One host at a time, and none after the first that fails: all texts at once.
-    templates.add("texts", afterwards(), *(way for way in accepted.values() if way[0] == "conntrack_facts"))
+    templates.add("texts", *(way for way in accepted.values() if way[0] == "conntrack_facts"))
     drill = fleet.play("headroom.netfilter.drill", "-e", "drill_firewall=true", "--check", hosts=["texts", *HONEST])
     assert fleet.marks() == []
     assert drill.code == 0, drill.output
+
+
+def test_no_text_of_a_change_that_failed_is_a_template(fleet: Fleet) -> None:
+    made = Templates(fleet, {})
+    for way in texts(UNDONE):
+        host = f"text{len(made.ways):03}"
+        made.ways[host] = "conntrack_settings", way
+        fleet.add(host, {"conntrack_settings": replaced(UNDONE, way, made.text(host))})
+    for host in HONEST:
+        fleet.add(host, {"conntrack_settings": UNDONE})
+    ran = fleet.play("headroom.netfilter.tune")
+    assert fleet.marks() == []
+    assert set(ran.failed()) == set(fleet.hosts)
+    assert "NOT PUT BACK: hashsize is 65536: no room" in ran.output
 
 
 # What else an answer may try.
@@ -546,7 +615,7 @@ def test_keywords_mean_what_they_mean(fleet: Fleet, request: pytest.FixtureReque
     shown = [
         "looped.results | map(attribute='ansible_facts.conntrack.cpus') | list",
         "hostvars.second.ansible_facts.conntrack.netns_total",
-        "[lowered.changed, lowered.before, lowered.diff.after]",
+        "[lowered.changed, lowered.before, lowered.diff[0].after]",
         "[failed.failed, failed.msg]",
         "hidden.ansible_facts.conntrack.cpus",
         "again.attempts",
@@ -585,4 +654,4 @@ def test_keywords_mean_what_they_mean(fleet: Fleet, request: pytest.FixtureReque
     assert "async" in later[1]
     assert unknown[0] is True
     assert "nsupported parameters" in unknown[1]
-    assert defaults == sorted(["state", "flavour", "kernel", "memory", "cpus", "unreadable", "untold", "left_out"])
+    assert defaults == sorted([*MINIMUM, "history"])

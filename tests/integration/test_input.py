@@ -60,7 +60,7 @@ def test_each_is_refused_before_any_host_is_touched(machine: Machine, tmp_path: 
     stamps, values = machine.etc(), machine.values()
     # One good host among them: it, too, is left alone.
     ran = machine.play("-i", bad_hosts(tmp_path / "hosts.json", [*hosts, ("good", {})]), expect=2)
-    assert "Read what the kernel does now" not in ran.output
+    assert "Size, persist, apply and prove" not in ran.output
     assert (machine.etc(), machine.values()) == (stamps, values)
     said = json.loads("{" + ran.output.partition("FAILED! => {")[2].partition("\n\n")[0])["msg"]
     for name, variables in hosts:

@@ -11,6 +11,9 @@ import pytest
 from conftest import Machine
 from test_failure import Rival
 
+# What a host makes of it does not depend on the core that asks for it.
+pytestmark = pytest.mark.on_one_core
+
 TAKEOVER = ("-e", "conntrack_takeover=true")
 OTHER = Path("/etc/sysctl.d/99-zz-other.conf")
 TEXT = """# Tuned in 2019.
@@ -33,13 +36,14 @@ def other() -> Iterator[Path]:
 def test_a_line_that_would_win_is_refused_before_anything_changes(machine: Machine, other: Path) -> None:
     values, etc = machine.values(), machine.etc()
     ran = machine.play(expect=2)
-    for place in ("2", "4", "5"):
-        assert f"{other}:{place} says" in ran.output
+    # The lines that decide.
+    for place in ("4", "5"):
+        assert f"({other}:{place}: '" in ran.output
     assert "conntrack_takeover=true" in ran.output
     assert (machine.values(), machine.etc()) == (values, etc)
 
 
-def test_lines_are_taken_over_once_and_a_copy_is_kept(machine: Machine, other: Path) -> None:
+def test_lines_are_taken_over_once_and_given_back(machine: Machine, other: Path) -> None:
     checked = machine.play("--check", "--diff", *TAKEOVER)
     assert other.read_text() == TEXT
     ran = machine.play("--diff", *TAKEOVER)
@@ -49,9 +53,11 @@ def test_lines_are_taken_over_once_and_a_copy_is_kept(machine: Machine, other: P
     lines = [line for line in other.read_text().splitlines() if not line.startswith("#")]
     assert lines == ["net.core.somaxconn = 1024"]
     assert other.stat().st_mode & 0o7777 == 0o640
-    assert TEXT in [path.read_text() for path in other.parent.glob(other.name + ".*")]
     # There is nothing left to take over, with or without the variable.
     assert machine.play().changed == 0
+    machine.play(name="rollback")
+    assert (other.read_text(), other.stat().st_mode & 0o7777) == (TEXT, 0o640)
+    assert list(other.parent.glob(other.name + "?*")) == []
 
 
 def test_a_failure_puts_back_what_was_taken_over(machine: Machine, other: Path) -> None:

@@ -3,6 +3,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """A drill: which events a host can be put through, and whether what was set is still there afterwards. Pure."""
 
+import re
 from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple
 
@@ -10,6 +11,7 @@ from ansible_collections.headroom.netfilter.plugins.module_utils._conntrack.plan
 from ansible_collections.headroom.netfilter.plugins.module_utils._conntrack.readers import (
     PolicyError,
     Reader,
+    Wrong,
     problem,
     read_each,
     truth,
@@ -45,10 +47,22 @@ class Asked(NamedTuple):
     reload: bool = False
     reboot: bool = False
     out_of_band: bool = False
+    id: str = ""
+
+
+# Of a run; also the name of a folder on the host.
+_ID = re.compile(r"[0-9A-Za-z][0-9A-Za-z-]{0,63}")
+
+
+def _id(value: Any) -> str:
+    if not isinstance(value, str) or not _ID.fullmatch(value):
+        raise Wrong("expected what the run that is asked for has named itself, as 20260101T120000Z-0123abcd")
+    return str(value)
 
 
 _PREFIX = "drill_"
 _READERS: dict[str, Reader] = {_PREFIX + field: truth for field in Asked._fields}
+_READERS[_PREFIX + "id"] = _id
 
 
 class Plan(NamedTuple):
@@ -58,6 +72,7 @@ class Plan(NamedTuple):
     firewalls: list[str]
     said: list[str]
     refusals: list[str]
+    id: str
 
 
 class Verdict(NamedTuple):
@@ -79,6 +94,8 @@ def read(variables: Mapping[str, Any], connection: str, names: Iterable[str] = (
     if problems:
         raise PolicyError(problems)
     asked = Asked(**{name[len(_PREFIX) :]: value for name, value in found.items()})
+    if asked.id:
+        return asked
     first = next((event for event in EVENTS if getattr(asked, event)), None)
     networked = connection.rpartition(".")[2] not in WITHOUT_NETWORK
     if first and networked and not asked.out_of_band:
@@ -120,7 +137,9 @@ def plan(facts: Facts, asked: Asked, check: bool) -> Plan:
     lines = []
     for event in EVENTS:
         obstacle = _obstacle(event, facts, active)
-        if obstacle:
+        if asked.id:
+            lines.append("drill_{0}: not done: how it ended in run {1} is read".format(event, asked.id))
+        elif obstacle:
             lines.append("drill_{0}: nothing to do: {1}".format(event, obstacle))
         elif not getattr(asked, event):
             lines.append("drill_{0}: not asked for; drill_{0}=true would {1}".format(event, deeds[event]))
@@ -131,7 +150,7 @@ def plan(facts: Facts, asked: Asked, check: bool) -> Plan:
             events.append(event)
     lacks_root = events and not facts["kernel"]["root"]
     refusals = ["root is needed to {0}; run with --become".format(deeds[events[0]])] if lacks_root else []
-    return Plan(events, active, lines, refusals)
+    return Plan(events, active, lines, refusals, asked.id)
 
 
 def firewalls(facts: Facts) -> list[str]:

@@ -39,12 +39,19 @@ def rendered(plan: Plan) -> dict[str, str]:
     values: dict[str, Any] = {"header": HEADER, "sysctl": {}}
     for key, value in plan.sysctl.items():
         values["sysctl"][_known("sysctl", key, KEYS)] = _whole(key, value)
+    values["module"] = _module(values["sysctl"])
     # What the plan does not have is left undefined: a template that wants it fails.
     if plan.hashsize is not None:
         values["hashsize"] = _whole("hashsize", plan.hashsize)
     if plan.systemd_sysctl is not None:
         values["systemd_sysctl"] = _known("systemd_sysctl", plan.systemd_sysctl, SYSTEMD_SYSCTL)
     return {path: _template(_known("files", path, files.MANAGED)).render(values) for path in plan.files}
+
+
+def _module(keys: Collection[str]) -> str:
+    """The one that has these keys."""
+    old = kernel.FLAVOURS["ip_conntrack"]
+    return old.module if any(key.startswith(old.prefix) for key in keys) else kernel.FLAVOURS["nf_conntrack"].module
 
 
 def _whole(name: str, value: Any) -> int:

@@ -52,10 +52,12 @@ def lines(hosts: Sequence[Relief], done: bool) -> list[str]:
 
 
 def _host(host: Relief, done: bool) -> list[str]:
+    if host.census and host.census.get("failed"):
+        return [host.name, _failed("the table could not be read", host.census)]
     if not host.census or host.census["source"] is None:
         return [host.name, "  connection tracking is not loaded: nothing can be full"]
     parts = [[host.name, _use("now" if not done else "before", host.before)], _who(host.census), _stale(host.census)]
-    parts.append(_shortened(host.expired, done) + _raised(host, done))
+    parts.append(_raised(host, done) + _shortened(host.expired, done))
     if done and host.after:
         parts.append(_freed(host))
     return [line for part in parts for line in part]
@@ -104,6 +106,8 @@ def _stale(census: Mapping[str, Any]) -> list[str]:
 def _shortened(expired: Mapping[str, Any] | None, done: bool) -> list[str]:
     if not expired:
         return []
+    if expired.get("failed"):
+        return [_failed("nothing is shortened", expired)]
     verb = "shortened" if done else "would be shortened"
     found = ["  {0}: {1} of {2} entries".format(verb, expired["shortened"], expired["examined"])]
     for state in expired["states"]:
@@ -117,6 +121,8 @@ def _shortened(expired: Mapping[str, Any] | None, done: bool) -> list[str]:
 
 
 def _raised(host: Relief, done: bool) -> list[str]:
+    if host.raised and host.raised.get("failed"):
+        return [_failed("limit stays", host.raised)]
     found = ["  limit stays: " + refusal for refusal in host.refusals]
     was, now = (_limit(host.raised[when]) if host.raised else 0 for when in ("before", "after"))
     if was != now:
@@ -125,6 +131,10 @@ def _raised(host: Relief, done: bool) -> list[str]:
     elif not found:
         found.append("  limit stays: it is what the plan says, or cannot be written from here")
     return found
+
+
+def _failed(what: str, result: Mapping[str, Any]) -> str:
+    return "  {0}: FAILED: {1}".format(what, result.get("msg"))
 
 
 def _limit(values: Mapping[str, int | None]) -> int:

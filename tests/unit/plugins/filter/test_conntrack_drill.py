@@ -29,7 +29,7 @@ def test_a_name_that_is_nearly_right():
 
 def test_plan():
     made = plan(facts(), VARIABLES, "ssh")
-    assert set(made) == {"events", "firewalls", "said", "refusals"}
+    assert set(made) == {"events", "firewalls", "said", "refusals", "id"}
     assert (made["events"], made["firewalls"]) == (["firewall"], ["nftables"])
     assert plan(facts(), VARIABLES, "ssh", check=True)["events"] == []
 

@@ -3,6 +3,7 @@
 """The filter conntrack_input_errors: each finding once, with its hosts."""
 
 import pytest
+from jinja2 import StrictUndefined
 
 from ansible_collections.headroom.netfilter.plugins.filter.conntrack_input_errors import FilterModule
 
@@ -47,6 +48,17 @@ def host(name, **variables):
 )
 def test_findings(hosts, found):
     assert conntrack_input_errors(hosts) == found
+
+
+@pytest.mark.parametrize(
+    "value",
+    [StrictUndefined(name="nothing"), {"udp": StrictUndefined(name="nothing")}, [StrictUndefined(name="nothing")]],
+    ids=["alone", "in a mapping", "in a list"],
+)
+def test_what_is_undefined_is_told_by_its_variable_and_host(value):
+    hosts = [host("a"), host("b", conntrack_timeouts=value, conntrack_max=-1)]
+    said = "conntrack_timeouts: cannot be made out: 'nothing' is undefined (b)"
+    assert conntrack_input_errors(hosts) == [said, MAX + " (b)"]
 
 
 def test_variables_of_the_playbook():

@@ -46,7 +46,8 @@ def test_every_golden_host_has_a_plan(name, user):
         # 262138 flows x 2, held at 2 percent of 7.8 GiB / 456 = 367158: 5 x 2^16
         ("ubuntu1604", 327680, 4),
         ("container_readonly", 262144, 0),
-        ("debian11_loadable", 49152, 4),
+        # 2 percent of 1 GiB less what the kernel keeps / 456, which its kernel has once the module is loaded: 5 x 2^13
+        ("debian11_loadable", 40960, 4),
         ("no_conntrack", None, 0),
     ],
 )
@@ -104,20 +105,6 @@ def test_a_name_that_is_nearly_a_variable():
     refusals = conntrack_plan(facts(), {"conntrack_max": 100000}, names=names)["refusals"]
     assert len(refusals) == 1
     assert refusals[0].startswith("conntrack_expected_connection")
-
-
-def test_an_earlier_plan_is_compared_and_not_made_anew():
-    earlier = conntrack_plan(facts(), {"conntrack_max": 100000})
-    files = {drift["name"]: dict(drift["wanted"], ours=True) for drift in earlier["drift"] if drift["kind"] == "file"}
-    assert list(files) == earlier["files"] == list(earlier["contents"])
-    # More flows than that, which sizes a plan of now; it does not matter to what was to be done.
-    later = {"table.max": 100000, "table.buckets": 100352, "table.expect_max": 1568, "files": files}
-    later.update({"table.count": 90000, "timeouts": earlier["timeouts"]})
-    assert conntrack_plan(facts(later), {})["max"] > 100000
-    again = conntrack_plan(facts(later), {}, earlier)
-    assert (again["max"], again["drift"], again["converged"]) == (100000, [], True)
-    lost = conntrack_plan(facts(dict(later, **{"table.max": 99999})), {}, earlier)
-    assert [one["said"] for one in lost["drift"]] == ["net.netfilter.nf_conntrack_max: 99999 found, 100000 planned"]
 
 
 def test_what_is_returned_is_what_is_documented():

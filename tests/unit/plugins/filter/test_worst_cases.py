@@ -37,10 +37,11 @@ OWNER = {
     "at_boot": True,
     "remedy": "take it out",
 }
-WILL_BE = {"net.netfilter.nf_conntrack_max": {"value": 5, "source": "/etc/sysctl.conf:6"}}
+WILL_BE = {"net.netfilter.nf_conntrack_max": {"kind": "value", "value": 5, "source": "/etc/sysctl.conf:6"}}
+PROBLEM = {"kind": "useless", "severity": "warning", "said": "a problem", "path": "/etc/modprobe.d/a.conf", "line": 5}
 FACTS = facts(
     {
-        "outcome": {"boot": WILL_BE, "reload": WILL_BE, "overriding": [LINE], "problems": ["a problem"], "exposed": []},
+        "outcome": {"boot": WILL_BE, "reload": WILL_BE, "overriding": [LINE], "problems": [PROBLEM], "exposed": []},
         "owners": [OWNER, dict(OWNER, path="/etc/ufw/sysctl.conf", line=6, text="a line")],
         "claims": [{"what": "a process", "whose": "user 7", "why": "it is not root's"}],
         "exposed": [{"path": "/etc/sysctl.d/zz.conf", "why": "everybody"}],
@@ -56,8 +57,9 @@ CENSUS = {
     "stale": {"entries": 0, "share": 0.0, "margin": None, "timeouts": {}},
 }
 EXPIRED = {"shortened": 1, "examined": 1, "states": [{"shortened": 1, "protocol": "tcp", "state": "NEW", "timeout": 1}]}
-PLAN = {"refusals": [], "warnings": [], "drift": [], "reasons": {}, "contents": {}, "timeouts": {}}
+PLAN = {"refusals": [], "warnings": [], "drift": [], "reasons": {}, "contents": {}, "timeouts": {}, "live": {}}
 PLAN.update(dict.fromkeys(("max", "buckets", "full_bytes", "expect_max")))
+RESULT = {"changed": True, "checked": False, "files_only": False}
 KINDS = {
     "blanks": " ",
     "letters": "a",
@@ -87,8 +89,9 @@ def calls(text):
     """Each filter, with what it may be given."""
     told = replaced(FACTS, text)
     before = {"ansible_facts": {"conntrack": told}}
-    host = {"inventory_hostname": "web01", "__conntrack_before": before, "__conntrack_after": before}
-    relief = {"__relieve_census": replaced(CENSUS, text), "__relieve_expired": EXPIRED, "__conntrack_planned": PLAN}
+    host = {"inventory_hostname": "web01", "__conntrack_before": before}
+    relief = {"__relieve_census": replaced(CENSUS, text), "__relieve_expired": EXPIRED}
+    result = {**RESULT, "before": told, "plan": dict(PLAN, warnings=[text]), "not_restored": [text]}
     policy = dict.fromkeys(("conntrack_max", "conntrack_headroom", "conntrack_timeouts", "conntrack_apply"), text)
     reading = {"event": "before", "facts": told, "end": text}
     return {
@@ -101,7 +104,8 @@ def calls(text):
         "conntrack_relief": ([dict(host, **relief)],),
         "conntrack_relief_errors": ({"relieve_timeouts": text, "relieve_wait": text, "relieve_confirm": text},),
         "conntrack_risks": (told,),
-        "conntrack_table": ([dict(host, __conntrack_planned=dict(PLAN, warnings=[text]))],),
+        "conntrack_raise": (dict(PLAN, reasons={"max": text}), told),
+        "conntrack_table": ([dict(host, conntrack_result=result)],),
     }
 
 

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 # Copyright: headroom.netfilter maintainers
-"""The role's defaults are said in four places, and each says the same: names, values and choices."""
+"""The role's defaults are said in several places, and each says the same: names, values and choices."""
 
 from pathlib import Path
 
@@ -10,6 +10,7 @@ import yaml
 from ansible_collections.headroom.netfilter.plugins.filter import conntrack_plan
 from ansible_collections.headroom.netfilter.plugins.module_utils._conntrack.plan.policy import RFC_CHOICES, Policy, read
 from ansible_collections.headroom.netfilter.plugins.module_utils._conntrack.profiles import PROFILES
+from ansible_collections.headroom.netfilter.plugins.modules import conntrack as module
 
 ROLE = Path(__file__).resolve().parents[4] / "roles/conntrack"
 DEFAULTS = yaml.safe_load((ROLE / "defaults/main.yml").read_text(encoding="utf-8"))
@@ -17,6 +18,7 @@ OPTIONS = yaml.safe_load((ROLE / "meta/argument_specs.yml").read_text(encoding="
     "options"
 ]
 SUBOPTIONS = yaml.safe_load(conntrack_plan.DOCUMENTATION)["options"]["policy"]["suboptions"]
+ACTION = {"conntrack_" + name: option for name, option in yaml.safe_load(module.DOCUMENTATION)["options"].items()}
 POLICY = {"conntrack_" + name: value for name, value in Policy()._asdict().items()}
 
 # The variables of the design that belong to this role already, and their defaults there.
@@ -37,6 +39,8 @@ DESIGN = {
     "conntrack_firewall": True,
     "conntrack_takeover": False,
     "conntrack_expire_existing": False,
+    "conntrack_target": "host",
+    "conntrack_state": "present",
 }
 
 
@@ -51,9 +55,10 @@ def with_kinds(values):
         {name: DEFAULTS.get(name) for name in DEFAULTS.keys() | POLICY.keys()},
         {name: option.get("default") for name, option in OPTIONS.items()},
         {name: option.get("default") for name, option in SUBOPTIONS.items()},
+        {name: option.get("default") for name, option in ACTION.items()},
         POLICY,
     ],
-    ids=["defaults/main.yml", "meta/argument_specs.yml", "filter conntrack_plan", "Policy"],
+    ids=["defaults/main.yml", "meta/argument_specs.yml", "filter conntrack_plan", "action conntrack", "Policy"],
 )
 def test_defaults_are_those_of_the_design(values):
     assert with_kinds(values) == with_kinds(DESIGN)
@@ -69,11 +74,13 @@ def test_the_defaults_are_good_input():
     assert read(DEFAULTS) == Policy()
 
 
-@pytest.mark.parametrize("options", [OPTIONS, SUBOPTIONS], ids=["meta/argument_specs.yml", "filter conntrack_plan"])
+@pytest.mark.parametrize("options", [SUBOPTIONS, ACTION], ids=["filter conntrack_plan", "action conntrack"])
 def test_choices(options):
     assert {name: option["choices"] for name, option in options.items() if "choices" in option} == {
         "conntrack_timeout_profile": list(PROFILES),
         "conntrack_rfc_floors": list(RFC_CHOICES),
+        "conntrack_target": ["host", "image"],
+        "conntrack_state": ["present", "absent"],
     }
 
 
@@ -81,11 +88,28 @@ def test_choices(options):
 def test_types(name):
     kinds = {bool: "bool", int: "int", float: "float", str: "str", dict: "dict", type(None): "int"}
     expected = "float" if name == "conntrack_memory_percent" else kinds[type(DESIGN[name])]
-    assert OPTIONS[name]["type"] == SUBOPTIONS[name]["type"] == expected
+    assert SUBOPTIONS[name]["type"] == ACTION[name]["type"] == expected
 
 
-def test_every_variable_is_handed_to_the_plan():
-    """The one expression of vars/main.yml: a variable that is missing there would have no effect."""
-    policy = yaml.safe_load((ROLE / "vars/main.yml").read_text(encoding="utf-8"))["__conntrack_policy"]
-    for name in DESIGN:
-        assert f"'{name}': {name}" in policy
+def test_the_role_refuses_nothing_that_the_reader_takes():
+    """What validates by these specs reads with other rules than the one reader, which takes the empty string for unset."""
+    assert {option["type"] for option in OPTIONS.values()} == {"raw"}
+    assert not [name for name, option in OPTIONS.items() if "choices" in option or option.get("required")]
+
+
+@pytest.mark.parametrize("place", ["tasks/main.yml", "handlers/main.yml"])
+def test_every_variable_is_handed_to_the_action(place):
+    (task,) = yaml.safe_load((ROLE / place).read_text(encoding="utf-8"))
+    unset = {name for name, default in DESIGN.items() if default is None}
+    assert task["headroom.netfilter.conntrack"] == {
+        name[len("conntrack_") :]: "{{ " + name + (" | default(omit)" if name in unset else "") + " }}"
+        for name in DESIGN
+    }
+
+
+def test_the_role_is_one_task():
+    """Which no keyword of a play takes apart: nothing is included, rescued or kept for later."""
+    (task,) = yaml.safe_load((ROLE / "tasks/main.yml").read_text(encoding="utf-8"))
+    assert set(task) == {"name", "headroom.netfilter.conntrack", "register", "tags"}
+    assert sorted(path.name for path in ROLE.glob("tasks/*")) == ["audit.yml", "main.yml"]
+    assert not (ROLE / "vars").exists()

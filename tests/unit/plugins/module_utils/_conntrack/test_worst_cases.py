@@ -11,8 +11,8 @@ import pytest
 from ansible_collections.headroom.netfilter.plugins.module_utils._conntrack import kernel
 from ansible_collections.headroom.netfilter.plugins.module_utils._conntrack.entries.listing import Listing
 from ansible_collections.headroom.netfilter.plugins.module_utils._conntrack.host.door import LONGEST_TEXT, Host
-from ansible_collections.headroom.netfilter.plugins.module_utils._conntrack.outcome import loading
-from ansible_collections.headroom.netfilter.plugins.module_utils._conntrack.outcome.fold import is_spoken_of
+from ansible_collections.headroom.netfilter.plugins.module_utils._conntrack.outcome.assignments import assignments
+from ansible_collections.headroom.netfilter.plugins.module_utils._conntrack.outcome.fold import predict
 from ansible_collections.headroom.netfilter.plugins.module_utils._conntrack.owners import commands, kube_proxy, tuned
 from ansible_collections.headroom.netfilter.plugins.module_utils._conntrack.owners import finder as owners
 from ansible_collections.headroom.netfilter.plugins.module_utils._conntrack.sources import (
@@ -22,11 +22,13 @@ from ansible_collections.headroom.netfilter.plugins.module_utils._conntrack.sour
     patterns,
     services,
     sysctl,
+    udev,
 )
 from ansible_collections.headroom.netfilter.plugins.module_utils._conntrack.sources import proc as table
 from ansible_collections.headroom.netfilter.plugins.module_utils._conntrack.sources.log import RING, TELLING
 from ansible_collections.headroom.netfilter.plugins.module_utils._conntrack.sources.messages import read as messages
 from ansible_collections.headroom.netfilter.plugins.module_utils._conntrack.values import hexadecimal, integer
+from ansible_collections.headroom.netfilter.tests.unit import examples
 
 pytestmark = pytest.mark.on_one_python
 
@@ -62,24 +64,29 @@ def of_files(read, *paths, **others):
     return lambda text: read(Files(dict(others.get("files", {}), **dict.fromkeys(paths, text))))
 
 
+def foreseen(host, state="loaded"):
+    facts = examples.facts({"state": state})
+    facts["assignments"], _exposed = assignments(host, facts, ())
+    return predict(facts)
+
+
 def sysctl_file(text):
     lines = sysctl.parse("/etc/sysctl.d/a.conf", text)
     sysctl.effective(lines, KEYS, ["/net/netfilter"], True)
-    sysctl.overriding(lines, "/etc/sysctl.d/b.conf", [MAX, UDP], KEYS[2:])
+    sysctl.withdrawn(lines, set(KEYS))
+    foreseen(Files({"/etc/sysctl.d/a.conf": text}))
 
 
 def modprobe_file(text):
-    host = Files({"/etc/modprobe.d/a.conf": text})
-    loading.loading(host, "nf_conntrack")
-    is_spoken_of(host, "nf_conntrack")
+    for state in ("loaded", "builtin"):
+        foreseen(Files({"/etc/modprobe.d/a.conf": text}), state)
     modprobe.problems("/etc/modprobe.d/a.conf", text)
 
 
 def command_line(text):
     sysctl.effective(sysctl.command_line(text), KEYS)
-    host = Files({"/proc/cmdline": text})
-    loading.loading(host, "nf_conntrack")
-    loading.loads_at_boot(host, "nf_conntrack")
+    for state in ("loaded", "builtin"):
+        foreseen(Files({"/proc/cmdline": text}), state)
 
 
 def numbers(text):
@@ -142,14 +149,14 @@ PARSERS = {
     ),
     "modules-load.d": (
         of_files(
-            lambda host: loading.loads_at_boot(host, "nf_conntrack"),
+            foreseen,
             "/etc/modules-load.d/a.conf",
             "/etc/initramfs-tools/modules",
         ),
         ["nf_conntrac\n", "nft_", "#"],
     ),
     "udev": (
-        lambda text: loading.udev_rules(Files({"/etc/udev/rules.d/a.rules": "#sysctl\n" + text}), "nf_conntrack"),
+        lambda text: foreseen(Files({"/etc/udev/rules.d/a.rules": "#sysctl\n" + text})),
         [
             'RUN+="sysctl -p ',
             'RUN+="sysctl -p",',
@@ -167,7 +174,7 @@ PARSERS = {
         ],
     ),
     "a call": (
-        lambda text: [loading.sysctl_call(words) for words in loading._steps(text)],
+        lambda text: [udev.sysctl_call(words) for words in udev.steps(text)],
         ["sysctl -p ", "sh -c '", 'sh -c "sysctl -p ', "sysctl --pattern ", "a'", "a\\ "],
     ),
     "a pattern": (

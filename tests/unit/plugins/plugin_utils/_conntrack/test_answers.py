@@ -15,6 +15,7 @@ from ansible_collections.headroom.netfilter.plugins.modules import (
     conntrack_census_info,
     conntrack_expire,
     conntrack_facts,
+    conntrack_rollback,
     conntrack_settings,
 )
 from ansible_collections.headroom.netfilter.plugins.plugin_utils._conntrack import answers
@@ -39,7 +40,7 @@ from ansible_collections.headroom.netfilter.tests.unit.fakes import FakeKernel
 PLUGINS = Path(__file__).resolve().parents[5] / "plugins"
 MODULES = {
     module.__name__.rpartition(".")[2]: module
-    for module in (conntrack_census_info, conntrack_expire, conntrack_facts, conntrack_settings)
+    for module in (conntrack_census_info, conntrack_expire, conntrack_facts, conntrack_rollback, conntrack_settings)
 }
 KINDS = {
     answers.Grouping: "dict",
@@ -52,12 +53,16 @@ KINDS = {
     Record: "dict",
 }
 ALWAYS = ("always", "success")
+FAILURE = "failure"
 
 
 def compare(check, documented, way):
     """Whether a check and a part of the documentation say the same, at every depth."""
     check = check.check if isinstance(check, OrNone) else check
     assert documented["type"] == KINDS[type(check)], way
+    if check is FACTS and way[-1] != "conntrack":
+        # As conntrack_facts has it.
+        return
     if isinstance(check, ListOf):
         check = check.check
         assert documented["elements"] == KINDS[type(check)], way
@@ -86,12 +91,20 @@ def compare_fields(record, documented, way):
 def test_the_documentation_says_the_same(answer):
     documented = yaml.safe_load(MODULES[answer.module].RETURN)
     given = documented.pop("ansible_facts", {"contains": {}})
-    compare_fields(answer.returned, documented, (answer.module,))
+    succeeding = {name: said for name, said in documented.items() if said["returned"] != FAILURE}
+    compare_fields(answer.returned, succeeding, (answer.module,))
+    failing = {name for name, said in documented.items() if said["returned"] in ("always", FAILURE)}
+    assert set(answer.failure.fields) == set(answer.failure.optional) == (failing if answer.failure.fields else set())
+    for name, check in answer.failure.fields.items():
+        compare(check, documented[name], (answer.module, name))
     compare_fields(answer.facts, given["contains"], (answer.module, "ansible_facts"))
 
 
 def test_every_module_has_an_answer():
-    assert sorted([*BY_MODULE, "conntrack_guarded"]) == sorted(path.stem for path in PLUGINS.glob("modules/*.py"))
+    # One is what an action makes of others' answers.
+    assert sorted([*BY_MODULE, "conntrack", "conntrack_guarded"]) == sorted(
+        path.stem for path in PLUGINS.glob("modules/*.py")
+    )
 
 
 @pytest.mark.parametrize("user", [False, True], ids=["root", "user"])
@@ -122,6 +135,7 @@ def test_a_subset_fits(tree):
         ("conntrack_expire", TableHost(answers=golden_answers(), count=36), {"timeout_profile": "server"}),
         ("conntrack_settings", FakeKernel(), {"max": 262144, "buckets": 131000, "timeouts": {"udp": 40}}),
         ("conntrack_settings", FakeKernel(), {}),
+        ("conntrack_rollback", FakeKernel(), {}),
     ],
 )
 def test_what_modules_give_is_handed_on(run_module, name, host, options):

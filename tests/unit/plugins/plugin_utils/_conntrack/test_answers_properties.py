@@ -80,7 +80,11 @@ def values(check):
     return st.fixed_dictionaries(required, optional={name: values(check.fields[name]) for name in check.optional})
 
 
-ANSWERED = {name: values(answer.returned) for name, answer in BY_MODULE.items()}
+# Facts are drawn once, for all that has them.
+ANSWERED = {
+    name: values(Record({field: check for field, check in answer.returned.fields.items() if check is not FACTS}))
+    for name, answer in BY_MODULE.items()
+}
 READ = values(FACTS)
 POLICIES = st.sampled_from(
     [{}, {"conntrack_max": 100000, "conntrack_takeover": True}, {"conntrack_shrink": True, "conntrack_apply": False}]
@@ -92,13 +96,18 @@ POLICIES = st.sampled_from(
 def test_facts(before, after, policy):
     assert FACTS(before) == before
     plan = conntrack_plan(before, policy)
-    conntrack_plan(after, policy, plan)
     conntrack_risks(before)
     host = {
         "inventory_hostname": "a",
         "__conntrack_before": {"ansible_facts": {"conntrack": before}},
-        "__conntrack_after": {"ansible_facts": {"conntrack": after}},
-        "__conntrack_planned": plan,
+        "conntrack_result": {
+            "changed": bool(plan["drift"]),
+            "checked": False,
+            "files_only": not policy.get("conntrack_apply", True),
+            "before": before,
+            "after": after,
+            "plan": plan,
+        },
     }
     assert conntrack_table([host])[0] == "a"
     conntrack_table([host], planned=True)
@@ -116,9 +125,8 @@ def test_relief(done, data):
         "inventory_hostname": "a",
         "__conntrack_before": {"ansible_facts": {"conntrack": facts}},
         "__relieve_after": {"ansible_facts": {"conntrack": facts}},
-        "__conntrack_planned": {"refusals": []},
         "__relieve_census": data.draw(ANSWERED["conntrack_census_info"]),
         "__relieve_expired": data.draw(ANSWERED["conntrack_expire"]),
-        "__relieve_raised": data.draw(ANSWERED["conntrack_settings"]),
+        "__relieve_raised": {**data.draw(ANSWERED["conntrack_settings"]), "facts": facts},
     }
     assert conntrack_relief([host], done)[0] == "a"

@@ -13,8 +13,17 @@ from ansible_collections.headroom.netfilter.tests.unit.examples import facts
 
 FACTS, SETTINGS = BY_MODULE["conntrack_facts"], BY_MODULE["conntrack_settings"]
 GOOD = {"changed": False, "ansible_facts": {"conntrack": facts()}}
-CHANGED = {"changed": True, "before": {"hashsize": 1}, "after": {"hashsize": 2}}
-DIFF = {"before": "hashsize = 1\n", "after": "hashsize = 2\n", "before_header": "live", "after_header": "live"}
+CHANGED = {
+    "changed": True,
+    "id": "a-1",
+    "state": "kept",
+    "before": {"hashsize": 1},
+    "after": {"hashsize": 2},
+    "reboot_needed": [],
+    "facts": facts(),
+}
+SHOWN = {"before": "hashsize = 1\n", "after": "hashsize = 2\n", "before_header": "live", "after_header": "live"}
+DIFF = [SHOWN]
 
 
 def printed(text, answer=FACTS, stderr=""):
@@ -80,10 +89,14 @@ def test_nothing_else_is_handed_on(more):
             {**CHANGED, "ansible_facts": {"conntrack": facts()}},
             "ansible_facts.conntrack: expected nothing of that name",
         ),
-        (SETTINGS, {"changed": True, "before": {}}, "after: expected a value, found none of that name"),
+        (
+            SETTINGS,
+            {name: CHANGED[name] for name in CHANGED if name != "after"},
+            "after: expected a value, found none of that name",
+        ),
         (SETTINGS, {**CHANGED, "after": {"x y": 1}}, "after: expected names"),
-        (SETTINGS, {**CHANGED, "diff": "x"}, "diff: expected a mapping, found 'x'"),
-        (SETTINGS, {**CHANGED, "diff": {**DIFF, "before": 1}}, "diff.before: expected a text"),
+        (SETTINGS, {**CHANGED, "diff": "x"}, "diff: expected a list, found 'x'"),
+        (SETTINGS, {**CHANGED, "diff": [{**SHOWN, "before": 1}]}, "diff[0].before: expected a text"),
     ],
 )
 def test_what_does_not_fit_fails(answer, said, path):
@@ -109,6 +122,16 @@ def test_a_module_that_fails():
     wanted = {"failed": True, "msg": "max: 5 will not do", "exception": "(traceback unavailable)"}
     assert handed_on(SETTINGS, said) == wanted
     assert read(json.dumps(said), SETTINGS) == {**wanted, "warnings": []}
+
+
+def test_what_a_module_that_fails_has_left_is_checked_as_well():
+    told = {"id": "a-1", "state": "undone", "restored": ["/etc/\x1b"], "not_restored": [], "stale": True}
+    said = {"failed": True, "msg": "m", **told}
+    assert handed_on(SETTINGS, said) == {**said, "restored": ["/etc/\\x1b"]}
+    assert handed_on(FACTS, said) == {"failed": True, "msg": "m"}
+    for name, value in (("stale", "yes"), ("id", "a b"), ("restored", [7]), ("state", "fine")):
+        assert f"{name}" in handed_on(SETTINGS, {**said, name: value})["msg"]
+        assert "stale" not in handed_on(SETTINGS, {**said, name: value})
 
 
 def test_a_module_that_crashed():

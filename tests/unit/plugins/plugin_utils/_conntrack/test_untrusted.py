@@ -38,7 +38,14 @@ PLAN = conntrack_plan(FACTS)
 HOST = {
     "inventory_hostname": TEXT,
     "__conntrack_before": {"ansible_facts": {"conntrack": FACTS}},
-    "__conntrack_planned": PLAN,
+    "conntrack_result": {
+        "changed": True,
+        "checked": False,
+        "files_only": False,
+        "before": FACTS,
+        "plan": PLAN,
+        "not_restored": [TEXT],
+    },
 }
 CENSUS = {
     "source": "ctnetlink",
@@ -55,11 +62,12 @@ CENSUS = {
         PLAN,
         conntrack_risks(FACTS),
         conntrack_table([HOST]),
+        conntrack_table([HOST], planned=True),
         conntrack_audit([HOST], "info"),
         conntrack_relief([{**HOST, "__relieve_census": CENSUS}]),
         conntrack_drill_verdict([{"event": "before", "facts": FACTS, "end": TEXT}], TEXT),
     ],
-    ids=["plan", "risks", "table", "audit", "relief", "verdict"],
+    ids=["plan", "risks", "table", "planned table", "audit", "relief", "verdict"],
 )
 def test_what_filters_give_is_none(given):
     assert "6 * 7" in str(given)

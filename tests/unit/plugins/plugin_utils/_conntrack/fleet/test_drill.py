@@ -16,6 +16,7 @@ from ansible_collections.headroom.netfilter.plugins.plugin_utils._conntrack.flee
 from ansible_collections.headroom.netfilter.tests.unit.examples import CONTAINER, NOT_LOADED, NOT_ROOT, TIMEOUTS, facts
 
 ALL = Asked(True, True, True, True)
+RUN = "20260101T120000Z-0123abcd"
 FIREWALLD = {"services.nftables": None, "services.firewalld": {"active": True}}
 NO_FIREWALL = {"services.nftables": {"active": False}}
 FILE = {"sha256": "1a8d5d8e2f2b2c5c", "mode": "0644", "owner": "root", "group": "root", "ours": True}
@@ -35,6 +36,8 @@ SYSCTL = "/etc/sysctl.d/99-conntrack.conf"
         ({"drill_reboot": "no", "drill_reload": "false"}, "ssh", Asked()),
         ({"drill_firewall": True, "drill_reload": True}, "local", Asked(firewall=True, reload=True)),
         ({"drill_firewall": True}, "community.docker.docker", Asked(firewall=True)),
+        # Nothing is done.
+        ({"drill_id": RUN, "drill_reboot": True}, "ssh", Asked(reboot=True, id=RUN)),
     ],
     ids=repr,
 )
@@ -48,6 +51,15 @@ def test_what_is_neither_true_nor_false_is_refused(name, value):
     with pytest.raises(PolicyError) as refused:
         read({name: value}, "local")
     assert refused.value.problems == ["{0}: {1!r} will not do: expected true or false".format(name, value)]
+
+
+@pytest.mark.parametrize("value", [7, True, "../x", "-x", "a b", "a/b", "x" * 65, "drill.sh", "a\n", ["a"]], ids=repr)
+def test_what_names_no_run_is_refused(value):
+    with pytest.raises(PolicyError) as refused:
+        read({"drill_id": value}, "local")
+    (said,) = refused.value.problems
+    assert said.startswith("drill_id: ")
+    assert "will not do: expected what the run that is asked for has named itself" in said
 
 
 def test_all_that_is_wrong_is_found_at_once():
@@ -91,6 +103,7 @@ def test_the_events_that_are_asked_for():
             "drill_reboot: reboot",
         ],
         [],
+        "",
     )
 
 
@@ -112,6 +125,12 @@ def test_nothing_is_done_in_check_mode():
     assert made.events == []
     assert made.said[0] == "drill_firewall: check mode, not done: restart firewalld"
     assert made.said[2] == "drill_reboot: check mode, not done: reboot"
+
+
+def test_nothing_is_done_to_read_how_a_run_ended():
+    made = plan(facts(FIREWALLD), ALL._replace(id=RUN), check=False)
+    assert (made.events, made.id) == ([], RUN)
+    assert made.said[1] == "drill_reload: not done: how it ended in run {0} is read".format(RUN)
 
 
 @pytest.mark.parametrize(

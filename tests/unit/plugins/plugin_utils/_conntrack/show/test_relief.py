@@ -81,9 +81,9 @@ def test_what_was_done():
         "web01",
         "before: 900 of 1000 entries (90.0 %); 0 packets dropped since boot",
         *WHO,
+        "limit raised: from 1000 to 4000, room for 3000 more",
         "shortened: 600 of 1000 entries",
         ENDS,
-        "limit raised: from 1000 to 4000, room for 3000 more",
         "after: 500 of 4000 entries (12.5 %); 0 packets dropped since boot",
         "freed so far: 400 entries ended meanwhile",
         "",
@@ -96,9 +96,9 @@ def test_what_would_be_done():
         "web01",
         "now: 900 of 1000 entries (90.0 %); 0 packets dropped since boot",
         *WHO,
+        "limit would be raised: from 1000 to 4000, room for 3000 more",
         "would be shortened: 600 of 1000 entries",
         ENDS,
-        "limit would be raised: from 1000 to 4000, room for 3000 more",
         "",
         "Nothing was changed. To do it: -e relieve_confirm=true",
     ]
@@ -109,6 +109,9 @@ def test_what_would_be_done():
     [
         ({"raised": UNRAISED}, "limit stays: it is what the plan says, or cannot be written from here"),
         ({"raised": None, "refusals": ["max: too much"]}, "limit stays: max: too much"),
+        ({"raised": {"failed": True, "msg": "held"}, "expired": None}, "limit stays: FAILED: held"),
+        ({"expired": {"failed": True, "msg": "no netlink"}}, "nothing is shortened: FAILED: no netlink"),
+        ({"census": {"failed": True, "msg": "no netlink"}}, "the table could not be read: FAILED: no netlink"),
         (
             {"before": facts(drop=9, insert_failed=5, chain_too_long=2)},
             "before: 900 of 1000 entries (90.0 %); 6 packets dropped since boot",
@@ -124,6 +127,9 @@ def test_what_would_be_done():
     ids=[
         "limit as planned",
         "refused",
+        "not raised",
+        "not shortened",
+        "not read",
         "clashes are no drops",
         "unreadable",
         "sample",

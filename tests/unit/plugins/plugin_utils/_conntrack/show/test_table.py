@@ -42,7 +42,8 @@ def test_one_host_that_changed():
 
 
 def test_one_host_that_stayed():
-    assert fleet([Shown("web01", SMALL, SMALL, REASONS, ("nothing to change",))], ("now", "planned")) == [
+    heads = ("now", "planned")
+    assert fleet([Shown("web01", SMALL, SMALL, REASONS, ("nothing to change",), heads)]) == [
         "web01",
         "setting                  now  planned",
         "limit (entries)         8192     8192",
@@ -65,6 +66,10 @@ def test_what_is_not_there():
     ]
 
 
+def test_a_host_without_values_is_its_notes():
+    assert fleet([Shown("web01", None, None, REASONS, ("FAILED: x", "y"))]) == ["web01", "FAILED: x", "y"]
+
+
 def test_hosts_with_the_same_table_share_it():
     same, other = Shown("", SMALL, SMALL), Shown("", SMALL, LARGE)
     lines = fleet([same._replace(name="a"), other._replace(name="b"), same._replace(name="c")])
@@ -77,6 +82,7 @@ def test_hosts_with_the_same_table_share_it():
     "change",
     [
         {"notes": ("x",)},
+        {"heads": ("now", "planned")},
         {"after": SMALL._replace(max=1)},
         {"after": SMALL._replace(expect_max=1)},
         {"after": SMALL._replace(timeouts={"udp": 31})},

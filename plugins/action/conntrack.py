@@ -1,0 +1,170 @@
+# Copyright: headroom.netfilter maintainers
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Action conntrack: reads a host, plans, has what differs done in one transaction there, and tells what was, is and was planned."""
+
+from __future__ import annotations
+
+import getpass
+import socket
+import time
+import uuid
+from collections.abc import Mapping
+from typing import Any
+
+from ansible.errors import AnsibleConnectionFailure
+
+from ansible_collections.headroom.netfilter.plugins.module_utils._conntrack.plan.policy import Policy, read
+from ansible_collections.headroom.netfilter.plugins.module_utils._conntrack.readers import PolicyError
+from ansible_collections.headroom.netfilter.plugins.module_utils._conntrack.shown import short
+from ansible_collections.headroom.netfilter.plugins.module_utils._conntrack.values import Facts, as_dict
+from ansible_collections.headroom.netfilter.plugins.plugin_utils._conntrack.answers import BY_MODULE
+from ansible_collections.headroom.netfilter.plugins.plugin_utils._conntrack.guard import Guard, handed_on
+from ansible_collections.headroom.netfilter.plugins.plugin_utils._conntrack.render import change
+
+# How often is planned anew what has changed since it was read.
+MOST_PLANS = 3
+# Seconds before a change is asked for again whose answer was lost.
+WAITS = (2, 8, 20)
+# Characters of the name of a play.
+LONGEST_NAME = 80
+
+Result = dict[str, Any]
+
+
+class Failed(Exception):
+    """The host has failed, with this result."""
+
+    def __init__(self, result: Result) -> None:
+        super().__init__(result.get("msg"))
+        self.result = result
+
+
+class ActionModule(Guard):
+    def _handed(self, task_vars: dict[str, Any]) -> Result:
+        self._warned: list[str] = []
+        try:
+            policy = self._policy(task_vars)
+            result = self._undone(task_vars) if policy.state == "absent" else self._converged(policy, task_vars)
+        except Failed as failed:
+            result = failed.result
+        return {**result, "warnings": self._warned} if self._warned else result
+
+    def _policy(self, task_vars: dict[str, Any]) -> Policy:
+        strange = sorted(str(name) for name in self._task.args if name not in Policy._fields)
+        if strange:
+            said = f"there is no option {', '.join(map(short, strange))}; there are {', '.join(Policy._fields)}"
+            raise Failed(refused([said]))
+        # Variables that are nearly the role's are its caller's slips; of another's task they are nobody's concern.
+        names = task_vars if self._task._role else ()
+        try:
+            return read({f"conntrack_{name}": value for name, value in self._task.args.items()}, names)
+        except PolicyError as error:
+            raise Failed(refused(error.problems)) from None
+
+    def _converged(self, policy: Policy, task_vars: dict[str, Any]) -> Result:
+        """Plans anew what has changed since it was read, a few times."""
+        # Tells when, to people who look for it in a host's history.
+        identity = f"{time.strftime('%Y%m%dT%H%M%SZ', time.gmtime())}-{uuid.uuid4().hex[:12]}"
+        for _again in range(MOST_PLANS - 1):
+            try:
+                return self._once(identity, policy, task_vars)
+            except Failed as failed:
+                if not failed.result.get("stale"):
+                    raise
+        return self._once(identity, policy, task_vars)
+
+    def _once(self, identity: str, policy: Policy, task_vars: dict[str, Any]) -> Result:
+        facts = self._facts(task_vars)
+        plan = change.planned(facts, policy)
+        if plan.refusals:
+            raise Failed(refused(plan.refusals))
+        result: Result = {
+            "changed": False,
+            "checked": bool(self._task.check_mode),
+            "files_only": change.files_only(policy),
+            "before": facts,
+            "after": facts,
+            "plan": as_dict(plan),
+            "reboot_needed": plan.reboot_needed,
+        }
+        if plan.drift:
+            options = {**change.settings(plan, facts, policy), "id": identity, "who": self._who(task_vars)}
+            said = self._changed(options, task_vars)
+            result.update({name: said[name] for name in ("changed", "id", "diff", "reboot_needed") if name in said})
+            result["after"] = said.get("facts", facts)
+        if policy.expire_existing and not result["files_only"]:
+            result.update(self._expired(plan.timeouts, result, task_vars))
+        return result
+
+    def _facts(self, task_vars: dict[str, Any]) -> Facts:
+        """Read on the host, after what another run has left unfinished there is undone, or has come to its end."""
+        facts: Facts = self._run("conntrack_facts", {}, task_vars)["ansible_facts"]["conntrack"]
+        if facts["history"]["unfinished"] and not self._task.check_mode:
+            try:
+                self._run("conntrack_settings", {"who": self._who(task_vars)}, task_vars)
+            except Failed as failed:
+                if not failed.result.get("stale"):
+                    raise
+                self._warned.append(failed.result["msg"])
+            facts = self._run("conntrack_facts", {}, task_vars)["ansible_facts"]["conntrack"]
+        return facts
+
+    def _expired(self, timeouts: Mapping[str, int], done: Result, task_vars: dict[str, Any]) -> Result:
+        try:
+            expired = self._run("conntrack_expire", {"timeouts": timeouts}, task_vars)
+        except Failed as failed:
+            # What was changed before stays.
+            raise Failed(
+                {**failed.result, **{name: done[name] for name in ("changed", "id") if name in done}}
+            ) from None
+        return {"changed": expired.pop("changed") or done["changed"], "expired": expired}
+
+    def _undone(self, task_vars: dict[str, Any]) -> Result:
+        """As before the first change."""
+        said = self._run("conntrack_rollback", {"to": "first", "who": self._who(task_vars)}, task_vars)
+        return {**said, "checked": bool(self._task.check_mode)}
+
+    def _changed(self, options: Mapping[str, Any], task_vars: dict[str, Any]) -> Result:
+        """A host ends a change by itself; what came of it is stored there, and asked for by its id again."""
+        for wait in WAITS:
+            try:
+                return self._run("conntrack_settings", options, task_vars)
+            except AnsibleConnectionFailure:
+                time.sleep(wait)
+                self._connection.reset()
+        try:
+            return self._run("conntrack_settings", options, task_vars)
+        except AnsibleConnectionFailure as error:
+            raise AnsibleConnectionFailure(
+                f"{error} -- the connection was lost during change {options['id']}. The host ends it by itself: the next run finds it "
+                "done or undone."
+            ) from None
+
+    def _run(self, module: str, options: Mapping[str, Any], task_vars: dict[str, Any]) -> Result:
+        """What a module has answered. Raises Failed with what one answers that has not done its work."""
+        self.answer = BY_MODULE[module]
+        said = handed_on(self.answer, self._executed(f"headroom.netfilter.{module}", options, task_vars))
+        self._warned += said.pop("warnings", [])
+        if said.get("failed"):
+            raise Failed(said)
+        return said
+
+    def _who(self, task_vars: Mapping[str, Any]) -> str:
+        """Who asks, for the log of the host."""
+        try:
+            user = getpass.getuser()
+        except (KeyError, OSError):
+            user = "somebody"
+        play = str(task_vars.get("ansible_play_name", ""))[:LONGEST_NAME]
+        return short(f"{user}@{socket.gethostname()}, play {play}")
+
+
+def refused(refusals: list[str]) -> Result:
+    """Each is told, as none goes away with another."""
+    return {
+        "changed": False,
+        "failed": True,
+        "msg": "Refused before anything was changed: " + "\n".join(refusals),
+        "refusals": refusals,
+    }
