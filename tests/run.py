@@ -1,9 +1,9 @@
 #!/usr/bin/env python
 # SPDX-License-Identifier: GPL-3.0-or-later
 # Copyright: headroom.netfilter maintainers
-"""Run the checks of the collection: every step of `make test` is listed in this file and nowhere else.
+"""Run the checks of the collection: every step of `make test` and `make check` is listed in this file and nowhere else.
 
-usage: run.py [--list] [STEP...]
+usage: run.py [--list] [--quick | STEP...]
 
 A step is a line when it ends, and its output when it failed; then comes a table, and last the count.
 Exits non-zero when a step failed, or when none could run.
@@ -40,16 +40,30 @@ KERNEL = frozenset({"the kernel of this machine"})
 PYTHON = sys.executable
 # Kinds of plugins that run on the controller alone.
 CONTROLLER = ("action", "filter", "plugin_utils")
+# A sample of where a change is cut off: make survival has all of it.
+EVERY = "61"
+PYTEST = ("-m", "pytest", "-q", "-p", "no:cacheprovider")
+UNIT_ROOMS = "tests/unit/plugins/module_utils/_conntrack"
 LAB_COMMAND = (PYTHON, TESTS / "lab/lab.py", "--at", LAB)
 
 BUILD = Step("build", ((PYTHON, TESTS / "artifact.py", WORK),), REPO)
 
 
 def steps() -> Iterator[Step]:
-    """All that follow BUILD. What reads sources reads them in TREE; what runs the collection runs INSTALLED."""
+    """All that follow BUILD, what takes longest first: then the last ones to end are short. What reads sources reads them in
+    TREE; what runs the collection runs INSTALLED."""
     yield Step("lab", ((*LAB_COMMAND, "--owner", str(os.getpid()), "up"),), REPO, lack_of_lab)
+    kernel = list(integration()) if list(TESTS.glob("integration/test_*.py")) else []
+    yield from kernel[:1]
+    yield from scenarios()
+    yield from kernel[1:]
     yield Step("sanity", (sanity(PYTHON, "2.19"),), TREE)
     yield from sanity_on_other_cores()
+    lab_tests: Words = (PYTHON, *PYTEST, "--ignore=tests/lab/test_uml.py", "tests/lab")
+    yield Step("lab-tests", (lab_tests,), TREE, after="lab")
+    kills: Words = (PYTHON, "-B", "tests/survival/kills.py", "--every", EVERY)
+    yield Step("kills", (kills,), TREE, lack_of_uml)
+    yield from map(units, reversed(pythons.VERSIONS))
     yield Step("ansible-lint", (("ansible-lint", "--offline", "--strict", "--profile", "production"),), TREE)
     yield Step(
         "galaxy-importer",
@@ -58,8 +72,21 @@ def steps() -> Iterator[Step]:
         environment=(("GALAXY_IMPORTER_CHECK_REQUIRED_TAGS", "true"),),
         forbidden=r"WARNING|ERROR",
     )
-    yield Step("ruff", (("ruff", "check", "--no-cache", "--output-format", "concise"),), TREE)
-    yield Step("ruff-format", (("ruff", "format", "--no-cache", "--diff"),), TREE)
+    yield from types()
+    docs_lint = ("lint-collection-docs", "--plugin-docs", "--skip-rstcheck", "--validate-collection-refs=all", ".")
+    yield Step("antsibull-docs", (("antsibull-docs", *docs_lint),), TREE)
+    yield from lint()
+
+
+def quick() -> Iterator[Step]:
+    """What follows BUILD for the hand: done before one has thought of something else. Two of the steps take long, one a core."""
+    yield units_here("unit-rest", first=False)
+    yield units_here("unit", first=True)
+    yield from types()
+    yield from lint()
+
+
+def types() -> Iterator[Step]:
     mypy = ("mypy", "--config-file", TREE / "pyproject.toml", "--cache-dir")
     yield Step(
         "mypy",
@@ -85,18 +112,15 @@ def steps() -> Iterator[Step]:
         ),
         TREE,
     )
+
+
+def lint() -> Iterator[Step]:
+    yield Step("ruff", (("ruff", "check", "--no-cache", "--output-format", "concise"),), TREE)
+    yield Step("ruff-format", (("ruff", "format", "--no-cache", "--diff"),), TREE)
     yield Step("yamllint", (("yamllint", "--strict", "."),), TREE)
-    docs_lint = ("lint-collection-docs", "--plugin-docs", "--skip-rstcheck", "--validate-collection-refs=all", ".")
-    yield Step("antsibull-docs", (("antsibull-docs", *docs_lint),), TREE)
     yield Step("antsibull-changelog", (("antsibull-changelog", "lint"),), TREE)
     shellcheck: Words = ("shellcheck", *shell_scripts())
     yield Step("shellcheck", (shellcheck,), TREE, lambda: lack_of("shellcheck", package="shellcheck"))
-    yield from map(units, pythons.VERSIONS)
-    if list(TESTS.glob("integration/test_*.py")):
-        yield from integration()
-    lab_tests: Words = (PYTHON, "-m", "pytest", "-q", "-p", "no:cacheprovider", "tests/lab")
-    yield Step("lab-tests", (lab_tests,), TREE, after="lab")
-    yield from scenarios()
 
 
 def sanity(python: str | Path, core: str, *options: str) -> Words:
@@ -105,12 +129,22 @@ def sanity(python: str | Path, core: str, *options: str) -> Words:
 
 
 def sanity_on_other_cores() -> Iterator[Step]:
-    """The oldest core, the only one that knows Python 3.6 and 3.7, and the newest: what differs from one to the other."""
-    options = ("compile", "import", "runtime-metadata", "validate-modules")
-    oldest = sanity(unit_python("3.10"), "2.16", *(f"--test={name}" for name in options))
-    yield Step("sanity-2.16", (unit_environment("3.10"), oldest), TREE, lambda: lack_of_python("3.10"))
-    newest = sanity(unit_python("3.13"), "2.21", "--skip-test=pylint")
-    yield Step("sanity-2.21", (unit_environment("3.13"), newest), TREE, lambda: lack_of_python("3.13"))
+    """What differs from one core to the other, on the oldest, the only one that knows Python 3.6 and 3.7, and on the newest."""
+    documented = ("--test=runtime-metadata", "--test=validate-modules")
+    cores = (("2.16", "3.10", ("3.6", "3.7"), ()), ("2.21", "3.13", ("3.13",), ("--test=ansible-doc",)))
+    for core, controller, targets, more in cores:
+        here = partial(sanity, unit_python(controller), core)
+        imported = (
+            here("--test=compile", "--test=import", f"--python={version}")
+            for version in targets
+            if version in pythons.find()
+        )
+        yield Step(
+            f"sanity-{core}",
+            (unit_environment(controller), *imported, here(*documented, *more)),
+            TREE,
+            partial(lack_of_python, controller),
+        )
 
 
 def unit_python(version: str) -> Path:
@@ -127,7 +161,9 @@ def unit_environment(version: str) -> Words:
 def units(version: str) -> Step:
     """The unit tests on one Python; what takes long and hardly depends on it, on the newest alone."""
     python = unit_python(version)
-    same = () if list(pythons.find())[-1:] == [version] else ("-m", "not on_one_python")
+    same = (
+        () if list(pythons.find())[-1:] == [version] else ("-m", "not on_one_python", "--ignore-glob=*_properties.py")
+    )
     return Step(
         f"unit-{version}",
         (
@@ -141,23 +177,34 @@ def units(version: str) -> Step:
                 "-f",
                 *(INSTALLED / f"plugins/{kind}" for kind in ("modules", "module_utils")),
             ),
-            (python, "-m", "pytest", "-q", "-p", "no:cacheprovider", *same, "tests/unit"),
+            (python, *PYTEST, *same, "tests/unit"),
         ),
         TREE,
         lambda: lack_of_python(version),
-        environment=(
-            # One namespace, ansible_collections.headroom.netfilter, with plugins from the one and tests from the other.
-            ("PYTHONPATH", os.pathsep.join([str(WORK / "installed"), str(WORK / "tree")])),
-            ("PYTHONDONTWRITEBYTECODE", "1"),
-            ("PYTHONPYCACHEPREFIX", str(WORK / "pycache")),
-        ),
+        environment=unit_paths(),
+    )
+
+
+def units_here(name: str, first: bool) -> Step:
+    """Half of the unit tests, on the Python of the tools."""
+    rooms = [f"{UNIT_ROOMS}/{room}" for room in ("entries", "host", "outcome")]
+    chosen = rooms if first else ["tests/unit", *(f"--ignore={room}" for room in rooms)]
+    return Step(name, ((PYTHON, *PYTEST, "-m", "not on_one_python", *chosen),), TREE, environment=unit_paths())
+
+
+def unit_paths() -> tuple[tuple[str, str], ...]:
+    return (
+        # One namespace, ansible_collections.headroom.netfilter, with plugins from the one and tests from the other.
+        ("PYTHONPATH", os.pathsep.join([str(WORK / "installed"), str(WORK / "tree")])),
+        ("PYTHONDONTWRITEBYTECODE", "1"),
+        ("PYTHONPYCACHEPREFIX", str(WORK / "pycache")),
     )
 
 
 def scenarios() -> Iterator[Step]:
     """Molecule, on the machines of the lab; on others than usual with SCENARIO_HOSTS=lab, or the name of one."""
     groups = yaml.safe_load((REPO / "extensions/molecule/inventory.yml").read_text(encoding="utf-8"))["all"]["children"]
-    for scenario in sorted(set(groups) - {"lab"}):
+    for scenario in (name for name in groups if name != "lab"):
         state = WORK / "molecule" / scenario
         yield Step(
             f"molecule-{scenario.removeprefix('conntrack_')}",
@@ -177,7 +224,7 @@ def hosts_of(name: str, groups: dict[str, dict[str, dict[str, None]]]) -> frozen
 
 def integration() -> Iterator[Step]:
     """The kernel of this machine, with the modules on the system's Python; then other cores, with other Pythons."""
-    command: Words = (PYTHON, "-m", "pytest", "-q", "-p", "no:cacheprovider", "tests/integration")
+    command: Words = (PYTHON, *PYTEST, "tests/integration")
     yield Step("integration", (command,), TREE, lack_for_integration, needs=KERNEL)
     # What other programs make of files does not depend on the core; a run killed at every task takes long.
     command = (*command, "--ignore-glob=*_oracle.py", "-m", "not on_one_core")
@@ -193,7 +240,7 @@ def integration() -> Iterator[Step]:
         )
     # Of what is taken for a template, the last one of the kind before 2.19.
     directory = ".cache/integration/2.18"
-    command = (PYTHON, "-m", "pytest", "-q", "-p", "no:cacheprovider", "tests/integration/test_hostile_answers.py")
+    command = (PYTHON, *PYTEST, "tests/integration/test_hostile_answers.py")
     yield Step(
         "integration-2.18",
         (
@@ -235,6 +282,12 @@ def lack_of_lab() -> str | None:
     return checked.stderr.strip() or "there can be no lab here" if checked.returncode else None
 
 
+def lack_of_uml() -> str | None:
+    """The same of user-mode guests."""
+    checked = subprocess.run([PYTHON, TESTS / "lab/uml.py", "check"], capture_output=True, text=True, check=False)
+    return checked.stderr.strip() or "there can be no user-mode guests here" if checked.returncode else None
+
+
 def lack_for_integration(*versions: str) -> str | None:
     if os.geteuid() != 0:
         return "needs root"
@@ -269,7 +322,8 @@ def one_at_a_time() -> Iterator[None]:
 
 
 def main(arguments: argparse.Namespace) -> int:
-    names = [BUILD.name, *(step.name for step in steps())]
+    every = quick if arguments.quick else steps
+    names = [BUILD.name, *(step.name for step in every())]
     if arguments.list:
         print(*names, sep="\n")
         return 0
@@ -279,17 +333,20 @@ def main(arguments: argparse.Namespace) -> int:
         return 2
     wanted = set(arguments.step or names)
     # What the others need: something built, and machines.
-    chosen = wanted | {BUILD.name} | {step.after for step in steps() if step.after and step.name in wanted}
+    chosen = wanted | {BUILD.name} | {step.after for step in every() if step.after and step.name in wanted}
     runner = Runner(len(chosen), LOGS, environment())
     with one_at_a_time():
         runner.run([BUILD])
-        rest = [step for step in steps() if step.name in chosen]
+        rest = [step for step in every() if step.name in chosen]
         if runner.results[0].word == OK:
             runner.run(rest)
         else:
             for step in rest:
                 runner.not_run(step, "nothing was built")
     results = sorted(runner.results, key=lambda result: names.index(result.name))
+    if arguments.quick:
+        left = [step.name for step in steps() if step.name not in names]
+        print(f"\nLeft out: unit tests marked on_one_python, {', '.join(left)}. The rest: make test")
     print(f"\n{summary(results, runner.complaints())}")
     words = [result.word for result in results]
     return 1 if FAILED in words or OK not in words else 0
@@ -299,6 +356,7 @@ if __name__ == "__main__":
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     parser = argparse.ArgumentParser(description="Run the checks of the collection.")
     parser.add_argument("--list", action="store_true", help="print the names of the steps")
+    parser.add_argument("--quick", action="store_true", help="lint, types, and the unit tests on one Python")
     parser.add_argument("step", nargs="*", help="run only this one, and the build that it needs")
     try:
         sys.exit(main(parser.parse_args()))

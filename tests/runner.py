@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import IO, NamedTuple
 
 AT_ONCE = 2
-LIMIT_SECONDS = 1800
+LIMIT_SECONDS = 3600
 LINES_SHOWN = 120
 LINES_REPEATED, COLUMNS_REPEATED = 8, 200
 

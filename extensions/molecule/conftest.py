@@ -39,10 +39,19 @@ def persisted(host: Host) -> dict[str, int]:
     return {name.strip().rpartition(".")[2]: int(value) for name, value in pairs}
 
 
+@pytest.fixture(scope="session")
+def gathered() -> dict[str, dict[str, Any]]:
+    """By host: a module takes an emulated one seconds."""
+    return {}
+
+
 @pytest.fixture(scope="module")
-def facts(host: Host) -> dict[str, Any]:
-    gathered = host.ansible("headroom.netfilter.conntrack_facts", check=False)
-    return dict(gathered["ansible_facts"]["conntrack"])
+def facts(host: Host, gathered: dict[str, dict[str, Any]]) -> dict[str, Any]:
+    name = host.backend.get_pytest_id()
+    if name not in gathered:
+        said = host.ansible("headroom.netfilter.conntrack_facts", check=False)
+        gathered[name] = dict(said["ansible_facts"]["conntrack"])
+    return gathered[name]
 
 
 @pytest.fixture(scope="module")

@@ -33,6 +33,8 @@ BOTH, ORIGINAL, REPLY = range(3)
 HEADER = struct.Struct("=IHHII")
 # Messages in one go, of some 150 bytes; there is room for as many refusals.
 BATCH = 100
+# Seconds: longer than whoever looks at them takes, however busy the machine.
+DAY = 86400
 
 
 class Flow(NamedTuple):
@@ -45,13 +47,13 @@ class Flow(NamedTuple):
     destination_port: int = 0
     state: int = 0  # for protocols that have some
     status: int = CONFIRMED
-    left: int = 600
+    left: int = DAY
     mark: int = 0
     zone: int = 0
     zone_of: int = BOTH  # directions
 
 
-def add(count: int, lifetime: int = 600) -> None:
+def add(count: int, lifetime: int = DAY) -> None:
     """``count`` UDP flows, at most 60000, that end after ``lifetime`` seconds."""
     here, there = socket.inet_aton("10.255.0.1"), socket.inet_aton("10.255.0.2")
     for _protocol, error in make(Flow(UDP, here, there, 1024 + number, 53, left=lifetime) for number in range(count)):
@@ -85,7 +87,7 @@ _PORTS = {443: 40, 80: 18, 53: 15, 22: 5, 5432: 4, 123: 3, 0: 15}
 _TCP_STATES = {1: 2, 2: 1, 3: 60, 4: 3, 5: 4, 6: 1, 7: 20, 8: 2, 9: 1}
 _ZONES = {(0, BOTH): 85, (7, BOTH): 8, (65535, BOTH): 3, (7, ORIGINAL): 2, (9, REPLY): 2}
 _MARKS = {0: 80, 1: 10, 0x10: 8, 0xFFFFFFFF: 2}
-_LEFT = {900: 40, 20000: 20, 400000: 40}
+_LEFT = {9000: 40, 40000: 20, 400000: 40}
 _NETWORKS = {4: (b"\x0a\x01", b"\xac\x10"), 16: (b"\xfd" + bytes(12) + b"\x01", b"\xfd" + bytes(12) + b"\x02")}
 
 

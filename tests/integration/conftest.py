@@ -2,7 +2,8 @@
 # Copyright: headroom.netfilter maintainers
 """The local kernel, converged for real: every test starts from a host that nobody has tuned.
 
-Needs root. The values of the kernel and the files in /etc are afterwards what they were before.
+Needs root. Files are private to each test (apart.py). The kernel's values are real: they are afterwards what they were before, and
+whoever changes them holds the machine's one lock meanwhile (tests/bench/live.py).
 """
 
 from __future__ import annotations
@@ -13,10 +14,12 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import apart
 import pytest
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "bench"))
@@ -35,6 +38,8 @@ FILES = tuple(
     )
 )
 SYSCTL = FILES[0]
+# Seconds after which something hangs, however busy the machine.
+PATIENCE = 600
 
 
 # What conntrack_expire comes to, without Ansible, which the Python that runs modules may lack: again and again, so many times
@@ -58,6 +63,15 @@ class Ran(NamedTuple):
     code: int
     output: str
     changed: int
+
+
+def until(look: Callable[[], Any]) -> Any:
+    """What a look finds, as soon as it finds something."""
+    deadline = time.monotonic() + PATIENCE
+    while not (found := look()):
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    return found
 
 
 class Machine:
@@ -169,27 +183,24 @@ def pytest_report_header(config: pytest.Config) -> list[str]:
 
 
 @pytest.fixture(scope="session")
-def _kept() -> Iterator[None]:
+def _left() -> None:
     """Also on SIGTERM, which otherwise ends Python without any finally."""
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
-    before = {path: (path.read_bytes(), path.stat().st_mode & 0o7777) for path in FILES if path.exists()}
-    with live.kept():
-        try:
-            yield
-        finally:
-            for path in FILES:
-                path.unlink(missing_ok=True)
-                if path in before:
-                    path.write_bytes(before[path][0])
-                    path.chmod(before[path][1])
+    apart.leave()
+
+
+@pytest.fixture(autouse=True)
+def _apart(_left: None) -> Iterator[None]:
+    with apart.private():
+        yield
 
 
 @pytest.fixture
-def machine(_kept: None, request: pytest.FixtureRequest) -> Iterator[Machine]:
+def machine(_apart: None, request: pytest.FixtureRequest) -> Iterator[Machine]:
     here = Machine(request.config.getoption("--ansible-playbook"), request.config.getoption("--target-python"))
-    here.untune()
-    yield here
-    here.untune()
+    with live.kept():
+        here.untune()
+        yield here
 
 
 class Private:
@@ -236,7 +247,7 @@ def private(machine: Machine) -> Iterator[Private]:
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
         yield Private(int(process.stdout.readline()), machine.python)
-        process.communicate("\n", timeout=20)
+        process.communicate("\n", timeout=PATIENCE)
 
 
 def inode(path: str) -> int:
@@ -263,7 +274,7 @@ def held() -> Iterator[Callable[[int], int]]:
 
     yield hold
     for process in held:
-        process.communicate("\n", timeout=20)
+        process.communicate("\n", timeout=PATIENCE)
 
 
 @pytest.fixture

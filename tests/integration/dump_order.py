@@ -48,9 +48,7 @@ def make() -> None:
     """Consecutive ports; the next source after each thousand."""
     target = socket.inet_aton("10.255.0.2")
     refused = entries.make(
-        entries.Flow(
-            entries.UDP, bytes([10, 0, 0, number // PER_SOURCE]), target, 1024 + number % PER_SOURCE, 53, left=600
-        )
+        entries.Flow(entries.UDP, bytes([10, 0, 0, number // PER_SOURCE]), target, 1024 + number % PER_SOURCE, 53)
         for number in range(COUNT)
     )
     if refused:

@@ -8,7 +8,6 @@ import json
 import os
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -16,14 +15,16 @@ from typing import Any
 import entries
 import neighbour
 import pytest
-from conftest import EXPIRE_OPTIONS, Machine, Private
+from conftest import EXPIRE_OPTIONS, PATIENCE, Machine, Private, until
 
 # No ansible-core takes part in it.
 pytestmark = pytest.mark.on_one_core
 
 COUNT = 20000
-# Seconds and MiB. Without a neighbour it takes 0.1, and 20.
+# Seconds of a processor, and MiB. Without a neighbour it takes 0.1, and 20.
 LONGEST, MEMORY = 30.0, 64
+# Times that the neighbours get to be met: where there is no processor for them, they have nothing sent in one.
+CHANCES = 200
 NOBODY = (
     "setpriv",
     "--reuid=65534",
@@ -33,21 +34,21 @@ NOBODY = (
     "--inh-caps=+net_admin,+dac_read_search",
     "--ambient-caps=+net_admin,+dac_read_search",
 )
-# Both modules' work without Ansible, and what it takes; entries of entries.py have 600 seconds.
+# Both modules' work without Ansible, and what it takes.
 RUN = """
 import json, os, re, sys, threading, time
 from ansible_collections.headroom.netfilter.plugins.module_utils._conntrack.entries import examine, expire
 from ansible_collections.headroom.netfilter.plugins.module_utils._conntrack.host.door import Host
 
 what, options, namespace = json.loads(sys.argv[1])
-begun, here = time.monotonic(), os.readlink("/proc/self/ns/net")
+begun, here = time.process_time(), os.readlink("/proc/self/ns/net")
 if what == "census":
     found = examine.examine(Host(), examine.read_options(options), namespace)
 else:
     found = expire.expire(Host(), expire.read_options(options), namespace, False)
 assert (os.readlink("/proc/self/ns/net"), threading.active_count()) == (here, 1)
 kib = int(re.search(r"VmHWM:\\s+([0-9]+)", open("/proc/self/status").read()).group(1))
-print(json.dumps([time.monotonic() - begun, kib / 1024, found]))
+print(json.dumps([time.process_time() - begun, kib / 1024, found]))
 """
 CENSUS: dict[str, Any] = {
     "sample": 0,
@@ -69,8 +70,8 @@ def flooded(private: Private, *kinds: str) -> Iterator[None]:
             assert each.stdout is not None
             assert each.stdout.readline() == "ready\n"
         yield
-        said = [each.communicate("\n", timeout=20) for each in crowd]
-        assert all(int(output) > 1000 for output, _errors in said), said
+        said = [each.communicate("\n", timeout=PATIENCE) for each in crowd]
+        assert all(int(output) > 0 for output, _errors in said), said
     finally:
         for each in crowd:
             each.kill()
@@ -87,7 +88,7 @@ def work(private: Private, what: str, namespace: str | None = None, **options: A
         environment = {**os.environ, "PYTHONPATH": os.environ["ANSIBLE_COLLECTIONS_PATH"]}
         process = subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     try:
-        output, errors = process.communicate(timeout=60)
+        output, errors = process.communicate(timeout=PATIENCE)
     finally:
         process.kill()
     assert process.returncode == 0, errors
@@ -108,17 +109,17 @@ EVERYTHING = tuple(neighbour.KINDS)
 
 @pytest.mark.parametrize("kinds", [*((kind,) for kind in neighbour.KINDS), EVERYTHING], ids="+".join)
 def test_a_census_counts_what_is_there(filled: Private, kinds: tuple[str, ...]) -> None:
-    met = 0
+    met: list[int] = []
     with flooded(filled, *kinds):
-        for _time in range(4):
+        while len(met) < 4 or (not any(met) and len(met) < CHANCES):
             found = work(filled, "census")
             assert (found["total"], found["examined"], found["exact"]) == (COUNT, COUNT, True)
             assert found["groupings"][0]["top"] == [
                 {"source": "10.255.0.1", "entries": COUNT, "share": 1.0, "margin": None}
             ]
             assert found["unread"] == {"entries": 0, "attributes": 0}
-            met += found["forged"]
-    assert met > 0
+            met.append(found["forged"])
+    assert any(met)
     assert work(filled, "census")["forged"] == 0
 
 
@@ -131,15 +132,19 @@ def test_a_sample_is_one_of_what_is_there(filled: Private) -> None:
 
 @pytest.mark.parametrize("kinds", [("refusals",), ("entries",), EVERYTHING], ids="+".join)
 def test_what_should_be_shortened_is(filled: Private, kinds: tuple[str, ...]) -> None:
+    runs: list[dict[str, Any]] = []
     with flooded(filled, *kinds):
-        runs = [work(filled, "expire", timeouts={"udp": seconds}) for seconds in (400, 300, 200)]
+        while len(runs) < 3 or (not any(found["forged"] for found in runs) and len(runs) < CHANCES):
+            # Less each time, and by more than passes meanwhile: entries of entries.py have a day.
+            seconds = 50000 - 200 * len(runs)
+            runs.append(work(filled, "expire", timeouts={"udp": seconds}))
     for found in runs:
         assert (found["examined"], found["complete"]) == (COUNT, True)
         assert (found["shortened"], found["gone"], found["busy"]) == (COUNT, 0, 0)
-    assert sum(found["forged"] for found in runs) > 0
+    assert any(found["forged"] for found in runs)
     left = [int(line.split()[4]) for line in filled.conntrack("-p", "udp")]
     assert len(left) == COUNT
-    assert max(left) <= 200
+    assert max(left) <= seconds
 
 
 def test_entered_from_elsewhere_it_is_the_same(machine: Machine, held: Callable[[int], int]) -> None:
@@ -148,7 +153,7 @@ def test_entered_from_elsewhere_it_is_the_same(machine: Machine, held: Callable[
     quiet = work(there, "census", str(process))
     with flooded(there, *EVERYTHING):
         found = work(there, "census", str(process))
-        shortened = work(there, "expire", str(process), timeouts={"udp": 300})
+        shortened = work(there, "expire", str(process), timeouts={"udp": 30000})
     assert (quiet["total"], quiet["exact"], quiet["forged"]) == (COUNT, True, 0)
     assert {**found, "forged": 0} == quiet
     assert (shortened["shortened"], shortened["complete"]) == (COUNT, True)
@@ -178,12 +183,4 @@ def inside(process: int) -> set[int]:
                 found.add(int(number))
         except OSError:
             continue
-    return found
-
-
-def until(look: Callable[[], Any]) -> Any:
-    deadline = time.monotonic() + 20
-    while not (found := look()):
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
     return found

@@ -97,7 +97,9 @@ class Root:
     def read(self, name: str) -> Said:
         """The same from the collection."""
         host = Host(str(self.root))
-        taken, _left = modprobe.configuration(host)
+        files = modprobe.configuration_files(host)
+        lines = [line for path in files for line in modprobe.parse(path, host.read(path) or "")]
+        taken = [line for line in lines if line.command]
         command_line = host.read("/proc/cmdline") or ""
         aliases = modprobe.aliases(taken, name)
         alias = aliases[0].name if aliases else ""

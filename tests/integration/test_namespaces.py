@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import subprocess
@@ -56,6 +57,15 @@ def look(request: pytest.FixtureRequest) -> Look:
     return found
 
 
+def inodes() -> set[int]:
+    """Those that a process is in, or that have a name."""
+    found = set()
+    for path in (*Path("/proc").glob("[0-9]*/ns/net"), *Path("/run/netns").glob("*")):
+        with contextlib.suppress(OSError):
+            found.add(inode(str(path)))
+    return found
+
+
 def by_inode(found: dict[str, Any], number: int) -> dict[str, Any]:
     return next((each for each in found["namespaces"] if each["inode"] == number), {})
 
@@ -65,8 +75,8 @@ def own(found: dict[str, Any]) -> dict[str, Any]:
 
 
 def test_one_with_a_process(look: Look, held: Callable[[int], int]) -> None:
-    before = look()
     process = held(7)
+    known = inodes()
     found = look()
     other = by_inode(found, inode(f"/proc/{process}/ns/net"))
     comm = Path(f"/proc/{process}/comm").read_text().strip()
@@ -74,8 +84,9 @@ def test_one_with_a_process(look: Look, held: Callable[[int], int]) -> None:
     assert (other["count"], other["max"], other["usage"]) == (7, 1000, 0.007)
     assert (other["drop"], other["early_drop"], other["timeouts"]["udp"]) == (0, 0, 17)
     assert (own(found)["inode"], own(found)["timeouts"]) == (inode("/proc/self/ns/net"), {})
-    assert own(found)["count"] == pytest.approx(own(before)["count"], abs=5)
-    assert found["netns_total"] > before["netns_total"] >= 1
+    # Those of others may come and go.
+    then = inodes()
+    assert 2 <= len(known & then) <= found["netns_total"] <= len(known | then)
 
 
 def test_an_idle_one_is_only_counted(look: Look, held: Callable[[int], int]) -> None:

@@ -3,7 +3,8 @@
 """Real packets: this network namespace, which has to be a private one, joined with another one in which somebody answers.
 
 usage: traffic.py live ACTIVE IDLE      connections that stay, of which the active ones exchange data until a line comes
-       traffic.py short COUNT           connections that end soon, a hundred at a time
+       traffic.py short COUNT [STATE=SECONDS...]
+                                        connections that end soon, a hundred at a time, with timeouts for the states of TCP
 
 Either says its process when it has begun, and at the end what came of it, as JSON.
 
@@ -30,6 +31,7 @@ HERE, THERE = "10.1.0.1", "10.1.0.2"
 HERE6, THERE6 = "fd00:1::1", "fd00:1::2"
 NOBODY_THERE = "10.1.0.99"
 ECHO, FTP = 8080, 21
+ROUNDS = 20
 # What makes the kernel track at all.
 TRACK = "table inet track { chain seen { type filter hook input priority 0; ct state new accept; }; }"
 SYSCTLS = Path("/proc/sys/net/netfilter")
@@ -150,8 +152,8 @@ def every_kind() -> list[socket.socket]:
     for name in ("nf_conntrack_acct", "nf_conntrack_timestamp"):
         (SYSCTLS / name).write_text("1")
     # Longer than the slowest of emulated machines looks.
-    for path in SYSCTLS.glob("nf_conntrack_*_timeout*"):
-        if "max_retrans" not in path.name and int(path.read_text()) < 9000:
+    for path in SYSCTLS.glob("nf_conntrack_*timeout*"):
+        if int(path.read_text()) < 9000:
             path.write_text("9000")
     kept = []
     for port in (*range(2000, 2030), *range(2100, 2110)):
@@ -236,14 +238,14 @@ def _ftp_with_data() -> list[socket.socket]:
 
 
 def live(active: int, idle: int) -> None:
-    """Each block of a connection has its number and must come back as it was, before the next one is sent."""
+    """Each block of a connection has its number and must come back as it was, before the next one is sent; some rounds at least."""
     with joined(), contextlib.ExitStack() as kept:
         nft(TRACK)
         ports = range(10000, 10000 + active + idle)
         connections = [kept.enter_context(_connected(HERE, THERE, port, ECHO)) for port in ports]
         print(os.getpid(), flush=True)
         rounds, wrong, longest, last = 0, 0, 0.0, time.monotonic()
-        while not select.select([sys.stdin], [], [], 0.005)[0]:
+        while rounds < ROUNDS or not select.select([sys.stdin], [], [], 0.005)[0]:
             for number, connection in enumerate(connections[:active]):
                 block = struct.pack("!II", number, rounds) * 64
                 connection.sendall(block)
@@ -253,9 +255,11 @@ def live(active: int, idle: int) -> None:
         print(json.dumps({"rounds": rounds, "wrong": wrong, "longest": longest}), flush=True)
 
 
-async def short(count: int) -> None:
+async def short(count: int, states: list[str]) -> None:
     with joined():
         nft(TRACK)
+        for state, seconds in (each.split("=") for each in states):
+            (SYSCTLS / f"nf_conntrack_tcp_timeout_{state.lower()}").write_text(seconds)
         print(os.getpid(), flush=True)
         places = asyncio.Semaphore(100)
         ends = await asyncio.gather(*(_shortly(places, number) for number in range(count)))
@@ -277,8 +281,8 @@ async def _shortly(places: asyncio.Semaphore, number: int) -> bool:
 
 
 if __name__ == "__main__":
-    role, *numbers = sys.argv[1:]
+    role, *words = sys.argv[1:]
     if role == "live":
-        live(*map(int, numbers))
+        live(*map(int, words))
     else:
-        asyncio.run(short(*map(int, numbers)) if role == "short" else _serve())
+        asyncio.run(short(int(words[0]), words[1:]) if role == "short" else _serve())

@@ -45,8 +45,8 @@ NEEDED = {
     "setpriv": "util-linux",
     "ssh": "openssh-client",
 }
-START_SECONDS = 180
-PATIENCE_SECONDS = 15
+START_SECONDS = 900
+PATIENCE_SECONDS = 60
 """A keeper has its lock by then."""
 AT_ONCE = 2
 """Machines built and booted at once: each takes a core."""

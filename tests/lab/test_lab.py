@@ -22,6 +22,8 @@ import machine
 
 RELEASE = "bookworm"
 KILLS = 4
+# Seconds after which something hangs, however busy the machine.
+PATIENCE = 600
 
 
 @pytest.fixture
@@ -51,7 +53,7 @@ def machines(place: Path) -> list[int]:
 
 
 def gone(place: Path) -> bool:
-    deadline = time.monotonic() + 10
+    deadline = time.monotonic() + PATIENCE
     while machines(place) and time.monotonic() < deadline:
         time.sleep(0.05)
     return not machines(place)
@@ -69,7 +71,9 @@ def test_a_snapshot_brings_a_host_back_as_it_was(host: lab.Host) -> None:
     assert says(host, "ls /var/tmp/mark 2>/dev/null; grep -c ^nf_conntrack /proc/modules || true") == "0"
     run(host.lab, "load", "marked", RELEASE)
     assert says(host, "cat /var/tmp/mark; grep -c '^nf_conntrack ' /proc/modules") == "1\n1"
-    assert abs(int(says(host, "date +%s")) - time.time()) < 30
+    before, there, after = time.time(), int(says(host, "date +%s")), time.time()
+    # Not that of the snapshot; a second is as long as an emulated clock makes it.
+    assert before - 30 < there < after + 30
 
 
 def test_labs_in_two_folders_do_not_meet(host: lab.Host, tmp_path: Path) -> None:
@@ -120,6 +124,6 @@ def test_kvm_that_hangs_or_is_not_there_is_not_used(tmp_path: Path) -> None:
     remembered = tmp_path / "accelerator"
     accel = machine.accelerator(images.Image(RELEASE, print).disk.kernel, remembered)
     assert accel in machine.CPU
-    started = time.monotonic()
-    assert machine.accelerator(Path("not read again"), remembered) == accel
-    assert time.monotonic() - started < 1
+    boot, _accel = remembered.read_text().split()
+    remembered.write_text(f"{boot} neither")
+    assert machine.accelerator(Path("not read again"), remembered) == "neither"

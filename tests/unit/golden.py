@@ -140,7 +140,7 @@ def shortened(facts, timeouts=None):
         values = facts.get("outcome", {}).get(event, {})
         for name, seconds in (timeouts or facts.get("timeouts", {})).items():
             key = FLAVOURS[facts["flavour"]].prefix + timeout_key(name)
-            if values.get(key) == {"value": seconds, "source": "kernel default"}:
+            if values.get(key) == {"kind": "default", "value": seconds, "source": "kernel default"}:
                 del values[key]
     return facts
 

@@ -11,9 +11,12 @@ import sys
 
 import pytest
 
-pytestmark = pytest.mark.skipif(
-    sys.version_info < (3, 10) or not shutil.which("make"), reason="make and tools are for the controller"
-)
+pytestmark = [
+    pytest.mark.skipif(
+        sys.version_info < (3, 10) or not shutil.which("make"), reason="make and tools are for the controller"
+    ),
+    pytest.mark.on_one_python,
+]
 HOME = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 GIVEN = ("INVENTORY", "EXTRA", "STEPS", "HOST", "PYTHON", "LAB")
 
@@ -164,6 +167,22 @@ def test_words(checkout, how, target, variable, program, text, words):
     argv = made.argv(program)
     assert argv[len(argv) - len(words) :] == words
     assert argv[len(argv) - len(words) - 1] in ("--inventory=a,", program)
+
+
+def test_check_is_the_quick_steps_whatever_is_given(checkout):
+    made = Made(checkout, "environment", "check", STEPS="ruff", EXTRA="--check")
+    assert made.argv("tests/run.py")[1:] == [".venv-test/bin/python", "tests/run.py", "--quick"]
+
+
+def test_help_has_a_line_for_each_target(checkout):
+    text = (checkout / "Makefile").read_text()
+    (phony,) = [line.split()[1:] for line in text.splitlines() if line.startswith(".PHONY:")]
+    shown = [
+        line.split()[1]
+        for line in Made(checkout, "environment", "help").output.splitlines()
+        if line.startswith("make ")
+    ]
+    assert shown == [target for target in phony if target != "help"]
 
 
 @on_both_ways

@@ -25,7 +25,7 @@ def ran(tmp_path):
     return run
 
 
-MEET = "mkdir {0}; for _ in $(seq 50); do if [ -d {1} ]; then exit 0; fi; sleep 0.1; done; exit 1"
+MEET = "mkdir {0}; for _ in $(seq 6000); do if [ -d {1} ]; then exit 0; fi; sleep 0.1; done; exit 1"
 APART = "mkdir here && sleep 0.3 && rmdir here"
 
 
