@@ -122,11 +122,11 @@ def policy_of(**fields):
     return policy.read({"conntrack_" + field: value for field, value in fields.items()})
 
 
-def planned(changes=(), contents=None, **fields):
+def planned(changes=(), render=None, **fields):
     """The plan of the example with ``changes`` to its facts under a policy of ``fields``."""
-    return plan.make(facts(changes), policy_of(**fields), contents)
+    return plan.make(facts(changes), policy_of(**fields), render)
 
 
 def with_files(changes=(), **fields):
     """The same with the files that it is to write."""
-    return planned(changes, contents(planned(changes, **fields)), **fields)
+    return planned(changes, contents, **fields)

@@ -6,7 +6,7 @@
 Refusals are for what would be unsafe on this host, warnings for what its owner should know.
 """
 
-from typing import Iterable, List, Mapping, Optional
+from typing import Callable, Iterable, List, Mapping, Optional
 
 from .. import kernel
 from ..files import MODPROBE, SYSCTL
@@ -20,9 +20,12 @@ from .sizing import numbers, said
 from .timeouts import planned_timeouts
 from .ways import Notice
 
+# The text of each of a plan's files, by path.
+Render = Callable[[Plan], Mapping[str, str]]
 
-def make(facts: Facts, policy: Policy, contents: Optional[Mapping[str, str]] = None) -> Plan:
-    """The plan for the host that ``facts`` tell of; with the rendered files, their drift too."""
+
+def make(facts: Facts, policy: Policy, render: Optional[Render] = None) -> Plan:
+    """The plan for the host that ``facts`` tell of; with what renders its files, their drift too."""
     if facts["state"] == "absent" and policy.target == "host":
         return _nothing(facts, policy)
     host = Given(facts, policy)
@@ -41,7 +44,7 @@ def make(facts: Facts, policy: Policy, contents: Optional[Mapping[str, str]] = N
         sysctl=owned.sysctl(host, limit, sized.hashsize, expectations, timeouts),
         files=files,
         templates=[path.lstrip("/") + ".j2" for path in files],
-        contents=None if contents is None else {path: contents[path] for path in files},
+        contents=None,
         systemd_sysctl=host.systemd_sysctl,
         # What is the host's is left alone, whatever it is: 0, no limit, among it.
         live={
@@ -59,12 +62,7 @@ def make(facts: Facts, policy: Policy, contents: Optional[Mapping[str, str]] = N
         drift=[],
         converged=True,
     )
-    return with_drift(plan, host)
-
-
-def recheck(earlier: Plan, facts: Facts, policy: Policy) -> Plan:
-    """``earlier``, made for this host, against facts read since: its numbers stand, and its drift is what still differs."""
-    return with_drift(earlier, Given(facts, policy))
+    return with_drift(plan._replace(contents=dict(render(plan))) if render else plan, host)
 
 
 def _nothing(facts: Facts, policy: Policy) -> Plan:

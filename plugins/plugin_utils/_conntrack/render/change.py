@@ -23,7 +23,7 @@ SINGLE = ("max", "buckets", "expect_max")
 
 
 def planned(facts: Facts, policy: Policy) -> Plan:
-    return make.make(facts, policy, rendered(make.make(facts, policy)))
+    return make.make(facts, policy, rendered)
 
 
 def planned_as_asked(facts: Any, variables: Mapping[str, Any], names: Iterable[str] = ()) -> tuple[Plan, Policy]:
