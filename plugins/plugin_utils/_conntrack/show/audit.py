@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from ansible_collections.headroom.netfilter.plugins.module_utils._conntrack import kernel
-from ansible_collections.headroom.netfilter.plugins.module_utils._conntrack.findings.risks import Finding
+from ansible_collections.headroom.netfilter.plugins.module_utils._conntrack.findings.catalogue import Finding
 from ansible_collections.headroom.netfilter.plugins.module_utils._conntrack.outcome.said import SEVERITIES
 from ansible_collections.headroom.netfilter.plugins.module_utils._conntrack.readers import PolicyError, problem
 from ansible_collections.headroom.netfilter.plugins.module_utils._conntrack.values import Facts

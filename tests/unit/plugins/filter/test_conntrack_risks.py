@@ -8,7 +8,7 @@ import pytest
 from ansible.errors import AnsibleFilterError
 
 from ansible_collections.headroom.netfilter.plugins.filter.conntrack_risks import FilterModule
-from ansible_collections.headroom.netfilter.plugins.module_utils._conntrack.findings.risks import Finding
+from ansible_collections.headroom.netfilter.plugins.module_utils._conntrack.findings.catalogue import Finding
 from ansible_collections.headroom.netfilter.tests.unit.examples import facts
 
 conntrack_risks = FilterModule().filters()["conntrack_risks"]

@@ -9,12 +9,10 @@ import re
 
 import pytest
 
-from ansible_collections.headroom.netfilter.plugins.module_utils._conntrack.findings.risks import (
-    RISKS,
-    SEVERITIES,
-    findings,
-)
+from ansible_collections.headroom.netfilter.plugins.module_utils._conntrack.findings.catalogue import RISKS
+from ansible_collections.headroom.netfilter.plugins.module_utils._conntrack.findings.risks import findings
 from ansible_collections.headroom.netfilter.plugins.module_utils._conntrack.kernel import timeout_key
+from ansible_collections.headroom.netfilter.plugins.module_utils._conntrack.outcome.said import SEVERITIES
 from ansible_collections.headroom.netfilter.tests.unit import golden
 from ansible_collections.headroom.netfilter.tests.unit.examples import (
     CONTAINER,

@@ -4,7 +4,8 @@
 
 import pytest
 
-from ansible_collections.headroom.netfilter.plugins.module_utils._conntrack.findings.risks import Finding, findings
+from ansible_collections.headroom.netfilter.plugins.module_utils._conntrack.findings.catalogue import Finding
+from ansible_collections.headroom.netfilter.plugins.module_utils._conntrack.findings.risks import findings
 from ansible_collections.headroom.netfilter.plugins.module_utils._conntrack.readers import PolicyError
 from ansible_collections.headroom.netfilter.plugins.plugin_utils._conntrack.show.audit import failing, lines, worst
 from ansible_collections.headroom.netfilter.tests.unit.examples import NOT_LOADED, facts
