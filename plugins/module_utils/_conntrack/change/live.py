@@ -40,7 +40,8 @@ def settings(host: Host, facts: Facts, wanted: Asked) -> List[Setting]:
         return []
     found = _settings(host, facts, wanted)
     for setting in found:
-        if setting.name in wanted.found and wanted.found[setting.name] != setting.found:
+        # What has come to be as asked meanwhile is no reason to ask anew.
+        if setting.found not in (wanted.found.get(setting.name, setting.found), setting.wanted):
             raise stale(
                 "{0}: {1} planned from, {2} found".format(setting.name, wanted.found[setting.name], setting.found)
             )

@@ -76,7 +76,9 @@ def there(host: Host, path: str) -> Kept:
 
 def _whole(host: Host, asked: FileAsked, takeover: bool) -> Write:
     before = there(host, asked.path)
-    if asked.found is not None:
+    content = asked.content.encode("utf-8")
+    # What has come to be as asked meanwhile is no reason to ask anew.
+    if asked.found is not None and before.content != content:
         file = host.file(asked.path)
         if (file.sha256 if file else "") != asked.found:
             raise stale(asked.path)
@@ -90,9 +92,7 @@ def _whole(host: Host, asked: FileAsked, takeover: bool) -> Write:
     uid, gid = host.owner()
     # Labels stay; who else may write it does not.
     attributes = {name: value for name, value in before.attributes.items() if name not in _LISTS}
-    return Write(
-        asked.path, before, Kept("file", asked.content.encode("utf-8"), "", int(MODE, 8), uid, gid, attributes)
-    )
+    return Write(asked.path, before, Kept("file", content, "", int(MODE, 8), uid, gid, attributes))
 
 
 def _edited(host: Host, path: str, asked: Sequence[LineAsked]) -> Write:

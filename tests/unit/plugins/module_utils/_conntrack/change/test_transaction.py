@@ -147,6 +147,13 @@ def test_refused_before_anything_is_written(machine, options, said, check):
     assert error.told.get("stale", False) is ("changed since it was read" in str(error))
 
 
+def test_what_has_come_to_be_as_asked_meanwhile_is_no_reason_to_plan_anew(machine):
+    run(machine.host(), read(REQUEST))
+    first = REQUEST["files"][0]
+    seen = {"files": [dict(first, found="")], "max": REQUEST["max"], "found": {MAX_KEY: 1}, "id": "y"}
+    assert run(machine.host(), read(seen))["changed"] is False
+
+
 @pytest.mark.parametrize("check", [False, True], ids=["real", "check"])
 def test_a_hold_keeps_a_host_from_being_changed(machine, check):
     machine.write("/etc/headroom/netfilter.hold", "frozen until Monday\n")
