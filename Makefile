@@ -49,6 +49,7 @@ bench:
 	@tools/venv .venv requirements.txt
 	@tools/collection
 	@.venv/bin/python tools/words.py EXTRA .venv/bin/python -B -m tests.bench.run
+	@.venv/bin/python -B -m tests.bench.fleet
 	@.venv/bin/python -B -m tests.bench.large
 	@.venv/bin/python -B -m tests.bench.crowd
 

@@ -14,13 +14,15 @@ from typing import Any
 
 from ansible.errors import AnsibleConnectionFailure
 
+from ansible_collections.headroom.netfilter.plugins.module_utils._conntrack.outcome import loading
 from ansible_collections.headroom.netfilter.plugins.module_utils._conntrack.plan.policy import Policy, read
 from ansible_collections.headroom.netfilter.plugins.module_utils._conntrack.readers import PolicyError
 from ansible_collections.headroom.netfilter.plugins.module_utils._conntrack.shown import short
+from ansible_collections.headroom.netfilter.plugins.module_utils._conntrack.sources import modprobe, udev
 from ansible_collections.headroom.netfilter.plugins.module_utils._conntrack.values import Facts, as_dict
 from ansible_collections.headroom.netfilter.plugins.plugin_utils._conntrack.answers import BY_MODULE
 from ansible_collections.headroom.netfilter.plugins.plugin_utils._conntrack.guard import Guard, handed_on
-from ansible_collections.headroom.netfilter.plugins.plugin_utils._conntrack.render import change
+from ansible_collections.headroom.netfilter.plugins.plugin_utils._conntrack.render import change, files
 
 # How often is planned anew what has changed since it was read.
 MOST_PLANS = 3
@@ -30,6 +32,10 @@ WAITS = (2, 8, 20)
 LONGEST_NAME = 80
 
 Result = dict[str, Any]
+
+# ansible-core loads an action before it forks the workers of its task. What plans ask for late is loaded with it, for all of them.
+PRELOADED = (loading, modprobe, udev)
+files.prepare()
 
 
 class Failed(Exception):

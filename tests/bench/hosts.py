@@ -2,7 +2,7 @@
 # Copyright: headroom.netfilter maintainers
 """Twenty hosts on one machine: an sshd each on 127.0.0.1, in a mount namespace with an /etc of its own.
 
-The kernel, and so every conntrack sysctl, is shared. /etc and /var/lib are overlays that live in
+The kernel, and so every conntrack sysctl, is shared. /etc, /var/lib and /run are overlays that live in
 memory and vanish with the sshd. So are home and TMPDIR of the login, which spares the hosts the shell
 start-up files of whoever runs the bench. The machine's own /etc is never written.
 """
@@ -30,17 +30,19 @@ MANAGED = (  # a fresh host has none of them, even if the machine does
     "/etc/modprobe.d/nf_conntrack.conf",
     "/etc/modules-load.d/nf_conntrack.conf",
     "/etc/udev/rules.d/90-conntrack.rules",
+    "/var/lib/headroom",
+    "/run/headroom.netfilter.lock",
 )
 
 ALONE = ("setpriv", "--pdeathsig", "TERM", "unshare", "--mount", "--propagation", "private", "sh", "-c")
 START = r"""
 set -e
 mount -t tmpfs -o mode=755 bench "$OWN"
-for dir in /etc /var/lib; do
+for dir in /etc /var/lib /run; do
     mkdir -p "$OWN/upper$dir" "$OWN/work$dir"
     mount -t overlay -o "lowerdir=$dir,upperdir=$OWN/upper$dir,workdir=$OWN/work$dir" overlay "$dir"
 done
-rm -f $MANAGED
+rm -rf $MANAGED
 mkdir -m 700 "$OWN/home" "$OWN/tmp"
 awk -F: -v OFS=: '$1 == "root" { $6 = ENVIRON["OWN"] "/home"; $7 = "/bin/sh" } { print }' /etc/passwd > "$OWN/passwd"
 cat "$OWN/passwd" > /etc/passwd

@@ -48,6 +48,12 @@ def rendered(plan: Plan) -> dict[str, str]:
     return {path: _template(_known("files", path, files.MANAGED)).render(values) for path in plan.files}
 
 
+def prepare() -> None:
+    """Read the templates before the workers of a task are forked: each would do it anew."""
+    for path in files.MANAGED:
+        _template(path)
+
+
 def _module(keys: Collection[str]) -> str:
     """The one that has these keys."""
     old = kernel.FLAVOURS["ip_conntrack"]
