@@ -6,12 +6,12 @@ from __future__ import annotations
 
 import copy
 import json
+from pathlib import Path
 from typing import Any
 
 import pytest
 from conftest import HERE
 from test_hostile_answers import FACTS, NO_HISTORY, UNDONE, Fleet, Ran
-from test_hostile_answers import fleet as fleet
 
 SETTLED = {**FACTS, "history": NO_HISTORY}
 GOOD = {"conntrack_facts": {"changed": False, "ansible_facts": {"conntrack": SETTLED}}}
@@ -20,6 +20,11 @@ READ, CHANGED = ["conntrack_facts"], ["conntrack_facts", "conntrack_settings", "
 REFUSED = {"conntrack_max": 2**30}
 ROLE: dict[str, Any] = {"ansible.builtin.import_role": {"name": "headroom.netfilter.conntrack"}}
 FAILED = {"conntrack_settings": UNDONE}
+
+
+@pytest.fixture
+def fleet(tmp_path: Path, request: pytest.FixtureRequest) -> Fleet:
+    return Fleet(tmp_path, request.config.getoption("--ansible-playbook"))
 
 
 def play(fleet: Fleet, tasks: list[Any], *arguments: str, **keywords: Any) -> Ran:

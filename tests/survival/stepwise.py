@@ -6,8 +6,8 @@ stepwise.py HOW STEP < {"change": OPTIONS} or {"rollback": TO} or {"history": nu
 
 A step is a call that changes the machine. HOW is what happens before the one numbered STEP, or in the midst of it if it is a
 write: "power" (the power is cut; what was not synced is lost), "synced" (it is, after all has come to the disk), "kill" (every
-process of it is killed), "full" (that step and all after it that need room fail for want of it), "count" (nothing: each step is named on standard error). On standard
-output: the answer, or what was refused or failed.
+process of it is killed), "full" (that step and all after it that need room fail for want of it), "count" (nothing: each step is
+named on standard error). On standard output: the answer, or what was refused or failed.
 """
 
 import errno

@@ -30,7 +30,7 @@ def machine(memory):
     return Machine(memory)
 
 
-def refused(machine, host=None, check=False, **options):
+def refused(machine, options, host=None, check=False):
     with pytest.raises(ChangeError) as caught:
         run(host or machine.host(), read(options), check)
     return caught.value
@@ -106,9 +106,9 @@ def test_the_same_run_again_gets_the_same_answer(machine):
 def test_a_failed_run_again_fails_again(machine):
     host = machine.host()
     request = dict(REQUEST, expected={"boot": {MAX_KEY: 7}})
-    first = refused(machine, host, **request)
+    first = refused(machine, request, host)
     assert "net.netfilter.nf_conntrack_max: 100000 after the next boot" in str(first)
-    again = refused(machine, **request)
+    again = refused(machine, request)
     assert (str(again), again.told) == (str(first), first.told)
 
 
@@ -140,7 +140,7 @@ def test_refused_before_anything_is_written(machine, options, said, check):
     if "refusals" not in options:
         options = dict(options, id=options.get("id", "x"))
     try:
-        error = refused(machine, check=check, **options)
+        error = refused(machine, options, check=check)
     finally:
         assert machine.everything() == whole
     assert said in str(error)
@@ -158,7 +158,7 @@ def test_what_has_come_to_be_as_asked_meanwhile_is_no_reason_to_plan_anew(machin
 def test_a_hold_keeps_a_host_from_being_changed(machine, check):
     machine.write("/etc/headroom/netfilter.hold", "frozen until Monday\n")
     whole = machine.state()
-    error = refused(machine, check=check, **REQUEST)
+    error = refused(machine, REQUEST, check=check)
     assert "/etc/headroom/netfilter.hold keeps this host from being changed: frozen until Monday" in str(error)
     assert machine.state() == whole
     assert not os.path.exists(machine.host().path(HOME))
@@ -173,7 +173,7 @@ def test_a_hold_is_no_matter_where_there_is_nothing_to_change(machine):
 @pytest.mark.parametrize("target", ["/dev/null", "elsewhere.conf"], ids=["a mask", "a link to a file"])
 def test_a_link_in_the_place_of_a_file_is_refused_by_name(machine, target):
     os.symlink(target, machine.host().path(SYSCTL))
-    error = refused(machine, files=REQUEST["files"])
+    error = refused(machine, {"files": REQUEST["files"]})
     assert "{0}: a link to {1} is there".format(SYSCTL, target) in str(error)
     assert ("to mask it" in str(error)) is (target == "/dev/null")
     assert os.readlink(machine.host().path(SYSCTL)) == target
@@ -190,7 +190,7 @@ def test_a_link_is_taken_over_and_what_it_leads_to_stays(machine):
 def test_a_failure_gives_a_link_back_as_a_link(machine):
     os.symlink("/dev/null", machine.host().path(SYSCTL))
     before = machine.state()
-    error = refused(machine, takeover=True, **dict(REQUEST, expected={"boot": {MAX_KEY: 7}}))
+    error = refused(machine, dict(REQUEST, takeover=True, expected={"boot": {MAX_KEY: 7}}))
     assert error.told["state"] == "undone"
     assert SYSCTL in error.told["restored"]
     assert machine.state() == before
@@ -267,7 +267,7 @@ def test_an_image_gets_its_files_and_nothing_else(machine):
 
 def test_an_image_is_undone_as_well(machine):
     before = machine.state()
-    error = refused(machine, **dict(REQUEST, target="image", expected={"boot": {MAX_KEY: 7}}))
+    error = refused(machine, dict(REQUEST, target="image", expected={"boot": {MAX_KEY: 7}}))
     assert "again what it was before" in str(error)
     assert machine.state() == before
 
@@ -337,7 +337,7 @@ class Shared(ChangedHost):
 )
 def test_nothing_is_written_where_others_may_write(machine, options, check):
     whole = machine.everything()
-    error = refused(machine, Shared("debian12", machine.root), check, **options)
+    error = refused(machine, options, Shared("debian12", machine.root), check)
     assert "everybody may write /etc/sysctl.d, so that" in str(error)
     assert machine.everything() == whole
 
@@ -345,5 +345,5 @@ def test_nothing_is_written_where_others_may_write(machine, options, check):
 def test_a_failure_has_udev_read_its_rules_as_they_were(machine):
     machine.write("/usr/bin/udevadm", "", 0o755)
     host = machine.host()
-    refused(machine, host, **dict(REQUEST, expected={"boot": {MAX_KEY: 7}}))
+    refused(machine, dict(REQUEST, expected={"boot": {MAX_KEY: 7}}), host)
     assert host.ran == [["/usr/bin/udevadm", "control", "--reload"]] * 2

@@ -39,8 +39,8 @@ def dies(work, host):
     return os.WIFSIGNALED(os.waitpid(child, 0)[1])
 
 
-def change(host, request=REQUEST):
-    return run(host, read(request))
+def change(host, request=None):
+    return run(host, read(request or REQUEST))
 
 
 def fail(host):
@@ -62,7 +62,7 @@ def settled(machine, before):
     return made
 
 
-def attempt(host, request=REQUEST):
+def attempt(host, request=None):
     """The answer, or why there is none."""
     try:
         return change(host, request), None

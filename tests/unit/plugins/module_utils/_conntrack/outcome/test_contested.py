@@ -49,8 +49,8 @@ def read(root, files, changes=()):
     return facts
 
 
-def found(facts, contents=CONTENTS, **wanted):
-    future = planned(facts, contents)
+def found(facts, contents=None, **wanted):
+    future = planned(facts, CONTENTS if contents is None else contents)
     builtin = facts["state"] == "builtin"
     keys = wanted or {"boot": dict(WANTED), "reload": {} if builtin else WANTED}
     if builtin:
