@@ -234,7 +234,7 @@ def all_of_it(name, root, as_root):
 def judged(name, facts):
     findings = risks.findings(facts)
     made = as_dict(plan.make(facts, policy.read({})))
-    report.fleet([report.Host(name, report.of_facts(facts), report.of_plan(made))])
+    report.fleet([report.Shown(name, report.of_facts(facts), report.of_plan(made))])
     audit.lines([(name, facts, findings)])
 
 
