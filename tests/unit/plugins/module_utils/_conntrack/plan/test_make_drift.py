@@ -129,6 +129,11 @@ ALL = (SYSCTL, MODPROBE, MODULES_LOAD, UDEV)
 CONTENTS = contents(planned(apply=False))
 
 
+def saying(texts):
+    """What renders a plan's files so."""
+    return lambda plan: {path: texts[path] for path in plan.files}
+
+
 def as_planned(path, text=None):
     text = CONTENTS[path] if text is None else text
     sha256 = hashlib.sha256(text.encode("utf-8")).hexdigest()
@@ -156,7 +161,7 @@ def with_files(**changes):
 )
 def test_a_file_that_differs(path, changes, said):
     found = None if changes is None else dict(as_planned(path), **changes)
-    plan = planned(with_files(**{path: found}), CONTENTS, apply=False)
+    plan = planned(with_files(**{path: found}), saying(CONTENTS), apply=False)
     wanted = {name: value for name, value in as_planned(path).items() if name != "ours"}
     was = found and {name: value for name, value in found.items() if name != "ours"}
     assert plan.drift == ([Drift("file", path, was, wanted, f"{path}: {said}")] if said else [])
@@ -168,24 +173,24 @@ def test_files_are_not_looked_at_without_their_contents():
 
 
 def test_files_that_the_host_does_not_need_are_not_looked_at():
-    assert [drift.name for drift in planned(BUILTIN, CONTENTS).drift if drift.kind == "file"] == [SYSCTL]
-    assert planned(CONTAINER, CONTENTS).drift == []
+    assert [drift.name for drift in planned(BUILTIN, saying(CONTENTS)).drift if drift.kind == "file"] == [SYSCTL]
+    assert planned(CONTAINER, saying(CONTENTS)).drift == []
 
 
 def test_text_is_compared_as_it_is_encoded():
     text = "# Gr\u00fc\u00dfe\n" + CONTENTS[SYSCTL]
     found = as_planned(SYSCTL, text)
-    assert planned(with_files(**{SYSCTL: found}), dict(CONTENTS, **{SYSCTL: text}), apply=False).drift == []
+    assert planned(with_files(**{SYSCTL: found}), saying(dict(CONTENTS, **{SYSCTL: text})), apply=False).drift == []
 
 
 def test_a_bad_modprobe_line_is_refused_before_it_is_written():
     bad = dict(CONTENTS, **{MODPROBE: "# managed\noptions nf_conntrack hashsize = 131072\n"})
-    first, foreseen = planned({}, bad).refusals
+    first, foreseen = planned({}, saying(bad)).refusals
     assert first.startswith(MODPROBE + ":2: ")
     assert "the load fails: {0}:2".format(MODPROBE) in foreseen
     # Where it is not written, it does not matter.
     builtin = dict(bad, **contents(planned(BUILTIN)))
-    assert planned(BUILTIN, builtin).refusals == []
+    assert planned(BUILTIN, saying(builtin)).refusals == []
 
 
 # Services.
