@@ -35,7 +35,8 @@ MANAGED = (  # a fresh host has none of them, even if the machine does
 )
 
 ALONE = ("setpriv", "--pdeathsig", "TERM", "unshare", "--mount", "--propagation", "private", "sh", "-c")
-START = r"""
+# What a host has to itself; OWN and MANAGED say where, and what is not to be there.
+PRIVATE = r"""
 set -e
 mount -t tmpfs -o mode=755 bench "$OWN"
 for dir in /etc /var/lib /run; do
@@ -43,11 +44,16 @@ for dir in /etc /var/lib /run; do
     mount -t overlay -o "lowerdir=$dir,upperdir=$OWN/upper$dir,workdir=$OWN/work$dir" overlay "$dir"
 done
 rm -rf $MANAGED
+"""
+START = (
+    PRIVATE
+    + r"""
 mkdir -m 700 "$OWN/home" "$OWN/tmp"
 awk -F: -v OFS=: '$1 == "root" { $6 = ENVIRON["OWN"] "/home"; $7 = "/bin/sh" } { print }' /etc/passwd > "$OWN/passwd"
 cat "$OWN/passwd" > /etc/passwd
 exec "$SSHD" -D -e -f "$CONFIG"
 """
+)
 
 CONFIG = """\
 Port {port}

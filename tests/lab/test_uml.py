@@ -63,29 +63,29 @@ def gone(lab: Path) -> bool:
 
 
 def test_what_is_not_synced_is_lost_with_the_power(guest: uml.Guest) -> None:
-    guest.run("echo kept > /root/synced; sync; echo lost > /root/unsynced")
+    guest.run("echo kept > /srv/synced; sync; echo lost > /srv/unsynced")
     guest.cut()
     assert not guest.runs()
     guest.boot(os.getpid())
-    assert guest.run("cat /root/synced; ls /root") == "kept\nsynced\n"
+    assert guest.run("cat /srv/synced; ls /srv") == "kept\nsynced\n"
 
 
 def test_a_guest_can_cut_its_own_power(guest: uml.Guest) -> None:
-    guest.run("sync; echo lost > /root/unsynced; (sleep 0.1; echo b > /proc/sysrq-trigger) > /dev/null 2>&1 &")
+    guest.run("sync; echo lost > /srv/unsynced; (sleep 0.1; echo b > /proc/sysrq-trigger) > /dev/null 2>&1 &")
     deadline = time.monotonic() + 20
     while guest.runs():
         assert time.monotonic() < deadline
         time.sleep(0.05)
     guest.boot(os.getpid())
-    assert guest.run("ls /root") == ""
+    assert guest.run("ls /srv") == ""
 
 
-WRITES = "for i in $(seq 1000); do echo $i > /root/$i; sync; done"
+WRITES = "for i in $(seq 1000); do echo $i > /srv/$i; sync; done"
 
 
 @pytest.mark.parametrize(
     ("command", "when", "is_cut"),
-    [(WRITES, "test -e /root/20", True), (WRITES, 1, True), ("true", 30, False), ("true", "test -e /root/20", False)],
+    [(WRITES, "test -e /srv/20", True), (WRITES, 1, True), ("true", 30, False), ("true", "test -e /srv/20", False)],
     ids=["once a file is there", "after a second", "ended before the time", "ended before the file"],
 )
 def test_the_power_is_cut_in_the_midst_of_a_command(
@@ -94,7 +94,7 @@ def test_the_power_is_cut_in_the_midst_of_a_command(
     before = guest.run("cat /proc/sys/kernel/random/boot_id")
     assert uml.cut_at(guest, command, when) == is_cut
     assert (guest.run("cat /proc/sys/kernel/random/boot_id") != before) == is_cut
-    written = int(guest.run("ls /root | wc -l"))
+    written = int(guest.run("ls /srv | wc -l"))
     # The file that was waited for has not been synced.
     assert (0 if when == 1 else 19) <= written < 1000 if is_cut else written == 0
 
@@ -102,10 +102,10 @@ def test_the_power_is_cut_in_the_midst_of_a_command(
 def test_it_reboots_and_powers_off_as_a_host_does(guest: uml.Guest) -> None:
     port, boots = guest.port, set()
     for _time in range(3):
-        guest.run("echo here > /root/unsynced; modprobe nf_conntrack")
+        guest.run("echo here > /srv/unsynced; modprobe nf_conntrack")
         guest.reboot()
         boots.add(
-            guest.run("cat /proc/sys/kernel/random/boot_id /root/unsynced; grep -c ^nf_conntrack /proc/modules || true")
+            guest.run("cat /proc/sys/kernel/random/boot_id /srv/unsynced; grep -c ^nf_conntrack /proc/modules || true")
         )
     assert len(boots) == 3
     assert all(boot.endswith("here\n0\n") for boot in boots)
@@ -132,7 +132,7 @@ def test_guests_carry_bulk_and_do_not_share_a_disk(lab: Path) -> None:
         bulk = "x" * 10_000_000
         for guest in guests:
             done = subprocess.run(
-                [*guest.ssh(), "tee /root/own | sha256sum; uname -n >> /root/own; cat /root/own"],
+                [*guest.ssh(), "tee /srv/own | sha256sum; uname -n >> /srv/own; cat /srv/own"],
                 input=bulk,
                 capture_output=True,
                 text=True,

@@ -404,8 +404,12 @@ def main(arguments: argparse.Namespace) -> int:
         print(f"inventory: {os.path.relpath(write_inventory(lab))}")
     elif arguments.verb in ("cut", "boot", "down"):
         chosen = [Guest(lab, name) for name in arguments.guest] or all_of(lab)
-        boot: Callable[[Guest], object] = lambda guest: _told(guest, arguments.owner)  # noqa: E731
-        each(chosen, {"cut": Guest.cut, "down": Guest.down, "boot": boot}[arguments.verb])
+        verbs: dict[str, Callable[[Guest], object]] = {
+            "cut": Guest.cut,
+            "down": Guest.down,
+            "boot": lambda guest: _told(guest, arguments.owner),
+        }
+        each(chosen, verbs[arguments.verb])
         if lab.exists():
             write_inventory(lab)
     return 0
