@@ -63,10 +63,19 @@ class ActionModule(Guard):
             raise Failed(refused([said]))
         # Variables that are nearly the role's are its caller's slips; of another's task they are nobody's concern.
         names = task_vars if self._task._role else ()
+        asked = {**self._variables(task_vars), **{f"conntrack_{name}": value for name, value in self._task.args.items()}}
         try:
-            return read({f"conntrack_{name}": value for name, value in self._task.args.items()}, names)
+            return read(asked, names)
         except PolicyError as error:
             raise Failed(refused(error.problems)) from None
+
+    def _variables(self, task_vars: Mapping[str, Any]) -> Result:
+        """Those of the role, for what is not given as an option. A task that handed them in would have ansible-core compile a template
+        for each on each host, which takes longer than the plan."""
+        names = {f"conntrack_{name}" for name in Policy._fields if name not in self._task.args}
+        found = self._templar.template({name: task_vars[name] for name in sorted(names & task_vars.keys())})
+        # Before ansible-core 2.19, omit is a text that a variable of that name has.
+        return {name: value for name, value in found.items() if value != task_vars.get("omit")}
 
     def _converged(self, policy: Policy, task_vars: dict[str, Any]) -> Result:
         """Plans anew what has changed since it was read, a few times."""

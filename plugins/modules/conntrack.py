@@ -12,6 +12,7 @@ description:
   - Reads the host with M(headroom.netfilter.conntrack_facts), plans on the controller as P(headroom.netfilter.conntrack_plan#filter) does,
     and where something differs has it changed by M(headroom.netfilter.conntrack_settings), which proves it or undoes it.
   - It is the one task of the role P(headroom.netfilter.conntrack#role), whose variables are these options with C(conntrack_) before them.
+    An option that is not given is such a variable wherever there is one, outside of the role too.
   - What is planned from is read at each run, and never cached. What has changed between reading and writing is read and planned anew,
     three times at most.
   - A plan with refusals changes nothing and fails, with all of them in the message. No keyword of a play makes it otherwise.

@@ -10,6 +10,8 @@ from types import SimpleNamespace
 import pytest
 import yaml
 from ansible.errors import AnsibleConnectionFailure
+from ansible.parsing.dataloader import DataLoader
+from ansible.template import Templar
 
 from ansible_collections.headroom.netfilter.plugins.action import conntrack
 from ansible_collections.headroom.netfilter.plugins.filter.conntrack_plan import conntrack_plan
@@ -89,7 +91,7 @@ class Action(conntrack.ActionModule):
         )
         self.machine, self.resets = machine, 0
         connection = SimpleNamespace(reset=self._reset, _shell=SimpleNamespace(tmpdir="/tmp/x"), has_pipelining=True)
-        super().__init__(task, connection, SimpleNamespace(), None, None, None)
+        super().__init__(task, connection, SimpleNamespace(), None, Templar(loader=DataLoader()), None)
 
     def _reset(self):
         self.resets += 1
@@ -104,6 +106,15 @@ ROLE = object()
 def run(machine, check_mode=False, variables=(), role=ROLE, **args):
     action = Action(machine, check_mode, role, args)
     return action.run(task_vars={"ansible_play_name": "Tune", "inventory_hostname": "a", **dict(variables)})
+
+
+def template(text):
+    """As a file of variables has it, for a core that tells such from a host's text."""
+    try:
+        from ansible.template import trust_as_template
+    except ImportError:
+        return text
+    return trust_as_template(text)
 
 
 @pytest.fixture(autouse=True)
@@ -155,6 +166,28 @@ def test_a_file_that_differs_is_compared_with_what_the_plan_saw():
     machine.facts["files"][files.SYSCTL]["sha256"] = 64 * "7"
     run(machine)
     assert [(one["path"], one["found"]) for one in machine.options(SETTINGS)[0]["files"]] == [(files.SYSCTL, 64 * "7")]
+
+
+@pytest.mark.parametrize(
+    ("variables", "args", "limit"),
+    [
+        ({"conntrack_max": 100000}, {}, 100000),
+        ({"conntrack_max": "100000"}, {"max": 200000}, 200000),
+        ({"conntrack_max": template("{{ 10 * 10000 }}")}, {}, 100000),
+        ({"conntrack_max": template("{{ nothing | default(omit) }}"), "omit": "__omit"}, {"max": 300000}, 300000),
+        ({"conntrack_timeouts": {"udp": template("{{ 7 }}")}}, {"max": 300000}, 300000),
+    ],
+    ids=["variable", "the option wins", "template", "omitted", "within"],
+)
+def test_an_option_that_is_not_given_is_the_variable_of_the_role(variables, args, limit):
+    plan = run(Machine(), variables=variables, role=None, **args)["plan"]
+    assert plan["live"]["max"] == limit
+    assert plan["timeouts"]["udp"] == (7 if "conntrack_timeouts" in variables else 30)
+
+
+def test_a_variable_that_is_omitted_is_none():
+    result = run(Machine(), variables={"conntrack_timeout_profile": template("{{ omit }}"), "omit": "__omit"})
+    assert result["plan"] == run(Machine())["plan"]
 
 
 def test_a_host_without_drift_costs_one_execution():
