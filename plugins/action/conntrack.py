@@ -63,7 +63,10 @@ class ActionModule(Guard):
             raise Failed(refused([said]))
         # Variables that are nearly the role's are its caller's slips; of another's task they are nobody's concern.
         names = task_vars if self._task._role else ()
-        asked = {**self._variables(task_vars), **{f"conntrack_{name}": value for name, value in self._task.args.items()}}
+        asked = {
+            **self._variables(task_vars),
+            **{f"conntrack_{name}": value for name, value in self._task.args.items()},
+        }
         try:
             return read(asked, names)
         except PolicyError as error:

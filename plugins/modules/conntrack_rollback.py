@@ -101,7 +101,7 @@ from ansible.module_utils.basic import AnsibleModule
 
 from ansible_collections.headroom.netfilter.plugins.module_utils._conntrack.change.failure import ChangeError
 from ansible_collections.headroom.netfilter.plugins.module_utils._conntrack.change.rollback import run
-from ansible_collections.headroom.netfilter.plugins.module_utils._conntrack.host.door import Host
+from ansible_collections.headroom.netfilter.plugins.module_utils._conntrack.host.writing import WritableHost
 
 
 def main():
@@ -115,7 +115,7 @@ def main():
     )
     options = module.params
     try:
-        answer = run(Host(), options["to"], options["lock_seconds"], options["who"], module.check_mode)
+        answer = run(WritableHost(), options["to"], options["lock_seconds"], options["who"], module.check_mode)
     except ChangeError as error:
         module.fail_json(**dict(error.told, msg=str(error)))
     module.exit_json(**answer)

@@ -228,7 +228,7 @@ from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.headroom.netfilter.plugins.module_utils._conntrack.change.failure import ChangeError
 from ansible_collections.headroom.netfilter.plugins.module_utils._conntrack.change.request import read
 from ansible_collections.headroom.netfilter.plugins.module_utils._conntrack.change.transaction import run
-from ansible_collections.headroom.netfilter.plugins.module_utils._conntrack.host.door import Host
+from ansible_collections.headroom.netfilter.plugins.module_utils._conntrack.host.writing import WritableHost
 
 FILE = {
     "path": {"type": "str", "required": True},
@@ -260,7 +260,7 @@ def main():
         supports_check_mode=True,
     )
     try:
-        answer = run(Host(), read(module.params), module.check_mode)
+        answer = run(WritableHost(), read(module.params), module.check_mode)
     except ChangeError as error:
         module.fail_json(**dict(error.told, msg=str(error)))
     module.exit_json(**answer)

@@ -37,11 +37,11 @@ RUN = """
 import json, os, sys, time
 from ansible_collections.headroom.netfilter.plugins.module_utils._conntrack.change import request, rollback, transaction
 from ansible_collections.headroom.netfilter.plugins.module_utils._conntrack.change.failure import ChangeError
-from ansible_collections.headroom.netfilter.plugins.module_utils._conntrack.host.door import Host
+from ansible_collections.headroom.netfilter.plugins.module_utils._conntrack.host.writing import WritableHost
 
 module, options, check, at = json.loads(sys.argv[1])
 
-class Slow(Host):
+class Slow(WritableHost):
     def do(self, call, *arguments):
         if at and at in "{0} {1}".format(call.__name__, arguments[:1]) and not os.path.exists("/run/go"):
             open("/run/waits", "w").close()

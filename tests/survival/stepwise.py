@@ -22,12 +22,12 @@ from typing import Any
 from plugins.module_utils._conntrack.change import request, rollback, transaction
 from plugins.module_utils._conntrack.change.failure import ChangeError
 from plugins.module_utils._conntrack.facts.history import history
-from plugins.module_utils._conntrack.host.door import Host
+from plugins.module_utils._conntrack.host.writing import WritableHost
 
 NEED_ROOM = (os.mkdir, os.write, os.symlink, os.rename, os.open, os.fsync, os.setxattr)
 
 
-class Stepwise(Host):
+class Stepwise(WritableHost):
     """The host, and what befalls it."""
 
     def __init__(self, how: str, step: int) -> None:
@@ -68,7 +68,7 @@ class Stepwise(Host):
         time.sleep(60)
 
 
-def work(host: Host, asked: dict[str, Any]) -> Any:
+def work(host: WritableHost, asked: dict[str, Any]) -> Any:
     ((what, options),) = asked.items()
     if what == "change":
         return transaction.run(host, request.read(options))

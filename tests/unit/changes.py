@@ -6,7 +6,7 @@ import contextlib
 import os
 import shutil
 
-from ansible_collections.headroom.netfilter.plugins.module_utils._conntrack.journal.store import HOME
+from ansible_collections.headroom.netfilter.plugins.module_utils._conntrack.journal.heads import HOME
 from ansible_collections.headroom.netfilter.tests.unit import golden
 from ansible_collections.headroom.netfilter.tests.unit.fakes import BUCKETS, HASHSIZE, MAX, MAX_KEY, UDP, ChangedHost
 

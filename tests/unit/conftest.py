@@ -64,7 +64,8 @@ def run_module(monkeypatch, capsys):
         monkeypatch.setattr(basic, "_ANSIBLE_ARGS", json.dumps({"ANSIBLE_MODULE_ARGS": given}).encode())
         # Since ansible-core 2.19.
         monkeypatch.setattr(basic, "_ANSIBLE_PROFILE", "legacy", raising=False)
-        monkeypatch.setattr(module, "Host", lambda **_options: host)
+        door = "Host" if hasattr(module, "Host") else "WritableHost"
+        monkeypatch.setattr(module, door, lambda **_options: host)
         with pytest.raises(SystemExit):
             module.main()
         return json.loads(capsys.readouterr().out)

@@ -10,7 +10,7 @@ import signal
 import tempfile
 import weakref
 
-from ansible_collections.headroom.netfilter.plugins.module_utils._conntrack.host.door import Host
+from ansible_collections.headroom.netfilter.plugins.module_utils._conntrack.host.writing import WritableHost
 from ansible_collections.headroom.netfilter.tests.unit.golden import GoldenHost
 
 SYSCTL = "/proc/sys/net/netfilter/nf_conntrack_"
@@ -37,7 +37,7 @@ TIMEOUTS = {
 }
 
 
-class FakeKernel(Host):
+class FakeKernel(WritableHost):
     """A host of this one kernel: sysctl files hold numbers, the others text. What else is written goes to a folder of its own."""
 
     def __init__(

@@ -15,7 +15,7 @@ import sys
 import tempfile
 
 from ansible_collections.headroom.netfilter.plugins.module_utils._conntrack.facts.gather import gather
-from ansible_collections.headroom.netfilter.plugins.module_utils._conntrack.host.door import Host
+from ansible_collections.headroom.netfilter.plugins.module_utils._conntrack.host.writing import WritableHost
 from ansible_collections.headroom.netfilter.plugins.module_utils._conntrack.kernel import FLAVOURS, timeout_key
 
 HOSTS = os.path.join(os.path.dirname(os.path.abspath(__file__)), "hosts")
@@ -61,7 +61,7 @@ def _make_room(where, path):
     os.makedirs(os.path.dirname(_below(where, path)), exist_ok=True)
 
 
-class GoldenHost(Host):
+class GoldenHost(WritableHost):
     """A laid out host, as root sees it or as any other user does."""
 
     def __init__(self, name, root, as_root=True):

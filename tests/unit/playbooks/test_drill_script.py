@@ -18,8 +18,7 @@ import pytest
 import yaml
 
 from ansible_collections.headroom.netfilter.plugins.module_utils._conntrack.facts.history import HOLD, LOCK
-from ansible_collections.headroom.netfilter.plugins.module_utils._conntrack.host.door import Host
-from ansible_collections.headroom.netfilter.plugins.module_utils._conntrack.host.writing import Busy
+from ansible_collections.headroom.netfilter.plugins.module_utils._conntrack.host.writing import Busy, WritableHost
 
 pytestmark = pytest.mark.on_one_python
 
@@ -633,7 +632,7 @@ def test_a_change_that_is_going_on(machine, text, said):
 
 
 def test_a_change_and_a_drill_have_one_lock(machine):
-    host = Host(str(machine.home))
+    host = WritableHost(str(machine.home))
     with host.lock(LOCK, 0, "ann@control, at work since noon"):
         result, log = machine.drill("reload", "firewalld")
     assert (result, log) == ("this host is held by ann@control, at work since noon; nothing was done\n", [])

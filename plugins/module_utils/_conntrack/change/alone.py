@@ -6,14 +6,13 @@
 from typing import Any, Callable, Dict
 
 from ..facts.history import HOLD, LOCK, hold
-from ..host.door import Host
-from ..host.writing import Busy
+from ..host.writing import Busy, WritableHost
 from .failure import ChangeError, unwritten
 
 Answer = Dict[str, Any]
 
 
-def alone(host: Host, seconds: int, who: str, work: Callable[[], Answer]) -> Answer:
+def alone(host: WritableHost, seconds: int, who: str, work: Callable[[], Answer]) -> Answer:
     """What ``work`` answers while no other change of this host is on its way. Raises ChangeError, as it may itself."""
 
     def locked() -> Answer:
@@ -37,7 +36,7 @@ def alone(host: Host, seconds: int, who: str, work: Callable[[], Answer]) -> Ans
     return dict(found["answer"])
 
 
-def refuse_held(host: Host) -> None:
+def refuse_held(host: WritableHost) -> None:
     why = hold(host)
     if why is not None:
         raise ChangeError("{0} keeps this host from being changed: {1}; take it away to end that".format(HOLD, why))

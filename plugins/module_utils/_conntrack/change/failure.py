@@ -7,7 +7,7 @@ import errno
 import re
 from typing import Any
 
-from ..host.door import Host
+from ..host.writing import WritableHost
 
 _REMEDIES = {
     errno.ENOSPC: "make room on it",
@@ -33,7 +33,7 @@ def stale(what: str) -> ChangeError:
     return ChangeError("{0}: changed since it was read; run again".format(what), stale=True)
 
 
-def unwritten(host: Host, doing: str, path: str, error: OSError) -> ChangeError:
+def unwritten(host: WritableHost, doing: str, path: str, error: OSError) -> ChangeError:
     """What the file system said, which one it is, and what to do."""
     said = error.strerror or str(error)
     place = "file system {0}".format(_mount(host, path))
@@ -41,7 +41,7 @@ def unwritten(host: Host, doing: str, path: str, error: OSError) -> ChangeError:
     return ChangeError("{0} {1} failed: {2} ({3}{4})".format(doing, path, said, place, "; " + remedy if remedy else ""))
 
 
-def _mount(host: Host, path: str) -> str:
+def _mount(host: WritableHost, path: str) -> str:
     """The mount that a path is on: where, and of what kind."""
     found, kind = "/", "of unknown kind"
     for line in (host.read("/proc/self/mountinfo") or "").split("\n"):

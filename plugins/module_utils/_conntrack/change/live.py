@@ -6,7 +6,7 @@
 from typing import Dict, Iterable, List, NamedTuple, Optional, Tuple, Union
 
 from .. import kernel
-from ..host.door import Host
+from ..host.writing import WritableHost
 from ..journal.record import Value
 from ..sources.tracking import buckets_path, sysctl
 from ..values import Facts, integer
@@ -31,7 +31,7 @@ _WRITABLE = {_BUCKETS: "buckets", _LIMIT: "max", _EXPECTATIONS: "max", _TIMEOUT:
 _ROOM = 2
 
 
-def settings(host: Host, facts: Facts, wanted: Asked) -> List[Setting]:
+def settings(host: WritableHost, facts: Facts, wanted: Asked) -> List[Setting]:
     """Everything asked for, the buckets as this kernel will round them. Raises ChangeError for what must not or cannot be.
 
     An image has no live values.
@@ -65,7 +65,7 @@ def to_change(found: List[Setting]) -> List[Setting]:
     return in_safe_order([setting for setting in found if setting.found != setting.wanted])
 
 
-def write(host: Host, changes: List[Setting]) -> None:
+def write(host: WritableHost, changes: List[Setting]) -> None:
     """Write each and read it back. Raises ChangeError on the first that does not hold."""
     for change in changes:
         wrong = _set(host, change, change.wanted)
@@ -80,7 +80,7 @@ class Return(NamedTuple):
     why_not: str  # what keeps it from being wholly as it was; else nothing
 
 
-def returns(host: Host, facts: Facts, values: Iterable[Value]) -> List[Return]:
+def returns(host: WritableHost, facts: Facts, values: Iterable[Value]) -> List[Return]:
     """Each value as it was, or as near to that as flows in use leave it; in safe order. What is so already is not among them."""
     count = integer(host.read(sysctl(kernel.FLAVOURS[facts["flavour"]], "count"))) or 0
     found = {}
@@ -104,7 +104,7 @@ def _lowest(now: Optional[int], safe: int) -> int:
     return min(now, safe) if now else safe
 
 
-def give_back(host: Host, returned: Return) -> str:
+def give_back(host: WritableHost, returned: Return) -> str:
     """Write one value; what keeps it from being as it was, or nothing."""
     setting = returned.setting
     if setting.found is None:
@@ -115,11 +115,11 @@ def give_back(host: Host, returned: Return) -> str:
     return wrong or returned.why_not
 
 
-def now(host: Host, setting: Union[Setting, Value]) -> Optional[int]:
+def now(host: WritableHost, setting: Union[Setting, Value]) -> Optional[int]:
     return integer(host.read(setting.path or ""))
 
 
-def _settings(host: Host, facts: Facts, wanted: Asked) -> List[Setting]:
+def _settings(host: WritableHost, facts: Facts, wanted: Asked) -> List[Setting]:
     names = kernel.FLAVOURS[facts["flavour"]]
     found = facts["table"]
     listed = []
@@ -213,7 +213,7 @@ def _why(facts: Facts, stuck: List[Setting]) -> str:
     )
 
 
-def _set(host: Host, setting: Setting, value: int, rounds: bool = False) -> str:
+def _set(host: WritableHost, setting: Setting, value: int, rounds: bool = False) -> str:
     """Write a value and read it back; what went wrong, or nothing. ``rounds``: whether more is as good."""
     try:
         host.write(setting.path or "", "{0}\n".format(value))

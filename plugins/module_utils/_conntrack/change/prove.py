@@ -5,7 +5,7 @@
 
 from typing import Any, Dict, Iterator, List, Mapping, Optional, Sequence
 
-from ..host.door import Host
+from ..host.writing import WritableHost
 from ..values import Facts
 from . import live
 from .failure import ChangeError
@@ -15,21 +15,23 @@ from .writes import Write, as_wanted, there
 _EVENTS = {"boot": "the next boot", "reload": "the next load of the module"}
 
 
-def prove(host: Host, asked: Asked, settings: Sequence[live.Setting], writes: Sequence[Write], facts: Facts) -> None:
+def prove(
+    host: WritableHost, asked: Asked, settings: Sequence[live.Setting], writes: Sequence[Write], facts: Facts
+) -> None:
     """``facts`` are those of afterwards. Raises ChangeError, which names all that is otherwise."""
     wrong = [*_live(host, settings), *_files(host, writes), *_outcome(asked, facts)]
     if wrong:
         raise ChangeError("not as planned after the change: " + "; ".join(wrong))
 
 
-def _live(host: Host, settings: Sequence[live.Setting]) -> Iterator[str]:
+def _live(host: WritableHost, settings: Sequence[live.Setting]) -> Iterator[str]:
     for setting in settings:
         found = live.now(host, setting)
         if found != setting.wanted:
             yield "{0}: {1} found, {2} asked for".format(setting.name, found, setting.wanted)
 
 
-def _files(host: Host, writes: Sequence[Write]) -> Iterator[str]:
+def _files(host: WritableHost, writes: Sequence[Write]) -> Iterator[str]:
     for write in writes:
         if not as_wanted(there(host, write.path), write.after):
             yield "{0}: it is not what was written".format(write.path)

@@ -7,7 +7,7 @@ import posixpath
 from typing import Any, Dict, List, Mapping, NamedTuple, Optional, Tuple
 
 from .. import kernel, readers
-from ..journal.record import is_name
+from ..journal.heads import is_name
 from .failure import ChangeError
 
 # Seconds. A change takes one or two.

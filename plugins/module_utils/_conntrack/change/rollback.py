@@ -7,8 +7,8 @@ from functools import partial
 from typing import Container, Dict, List, NamedTuple, Optional, Sequence, Tuple
 
 from ..facts.gather import gather
-from ..host.door import Host
-from ..journal import record, store
+from ..host.writing import WritableHost
+from ..journal import heads, record, store
 from ..journal.record import Change, Entry, Value, mark
 from ..shown import short
 from . import live, settle
@@ -40,7 +40,7 @@ class Back(NamedTuple):
         return not self.writes and is_so and not self.is_begun
 
 
-def run(host: Host, to: Optional[str], seconds: int, who: str, check: bool = False) -> Answer:
+def run(host: WritableHost, to: Optional[str], seconds: int, who: str, check: bool = False) -> Answer:
     """What the module conntrack_rollback answers. Raises ChangeError."""
     if not host.is_root():
         raise ChangeError("root is needed to read what was changed; run with become")
@@ -53,7 +53,7 @@ def run(host: Host, to: Optional[str], seconds: int, who: str, check: bool = Fal
     return _answer(found)
 
 
-def _locked(host: Host, to: Optional[str], who: str) -> Answer:
+def _locked(host: WritableHost, to: Optional[str], who: str) -> Answer:
     stored = settle.known(host)
     found = _look(host, stored, to)
     answer = _answer(found)
@@ -90,7 +90,7 @@ def _short_of(one: live.Return) -> str:
     return "{0} is {1}: {2}".format(one.setting.name, one.setting.wanted, one.why_not)
 
 
-def _taken_back(host: Host, found: Back, who: str) -> Answer:
+def _taken_back(host: WritableHost, found: Back, who: str) -> Answer:
     name = settle.new_id(host)
     files = [record.entry(one.path, one.before, one.after, str(number)) for number, one in enumerate(found.writes)]
     settings = [one.setting for one in found.returns]
@@ -101,28 +101,28 @@ def _taken_back(host: Host, found: Back, who: str) -> Answer:
     try:
         store.begin(host, change, stored)
     except OSError as error:
-        raise unwritten(host, "keeping what is there, in", store.HOME, error) from None
+        raise unwritten(host, "keeping what is there, in", heads.HOME, error) from None
     try:
         given = [Given(one.path, one.after, mark(one.before)) for one in found.writes]
         undone = undo(host, given, found.made, found.values)
         if not undone.is_over:
             raise ChangeError("; ".join(undone.not_restored))
         answer = dict(_answer(found), id=name, restored=undone.restored, not_restored=found.left + undone.not_restored)
-        settle.over(host, change, store.DONE, answer)
+        settle.over(host, change, heads.DONE, answer)
     except Exception as error:
         given = [Given(one.path, one.before, mark(one.after)) for one in found.writes]
         raise settle.failed(host, change, given, error, True) from error
     return answer
 
 
-def _look(host: Host, stored: Sequence[store.Stored], to: Optional[str]) -> Back:
+def _look(host: WritableHost, stored: Sequence[store.Stored], to: Optional[str]) -> Back:
     states = store.states(list(stored))
-    chosen = [one for one in _from(stored, states, to) if one.change and one.state != store.UNDONE]
+    chosen = [one for one in _from(stored, states, to) if one.change and one.state != heads.UNDONE]
     changes = [one.change for one in chosen if one.change]
-    unfinished = {one.id for one in chosen if one.state == store.UNFINISHED}
+    unfinished = {one.id for one in chosen if one.state == heads.UNFINISHED}
     back = Back(
         [one.id for one in reversed(chosen)],
-        [one.id for one in reversed(chosen) if states[one.id] != store.UNDONE],
+        [one.id for one in reversed(chosen) if states[one.id] != heads.UNDONE],
         [],
         [],
         [],
@@ -150,9 +150,9 @@ def _from(stored: Sequence[store.Stored], states: Dict[str, str], to: Optional[s
         last = [
             one.id
             for one in stored
-            if one.state == store.UNFINISHED or (one.change and not one.change.undoes and one.state == store.DONE)
+            if one.state == heads.UNFINISHED or (one.change and not one.change.undoes and one.state == heads.DONE)
         ]
-        if not last or states[last[-1]] == store.UNDONE:
+        if not last or states[last[-1]] == heads.UNDONE:
             return []
         to = last[-1]
     if to not in names:
@@ -176,7 +176,7 @@ def _files(changes: Sequence[Change]) -> Dict[str, _Ends]:
 
 
 def _write(
-    host: Host, path: str, first: Tuple[Change, Entry], last: Tuple[Change, Entry], is_unfinished: bool
+    host: WritableHost, path: str, first: Tuple[Change, Entry], last: Tuple[Change, Entry], is_unfinished: bool
 ) -> List[Write]:
     """Raises ChangeError for what is left as it is."""
     now, wanted = there(host, path), settle.given_back(host, *first).before
@@ -190,7 +190,7 @@ def _write(
     return [Write(path, now, wanted)]
 
 
-def _values(host: Host, changes: Sequence[Change], unfinished: Container[str]) -> Tuple[List[Value], List[str]]:
+def _values(host: WritableHost, changes: Sequence[Change], unfinished: Container[str]) -> Tuple[List[Value], List[str]]:
     """What is to be given back, and what is left as it is."""
     found: Dict[str, Value] = {}
     last: Dict[str, str] = {}

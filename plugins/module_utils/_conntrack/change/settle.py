@@ -7,8 +7,8 @@ import contextlib
 import os
 from typing import Any, Dict, List, NamedTuple, Sequence
 
-from ..host.door import Host
-from ..journal import record, store
+from ..host.writing import WritableHost
+from ..journal import heads, record, store
 from ..journal.record import Change, Entry, Unreadable, Value
 from ..shown import escaped
 from .failure import ChangeError, unwritten
@@ -27,26 +27,26 @@ class Told(NamedTuple):
     not_restored: List[str]
 
 
-def known(host: Host) -> List[store.Stored]:
+def known(host: WritableHost) -> List[store.Stored]:
     """All changes. Raises ChangeError where one cannot be read: what was done before or after it could not be told."""
     found = store.changes(host)
-    why = host.exposed(store.HOME)
+    why = host.exposed(heads.HOME)
     if why:
-        raise ChangeError("{0}: {1}, so that nothing can be kept there; chown root, chmod go-w".format(store.HOME, why))
+        raise ChangeError("{0}: {1}, so that nothing can be kept there; chown root, chmod go-w".format(heads.HOME, why))
     for one in found:
         if one.change is None:
             raise ChangeError(
                 "{0}/{1}: this change cannot be read: {2}; use the collection that has made it, or a later one; or take that "
-                "folder away and so keep what it has changed".format(store.HOME, one.id, one.problem)
+                "folder away and so keep what it has changed".format(heads.HOME, one.id, one.problem)
             )
     return found
 
 
 def unfinished(stored: Sequence[store.Stored]) -> List[Change]:
-    return [one.change for one in stored if one.change and one.state == store.UNFINISHED]
+    return [one.change for one in stored if one.change and one.state == heads.UNFINISHED]
 
 
-def undo_unfinished(host: Host, changes: Sequence[Change]) -> Told:
+def undo_unfinished(host: WritableHost, changes: Sequence[Change]) -> Told:
     """Nobody works at them, since the lock is held: the last one first, all is as it was before. Raises ChangeError where it
     cannot be."""
     told = Told([], [], [])
@@ -58,9 +58,9 @@ def undo_unfinished(host: Host, changes: Sequence[Change]) -> Told:
         if not found.is_over:
             raise ChangeError(
                 "{0}: this change was left unfinished and cannot be undone: {1}; mend that and run again, or take {2}/{0} away "
-                "and so keep what is there".format(change.id, "; ".join(found.not_restored), store.HOME),
+                "and so keep what is there".format(change.id, "; ".join(found.not_restored), heads.HOME),
                 id=change.id,
-                state=store.UNFINISHED,
+                state=heads.UNFINISHED,
                 restored=found.restored,
                 not_restored=found.not_restored,
             )
@@ -68,12 +68,12 @@ def undo_unfinished(host: Host, changes: Sequence[Change]) -> Told:
             told.ids + [change.id], told.restored + found.restored, told.not_restored + found.not_restored + left
         )
         said = "it was left unfinished, and undone by a later run"
-        answer = _failure(said, change.id, store.UNDONE, found._replace(not_restored=found.not_restored + left))
-        over(host, change, store.UNDONE, answer)
+        answer = _failure(said, change.id, heads.UNDONE, found._replace(not_restored=found.not_restored + left))
+        over(host, change, heads.UNDONE, answer)
     return told
 
 
-def given_back(host: Host, change: Change, entry: Entry) -> Given:
+def given_back(host: WritableHost, change: Change, entry: Entry) -> Given:
     try:
         return Given(entry.path, store.before(host, change.id, entry), entry.after)
     except (OSError, Unreadable):
@@ -81,7 +81,7 @@ def given_back(host: Host, change: Change, entry: Entry) -> Given:
 
 
 def new(
-    host: Host,
+    host: WritableHost,
     name: str,
     who: str,
     files: List[Entry],
@@ -94,21 +94,23 @@ def new(
     return Change(name, max(numbers, default=0) + 1, machine(host), who, now, files, folders, live, list(undoes))
 
 
-def new_id(host: Host) -> str:
+def new_id(host: WritableHost) -> str:
     return "{0}-{1}".format(host.now().replace("-", "").replace(":", ""), os.urandom(3).hex())
 
 
-def machine(host: Host) -> str:
+def machine(host: WritableHost) -> str:
     return (host.read("/etc/machine-id") or "").strip()
 
 
-def failed(host: Host, change: Change, given: Sequence[Given], error: Exception, is_written: bool) -> ChangeError:
+def failed(
+    host: WritableHost, change: Change, given: Sequence[Given], error: Exception, is_written: bool
+) -> ChangeError:
     """Undo a change at which something failed; what there is to tell of both. ``is_written``: whether there is a journal of it."""
     try:
         undone = undo(host, given, change.folders, change.live)
     except Exception as another:
         undone = Undone([], ["all of it: {0}".format(another)], False)
-    state = store.UNDONE if undone.is_over else store.UNFINISHED
+    state = heads.UNDONE if undone.is_over else heads.UNFINISHED
     answer = _failure(_said(host, error), change.id, state, undone)
     if is_written and undone.is_over:
         # What cannot be noted is undone once more by the next one.
@@ -117,9 +119,9 @@ def failed(host: Host, change: Change, given: Sequence[Given], error: Exception,
     return ChangeError(answer.pop("msg"), **{name: told for name, told in answer.items() if name != "failed"})
 
 
-def _said(host: Host, error: Exception) -> str:
+def _said(host: WritableHost, error: Exception) -> str:
     if isinstance(error, OSError):
-        return str(unwritten(host, "keeping what came of it, in", store.HOME, error))
+        return str(unwritten(host, "keeping what came of it, in", heads.HOME, error))
     return str(error) if isinstance(error, ChangeError) else repr(error)
 
 
@@ -135,7 +137,7 @@ def _failure(why: str, name: str, state: str, undone: Undone) -> Dict[str, Any]:
     }
 
 
-def over(host: Host, change: Change, state: str, answer: Dict[str, Any]) -> None:
+def over(host: WritableHost, change: Change, state: str, answer: Dict[str, Any]) -> None:
     """Note what became of a change, then tell the host's log of it. Raises OSError."""
     store.end(host, change.id, state, answer)
     values = ["{0} {1} -> {2}".format(one.name, one.before, one.after) for one in change.live]

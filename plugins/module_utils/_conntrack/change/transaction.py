@@ -8,8 +8,8 @@ from typing import List, NamedTuple
 
 from ..facts.gather import gather
 from ..facts.history import history
-from ..host.door import Host
-from ..journal import record, store
+from ..host.writing import WritableHost
+from ..journal import heads, record, store
 from ..journal.record import Value
 from ..values import Facts
 from . import live, settle
@@ -41,13 +41,13 @@ class Look(NamedTuple):
         return not (self.changes or self.writes)
 
 
-def run(host: Host, asked: Asked, check: bool = False) -> Answer:
+def run(host: WritableHost, asked: Asked, check: bool = False) -> Answer:
     """What the module conntrack_settings answers. Raises ChangeError, after which the host is as it was; or the error says what
     of it is not."""
     if asked.refusals:
         raise ChangeError("refused: " + "; ".join(asked.refusals))
     stored = store.changes(host)
-    unfinished = [one.id for one in stored if one.state == store.UNFINISHED]
+    unfinished = [one.id for one in stored if one.state == heads.UNFINISHED]
     # What can be known without the lock; not of what somebody may be at work at, or what has been answered already.
     if check or not (unfinished or asked.id in [one.id for one in stored]):
         found = _look(host, asked)
@@ -59,7 +59,7 @@ def run(host: Host, asked: Asked, check: bool = False) -> Answer:
     return alone(host, asked.lock_seconds, asked.who, partial(_locked, host, asked))
 
 
-def _look(host: Host, asked: Asked) -> Look:
+def _look(host: WritableHost, asked: Asked) -> Look:
     """Raises ChangeError for all that is to be refused."""
     facts = gather(host, ["table"])
     written = writes(host, asked)
@@ -84,7 +84,7 @@ def _answer(asked: Asked, found: Look) -> Answer:
     }
 
 
-def _locked(host: Host, asked: Asked) -> Answer:
+def _locked(host: WritableHost, asked: Asked) -> Answer:
     stored = settle.known(host)
     recorded = store.answer(host, asked.id) if asked.id else None
     if recorded:
@@ -108,19 +108,19 @@ def _locked(host: Host, asked: Asked) -> Answer:
     return _changed(host, asked._replace(id=asked.id or settle.new_id(host)), found)
 
 
-def _again(host: Host, recorded: Answer) -> Answer:
+def _again(host: WritableHost, recorded: Answer) -> Answer:
     """What was answered the first time."""
     if recorded.pop("failed", False):
         raise ChangeError(recorded.pop("msg"), **recorded)
     return _with_facts(host, recorded)
 
 
-def _with_facts(host: Host, answer: Answer) -> Answer:
+def _with_facts(host: WritableHost, answer: Answer) -> Answer:
     return dict(answer, facts=gather(host, ["all"]))
 
 
-def _changed(host: Host, asked: Asked, found: Look) -> Answer:
-    answer = dict(_answer(asked, found), state=store.DONE)
+def _changed(host: WritableHost, asked: Asked, found: Look) -> Answer:
+    answer = dict(_answer(asked, found), state=heads.DONE)
     files = [record.entry(one.path, one.before, one.after, str(number)) for number, one in enumerate(found.writes)]
     values = [Value(one.name, one.path or "", one.found or 0, one.wanted, one.rank) for one in found.changes]
     change = settle.new(host, asked.id or "", asked.who, files, found.folders, values)
@@ -131,19 +131,19 @@ def _changed(host: Host, asked: Asked, found: Look) -> Answer:
         try:
             store.begin(host, change, stored)
         except OSError as error:
-            raise unwritten(host, "keeping what is there, in", store.HOME, error) from None
+            raise unwritten(host, "keeping what is there, in", heads.HOME, error) from None
     try:
         facts = _made(host, asked, found)
         # Part of the change: what is not known to be over is undone by the next one.
         if is_kept:
-            settle.over(host, change, store.DONE, answer)
+            settle.over(host, change, heads.DONE, answer)
     except Exception as error:
         given = [Given(one.path, one.before, record.mark(one.after)) for one in found.writes]
         raise settle.failed(host, change, given, error, is_kept) from error
     return dict(answer, facts=dict(facts, history=history(host)))
 
 
-def _made(host: Host, asked: Asked, found: Look) -> Facts:
+def _made(host: WritableHost, asked: Asked, found: Look) -> Facts:
     """All of it written and proved; the facts of afterwards."""
     for folder in found.folders:
         try:

@@ -7,8 +7,7 @@ from typing import List, NamedTuple, Optional, Sequence
 
 from ..facts.gather import gather
 from ..files import UDEV
-from ..host.door import Host
-from ..host.writing import Kept
+from ..host.writing import Kept, WritableHost
 from ..journal.record import Mark, Value, mark
 from ..shown import short
 from . import live as kernel_values
@@ -33,7 +32,7 @@ class Undone(NamedTuple):
     is_over: bool  # whether trying again would give back no more
 
 
-def undo(host: Host, files: Sequence[Given], made: Sequence[str], live: Sequence[Value]) -> Undone:
+def undo(host: WritableHost, files: Sequence[Given], made: Sequence[str], live: Sequence[Value]) -> Undone:
     """``made`` are folders that the change has made."""
     restored: List[str] = []
     not_restored: List[str] = []
@@ -63,7 +62,7 @@ def undo(host: Host, files: Sequence[Given], made: Sequence[str], live: Sequence
     return Undone([short(said) for said in restored], [short(said) for said in not_restored], is_over)
 
 
-def _give_back(host: Host, file: Given) -> bool:
+def _give_back(host: WritableHost, file: Given) -> bool:
     """Whether anything had to be written. Raises ChangeError where it is to be left."""
     host.discard(file.path)
     now = there(host, file.path)
@@ -84,7 +83,7 @@ def _give_back(host: Host, file: Given) -> bool:
     return True
 
 
-def reload_udev(host: Host, paths: Sequence[str]) -> None:
+def reload_udev(host: WritableHost, paths: Sequence[str]) -> None:
     """Have udev read its rules again where one was written or taken away; where there is no udev there is nothing to do."""
     program = next((path for path in _UDEVADM if host.is_executable(path)), None)
     if UDEV in paths and program:

@@ -7,8 +7,7 @@ import posixpath
 from typing import Dict, Iterable, List, NamedTuple, Sequence
 
 from ..files import MODE
-from ..host.door import Host
-from ..host.writing import Kept
+from ..host.writing import Kept, WritableHost
 from ..journal.store import missing
 from .failure import ChangeError, stale, unwritten
 from .request import Asked, FileAsked, LineAsked
@@ -24,7 +23,7 @@ class Write(NamedTuple):
     after: Kept
 
 
-def writes(host: Host, asked: Asked) -> List[Write]:
+def writes(host: WritableHost, asked: Asked) -> List[Write]:
     """What differs from what is asked for. Raises ChangeError for what must not be written, or is not as the plan saw it."""
     found = [_whole(host, one, asked.takeover) for one in asked.files]
     by_path: Dict[str, List[LineAsked]] = {}
@@ -46,7 +45,7 @@ def as_wanted(found: Kept, wanted: Kept) -> bool:
     return found._replace(attributes={}) == wanted._replace(attributes={})
 
 
-def folders(host: Host, paths: Iterable[str]) -> List[str]:
+def folders(host: WritableHost, paths: Iterable[str]) -> List[str]:
     """The folders that have to be made for files at these paths, each after the one it is in."""
     found: List[str] = []
     for path in paths:
@@ -54,7 +53,7 @@ def folders(host: Host, paths: Iterable[str]) -> List[str]:
     return found
 
 
-def refuse_exposed(host: Host, path: str) -> None:
+def refuse_exposed(host: WritableHost, path: str) -> None:
     folder = posixpath.dirname(path)
     why = host.exposed(folder)
     if why:
@@ -63,7 +62,7 @@ def refuse_exposed(host: Host, path: str) -> None:
         )
 
 
-def there(host: Host, path: str) -> Kept:
+def there(host: WritableHost, path: str) -> Kept:
     """What stands at a path. Raises ChangeError where that cannot be read, or be made again."""
     try:
         found = host.kept(path)
@@ -74,7 +73,7 @@ def there(host: Host, path: str) -> Kept:
     return found
 
 
-def _whole(host: Host, asked: FileAsked, takeover: bool) -> Write:
+def _whole(host: WritableHost, asked: FileAsked, takeover: bool) -> Write:
     before = there(host, asked.path)
     content = asked.content.encode("utf-8")
     # What has come to be as asked meanwhile is no reason to ask anew.
@@ -95,7 +94,7 @@ def _whole(host: Host, asked: FileAsked, takeover: bool) -> Write:
     return Write(asked.path, before, Kept("file", content, "", int(MODE, 8), uid, gid, attributes))
 
 
-def _edited(host: Host, path: str, asked: Sequence[LineAsked]) -> Write:
+def _edited(host: WritableHost, path: str, asked: Sequence[LineAsked]) -> Write:
     """The file with each line that was found, wherever it stands and blanks around it apart, replaced by the wanted one."""
     before = there(host, path)
     if before.kind == "none":

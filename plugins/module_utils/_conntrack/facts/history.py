@@ -6,7 +6,7 @@
 from typing import Any, Dict, Optional
 
 from ..host.door import Host
-from ..journal import store
+from ..journal import heads
 from ..shown import short
 from ..values import Facts
 
@@ -19,12 +19,12 @@ RUNNING = "running"
 
 def history(host: Host) -> Facts:
     """The changes that are kept, the first of them first; the last of all; the one that is not over, though nobody works at it."""
-    found = [] if host.exposed(store.HOME) else store.changes(host)
-    states = store.states(found)
-    if store.UNFINISHED in states.values() and host.is_locked(LOCK):
-        states = {name: RUNNING if state == store.UNFINISHED else state for name, state in states.items()}
+    found = [] if host.exposed(heads.HOME) else heads.heads(host)
+    states = heads.states((head.id, head.state, head.undoes) for head in found)
+    if heads.UNFINISHED in states.values() and host.is_locked(LOCK):
+        states = {name: RUNNING if state == heads.UNFINISHED else state for name, state in states.items()}
     changes = [_told(one, states[one.id]) for one in found]
-    unfinished = [one["id"] for one in changes if one["state"] == store.UNFINISHED]
+    unfinished = [one["id"] for one in changes if one["state"] == heads.UNFINISHED]
     return {
         "last": changes[-1] if changes else None,
         "unfinished": unfinished[-1] if unfinished else None,
@@ -33,14 +33,8 @@ def history(host: Host) -> Facts:
     }
 
 
-def _told(stored: store.Stored, state: str) -> Dict[str, Any]:
-    change = stored.change
-    return {
-        "id": stored.id,
-        "state": state,
-        "when": change.when if change else None,
-        "who": short(change.who) if change else "",
-    }
+def _told(head: heads.Head, state: str) -> Dict[str, Any]:
+    return {"id": head.id, "state": state, "when": head.when, "who": short(head.who)}
 
 
 def hold(host: Host) -> Optional[str]:

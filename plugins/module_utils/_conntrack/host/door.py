@@ -5,31 +5,25 @@
 
 Reading never raises: what is not there is None, what may not be read, or is longer than its bound, is None and is remembered
 in ``unreadable``. Nothing but regular files is opened, and no open or read waits for another process. Every run is bounded.
-How it is written stands in writing.py, the other half of this door.
+How it is written stands in writing.py, which those have who change a machine, and facts do not.
 
 Some of what is read others than root have made. ``exposed`` and ``doubt`` tell of a file and of a process whether it is so;
 the time for all of that together has a bound, and what is left out for it is in ``untold``.
 """
 
-import contextlib
 import errno
 import hashlib
-import json
 import mmap
 import os
 import platform
 import posixpath
 import re
-import select
-import signal
 import stat
-import subprocess
 import time
 from functools import partial
 from typing import TYPE_CHECKING, Any, Callable, Dict, Iterable, Iterator, List, NamedTuple, Optional, Sequence, Tuple
 
 from ..values import hexadecimal
-from .writing import Writing
 
 if TYPE_CHECKING:
     from .netfilter import Netfilter
@@ -50,8 +44,6 @@ BUDGET = 10.0
 # Bytes. A line of /proc/net/nf_conntrack has some 300.
 LONGEST_LINE = 4096
 
-_CLONE_NEWNET = 0x40000000  # linux/sched.h
-_PR_SET_PDEATHSIG = 1  # linux/prctl.h
 _READ_ALL = 3  # SYSLOG_ACTION_READ_ALL of syslog(2); takes nothing away
 # As many links as the kernel follows (MAXSYMLINKS).
 _MOST_LINKS = 40
@@ -71,7 +63,7 @@ class File(NamedTuple):
     group: str
 
 
-class Host(Writing):
+class Host:
     """The machine below ``root``. Whoever hands in the tree of another one vouches for all that is in it."""
 
     def __init__(self, root: str = "/", budget: float = BUDGET) -> None:
@@ -80,6 +72,9 @@ class Host(Writing):
         self.untold: List[str] = []
         self._budget = budget  # seconds left for what is not root's
         self._by_user: Optional[Tuple[List[int], List[int]]] = None
+
+    def path(self, path: str) -> str:
+        return os.path.join(self.root, path.lstrip("/"))
 
     # What the process is, rather than what a file says.
 
@@ -163,13 +158,16 @@ class Host(Writing):
         what cannot be entered, which takes CAP_SYS_ADMIN, or was not done in ``longest`` seconds.
         """
 
+        # Few hosts have others.
+        from .processes import entered, told_by_child
+
         def look_into_each(tell: Callable[[Any], None]) -> None:
             for file in files:
-                if _entered(self.path(file)):
+                if entered(self.path(file)):
                     tell([file, look()])
 
         try:
-            return dict(_told_by_child(look_into_each, longest))
+            return dict(told_by_child(look_into_each, longest))
         except OSError:
             return {}
 
@@ -180,30 +178,9 @@ class Host(Writing):
         without CAP_SYS_ADMIN, or was not done in ``longest`` seconds; RuntimeError where ``work`` raised anything.
         """
 
-        def enter_and_work(tell: Callable[[Any], None]) -> None:
-            try:
-                _enter(self.path(path))
-            except OSError as error:
-                tell({"refused": error.errno})
-            else:
-                try:
-                    tell({"found": work()})
-                except Exception:
-                    import traceback
+        from .processes import within
 
-                    tell({"failed": traceback.format_exc()})
-
-        deadline = time.monotonic() + longest
-        told = _told_by_child(enter_and_work, longest)
-        if not told and time.monotonic() >= deadline:
-            raise OSError(errno.ETIMEDOUT, "what went there gave no answer in {0:.0f} s".format(longest))
-        if not told:
-            raise OSError(errno.ECHILD, "what went there ended without an answer")
-        if "refused" in told[0]:
-            raise OSError(told[0]["refused"], os.strerror(told[0]["refused"]), path)
-        if "failed" in told[0]:
-            raise RuntimeError(told[0]["failed"])
-        return told[0]["found"]
+        return within(self.path(path), path, work, longest)
 
     def netfilter(self) -> "Netfilter":
         """A conversation with netfilter, in the network namespace that this runs in. Raises OSError."""
@@ -238,24 +215,10 @@ class Host(Writing):
         if self.root != "/":
             found = self._bytes(argv[0], limit + 1, whole=False)
             return None if found is None else _whole_lines(found, limit)
-        deadline = time.monotonic() + longest
-        reading, writing = os.pipe()
-        try:
-            null = subprocess.DEVNULL
-            process = subprocess.Popen(
-                argv, stdin=null, stdout=writing, stderr=null, cwd="/", env={"LC_ALL": "C"}, start_new_session=True
-            )
-        except (OSError, ValueError):
-            os.close(reading)
-            return None
-        finally:
-            os.close(writing)
-        try:
-            found = _until(reading, deadline, limit + 1)
-        finally:
-            os.close(reading)
-            _end(process, deadline)
-        return _whole_lines(found, limit) if process.returncode == 0 or len(found) > limit else None
+        from .processes import run
+
+        found = run(argv, limit + 1, longest)
+        return None if found is None else _whole_lines(found, limit)
 
     def list(self, path: str) -> List[str]:
         """The sorted names in a directory; none where it is not there."""
@@ -474,107 +437,6 @@ class Host(Writing):
         absent = (FileNotFoundError, NotADirectoryError, ProcessLookupError, ValueError)
         if not isinstance(error, absent) and path not in self.unreadable:
             self.unreadable.append(path)
-
-
-def _told_by_child(job: Callable[[Callable[[Any], None]], None], longest: float) -> List[Any]:
-    """What a child process tells, as JSON has it, until its end or for so many seconds; it never outlives this. Raises
-    OSError where there can be none."""
-    parent = os.getpid()
-    reading, writing = os.pipe()
-    try:
-        child = os.fork()
-    except OSError:
-        os.close(reading)
-        os.close(writing)
-        raise
-    if child == 0:
-        # Nothing of what the parent has begun, as text that it has not yet written, is the child's to end.
-        try:
-            os.close(reading)
-            _end_with(parent)
-            job(lambda thing: _tell(writing, thing))
-        finally:
-            os._exit(0)
-    os.close(writing)
-    try:
-        lines = _until(reading, time.monotonic() + longest).split(b"\n")[:-1]
-    finally:
-        os.close(reading)
-        # Who lets nobody wait for children has none left.
-        with contextlib.suppress(ProcessLookupError, ChildProcessError):
-            os.kill(child, signal.SIGKILL)
-            os.waitpid(child, 0)
-    return [json.loads(line.decode("ascii")) for line in lines]
-
-
-def _tell(writing: int, thing: Any) -> None:
-    left = json.dumps(thing).encode("ascii") + b"\n"
-    while left:
-        left = left[os.write(writing, left) :]
-
-
-def _end_with(parent: int) -> None:
-    """Make the kernel end this process with its parent, however that ends; where it can."""
-    with contextlib.suppress(ImportError, AttributeError, OSError):
-        import ctypes
-
-        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, ctypes.c_ulong(signal.SIGKILL), *[ctypes.c_ulong(0)] * 3)
-    if os.getppid() != parent:
-        os._exit(0)
-
-
-def _entered(path: str) -> bool:
-    try:
-        _enter(path)
-        return True
-    except OSError:
-        return False
-
-
-def _enter(path: str) -> None:
-    """Move this process into a network namespace. Raises OSError."""
-    # os.setns came with Python 3.12, and not every Python has ctypes.
-    try:
-        import ctypes
-
-        setns = ctypes.CDLL(None, use_errno=True).setns
-    except (ImportError, AttributeError):
-        raise OSError(errno.ENOSYS, os.strerror(errno.ENOSYS), path) from None
-
-    opened = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
-    try:
-        if setns(opened, _CLONE_NEWNET):
-            number = ctypes.get_errno()
-            raise OSError(number, os.strerror(number), path)
-    finally:
-        os.close(opened)
-
-
-def _until(reading: int, deadline: float, limit: Optional[int] = None) -> bytes:
-    """All that comes through a pipe until its end, the deadline, or as many bytes."""
-    found = b""
-    waiting = select.poll()
-    waiting.register(reading, select.POLLIN)
-    while waiting.poll(max(0, deadline - time.monotonic()) * 1000):
-        more = os.read(reading, 65536)
-        if not more:
-            break
-        found += more
-        if limit is not None and len(found) >= limit:
-            return found[:limit]
-    return found
-
-
-def _end(process: "subprocess.Popen[bytes]", deadline: float) -> None:
-    """Wait for a process, until the deadline; then kill it and all of its group."""
-    with contextlib.suppress(subprocess.TimeoutExpired):
-        if time.monotonic() < deadline:
-            process.wait(deadline - time.monotonic())
-    if process.returncode is None:
-        # Not waited for, so the number cannot be another's yet. One that the kernel does not let go is left behind.
-        with contextlib.suppress(OSError, subprocess.TimeoutExpired):
-            os.killpg(process.pid, signal.SIGKILL)
-            process.wait(1.0)
 
 
 def _whole_lines(found: bytes, limit: int) -> str:

@@ -16,6 +16,8 @@ import stat
 import time
 from typing import Any, Callable, Dict, Iterator, NamedTuple, Tuple
 
+from .door import Host
+
 # Bytes. The longest file that is replaced: a crontab or a sysctl.conf of somebody else's has some KiB.
 LONGEST_KEPT = 16 * 1024 * 1024
 # Seconds between two looks whether a lock is free.
@@ -45,13 +47,8 @@ class Busy(Exception):
     """Somebody else holds the lock; the text says who."""
 
 
-class Writing:
-    """What Host does to the machine below ``root``."""
-
-    root: str
-
-    def path(self, path: str) -> str:
-        return os.path.join(self.root, path.lstrip("/"))
+class WritableHost(Host):
+    """The machine below ``root``, for those who change it."""
 
     def do(self, call: Callable[..., Any], *arguments: Any) -> Any:
         """Every call that changes the machine goes through here."""

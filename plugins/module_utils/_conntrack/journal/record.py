@@ -9,13 +9,10 @@ The form has a version. A form that is older than this one is understood; a late
 import base64
 import hashlib
 import json
-import re
 from typing import Any, Callable, Dict, List, NamedTuple, Optional
 
 from ..host.writing import Kept
-
-VERSION = 1
-_NAME = re.compile("[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
+from .heads import VERSION
 
 
 class Mark(NamedTuple):
@@ -59,11 +56,6 @@ class Change(NamedTuple):
 
 class Unreadable(Exception):
     """A journal that this collection cannot read; the text says why."""
-
-
-def is_name(text: str) -> bool:
-    """Whether a change may be called so."""
-    return _NAME.fullmatch(text) is not None
 
 
 def mark(kept: Kept) -> Mark:

@@ -25,16 +25,19 @@
 
 import posixpath
 import re
-from typing import Any, Callable, Dict, List, Mapping, NamedTuple, Optional, Sequence, Tuple
+from typing import TYPE_CHECKING, Any, Callable, Dict, List, Mapping, NamedTuple, Optional, Sequence, Tuple
 
 from .. import kernel
 from ..files import FIREWALLD, IPTABLES, MANAGED, SYSCTL
-from ..host.door import Host
 from ..owners.owner import Owner
 from ..shown import short
 from ..sources import sysctl
 from ..values import Facts
 from .said import HASHSIZE
+
+if TYPE_CHECKING:
+    # The same as in sources.sysctl.
+    from ..host.door import Host
 
 # Of each part. Somebody's list of all timeouts is 40 lines.
 MOST = 200
@@ -69,7 +72,7 @@ PARTS = (
 )
 
 
-def assignments(host: Host, facts: Facts, owned: Sequence[Owner]) -> Tuple[Assignments, List[Exposed]]:
+def assignments(host: "Host", facts: Facts, owned: Sequence[Owner]) -> Tuple[Assignments, List[Exposed]]:
     """``facts`` are those of this host that are always gathered, with timeouts and services; and which files others may write."""
     found: Assignments = {name: [] for name in PARTS}
     if facts["state"] == "absent":
@@ -150,7 +153,7 @@ def _files(lines: Sequence[sysctl.Assignment], keys: Sequence[str], found: Assig
 # The module.
 
 
-def _is_spoken_of(host: Host, module: str) -> bool:
+def _is_spoken_of(host: "Host", module: str) -> bool:
     """Whether modprobe.d or the kernel's command line has the name of what is built in: else they need not be understood."""
     texts = [host.read(folder + "/" + name) for folder in sysctl.folders("modprobe.d") for name in host.list(folder)]
     texts.append(host.read(sysctl.COMMAND_LINE))
@@ -158,7 +161,7 @@ def _is_spoken_of(host: Host, module: str) -> bool:
     return any("\\" in text or module in text.replace("-", "_") for text in texts if text)
 
 
-def _parameters(host: Host, module: str, found: Assignments) -> None:
+def _parameters(host: "Host", module: str, found: Assignments) -> None:
     from ..sources import modprobe
 
     texts = {path: host.read(path) or "" for path in modprobe.configuration_files(host)}
@@ -189,7 +192,7 @@ def modprobe_lines(texts: Mapping[str, str], module: str, found: Assignments) ->
     return lines
 
 
-def _loads(host: Host, module: str, found: Assignments) -> None:
+def _loads(host: "Host", module: str, found: Assignments) -> None:
     """What loads the module before systemd-sysctl runs, itself or with another that needs it; what udev has run then.
 
     Of initramfs-tools it is said what the next update of the initial RAM disk brings. Nothing of a dracut's.
@@ -265,14 +268,14 @@ def _owners(owned: Sequence[Owner], keys: Sequence[str], found: Assignments) -> 
             )
 
 
-def _unloading(host: Host, found: Assignments) -> None:
+def _unloading(host: "Host", found: Assignments) -> None:
     for path, name in _UNLOADING:
         for number, line in enumerate((host.read(path) or "").split("\n"), 1):
             if line.partition("=")[0].strip() == name and "=" in line:
                 found["unloading"].append({"path": path, "line": number, "text": short(line)})
 
 
-def _exposed(host: Host, module: str, is_builtin: bool, owned: Sequence[Owner], found: Assignments) -> List[Exposed]:
+def _exposed(host: "Host", module: str, is_builtin: bool, owned: Sequence[Owner], found: Assignments) -> List[Exposed]:
     """Where the role writes itself, and of all files that say something of these keys, whichever of them wins."""
     first = [posixpath.dirname(path) for path in MANAGED] + [FIREWALLD, IPTABLES]
     named = {file["path"] for file in found["sysctl"] + found["called"]}

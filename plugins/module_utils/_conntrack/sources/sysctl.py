@@ -9,10 +9,25 @@ sysctl.c of the kernel. Left out: {alternatives} in globs, and the credential sy
 
 import posixpath
 import re
-from typing import AbstractSet, Dict, FrozenSet, Iterable, List, Mapping, NamedTuple, Optional, Sequence, Tuple
+from typing import (
+    TYPE_CHECKING,
+    AbstractSet,
+    Dict,
+    FrozenSet,
+    Iterable,
+    List,
+    Mapping,
+    NamedTuple,
+    Optional,
+    Sequence,
+    Tuple,
+)
 
-from ..host.door import Host
 from ..kernel import LARGEST_LIMIT, LONGEST_TIMEOUT
+
+if TYPE_CHECKING:
+    # The plan needs this module, on the controller, where there is no host to look at.
+    from ..host.door import Host
 
 # What procps reads last of all, and systemd only through a link from /etc/sysctl.d.
 SYSCTL_CONF = "/etc/sysctl.conf"
@@ -50,7 +65,7 @@ def folders(name: str) -> Tuple[str, ...]:
     return tuple(home + "/" + name for home in ("/etc", "/run", "/usr/local/lib", "/usr/lib", "/lib"))
 
 
-def files(host: Host, places: Sequence[str] = folders("sysctl.d")) -> List[str]:
+def files(host: "Host", places: Sequence[str] = folders("sysctl.d")) -> List[str]:
     """The files of some folders in the order in which systemd reads them: by name, each from the first that has it.
 
     What masks is among them: an empty file, a link to /dev/null, a dangling link, even a directory.
@@ -63,12 +78,12 @@ def files(host: Host, places: Sequence[str] = folders("sysctl.d")) -> List[str]:
     return [found[name] for name in sorted(found, key=_bytes)]
 
 
-def assignments(host: Host, procps: bool = False) -> List[Assignment]:
+def assignments(host: "Host", procps: bool = False) -> List[Assignment]:
     """The lines of all files in the order of reading; with ``procps`` also what that alone reads."""
     return [line for path in files(host) + [SYSCTL_CONF] * procps for line in of_file(host, path)]
 
 
-def of_file(host: Host, path: str) -> List[Assignment]:
+def of_file(host: "Host", path: str) -> List[Assignment]:
     file = _target(host, path)
     return parse(path, host.read(file) or "", posixpath.normpath(file))
 
@@ -228,7 +243,7 @@ def _reached(line: Assignment, paths: Mapping[str, List[str]]) -> List[str]:
     return [key for key, path in paths.items() if len(path) == len(pattern) and all(map(matches, pattern, path))]
 
 
-def _target(host: Host, path: str) -> str:
+def _target(host: "Host", path: str) -> str:
     """Where a path leads to through links, those of folders aside."""
     for _hop in range(_MOST_LINKS):
         link = host.link(path)

@@ -12,7 +12,7 @@ from ansible_collections.headroom.netfilter.plugins.module_utils._conntrack.chan
 from ansible_collections.headroom.netfilter.plugins.module_utils._conntrack.change.request import read
 from ansible_collections.headroom.netfilter.plugins.module_utils._conntrack.change.transaction import run
 from ansible_collections.headroom.netfilter.plugins.module_utils._conntrack.facts.history import history
-from ansible_collections.headroom.netfilter.plugins.module_utils._conntrack.journal.store import HOME
+from ansible_collections.headroom.netfilter.plugins.module_utils._conntrack.journal.heads import HOME
 from ansible_collections.headroom.netfilter.tests.unit.changes import (
     MODPROBE,
     OTHER,

@@ -11,7 +11,7 @@ import pytest
 from ansible_collections.headroom.netfilter.plugins.module_utils._conntrack.change.failure import ChangeError
 from ansible_collections.headroom.netfilter.plugins.module_utils._conntrack.change.request import read
 from ansible_collections.headroom.netfilter.plugins.module_utils._conntrack.change.transaction import run
-from ansible_collections.headroom.netfilter.plugins.module_utils._conntrack.journal.store import HOME
+from ansible_collections.headroom.netfilter.plugins.module_utils._conntrack.journal.heads import HOME
 from ansible_collections.headroom.netfilter.tests.unit import changes
 from ansible_collections.headroom.netfilter.tests.unit.changes import (
     AGAIN,

@@ -10,8 +10,8 @@ from ansible_collections.headroom.netfilter.plugins.module_utils._conntrack.chan
 from ansible_collections.headroom.netfilter.plugins.module_utils._conntrack.change.transaction import run
 from ansible_collections.headroom.netfilter.plugins.module_utils._conntrack.facts.gather import gather
 from ansible_collections.headroom.netfilter.plugins.module_utils._conntrack.facts.history import HOLD, LOCK, history
-from ansible_collections.headroom.netfilter.plugins.module_utils._conntrack.host.door import Host
-from ansible_collections.headroom.netfilter.plugins.module_utils._conntrack.journal.store import HOME
+from ansible_collections.headroom.netfilter.plugins.module_utils._conntrack.host.writing import WritableHost
+from ansible_collections.headroom.netfilter.plugins.module_utils._conntrack.journal.heads import HOME
 from ansible_collections.headroom.netfilter.tests.unit.changes import REQUEST, Machine
 
 NONE = {"last": None, "unfinished": None, "changes": [], "hold": None}
@@ -57,7 +57,7 @@ def test_one_that_somebody_is_at_work_at(machine):
 
 
 def test_the_kernel_lists_a_lock_that_is_held(tmp_path):
-    host, path = Host(), str(tmp_path / "lock")
+    host, path = WritableHost(), str(tmp_path / "lock")
     assert not host.is_locked(path)
     with host.lock(path, 0, "somebody"):
         if not os.path.exists("/proc/locks"):

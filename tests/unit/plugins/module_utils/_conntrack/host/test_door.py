@@ -259,16 +259,6 @@ def test_a_loop_of_links_cannot_be_read_and_is_remembered(host):
     assert host.unreadable == ["/loop"]
 
 
-def test_write_keeps_the_file_and_needs_it(host):
-    before = os.stat(host.path("/folder/file")).st_ino
-    host.write("/folder/file", "TE")
-    assert host.read("/folder/file") == "TExt\n"
-    assert os.stat(host.path("/folder/file")).st_ino == before
-    with pytest.raises(OSError, match="No such file"):
-        host.write("/folder/none", "1\n")
-    assert not host.exists("/folder/none")
-
-
 def test_what_somebody_may_run_is_a_file(host, tmp_path):
     script = tmp_path / "script"
     script.write_text("")

@@ -10,11 +10,11 @@ import time
 
 import pytest
 
-from ansible_collections.headroom.netfilter.plugins.module_utils._conntrack.host.door import Host
 from ansible_collections.headroom.netfilter.plugins.module_utils._conntrack.host.writing import (
     LONGEST_KEPT,
     Busy,
     Kept,
+    WritableHost,
 )
 
 OWN = (os.geteuid(), os.getegid())
@@ -22,7 +22,7 @@ OWN = (os.geteuid(), os.getegid())
 
 @pytest.fixture
 def host(tmp_path):
-    return Host(str(tmp_path))
+    return WritableHost(str(tmp_path))
 
 
 def a_file(content=b"text\n", mode=0o640, **more):
@@ -166,3 +166,14 @@ def test_work_apart_outlives_its_caller_and_the_callers_group(host, number):
     assert os.path.exists(host.path("/done"))
     if number == signal.SIGHUP:
         assert os.waitpid(child, 0)[1] == 0
+
+
+def test_write_keeps_the_file_and_needs_it(host, tmp_path):
+    (tmp_path / "file").write_text("text\n")
+    before = os.stat(str(tmp_path / "file")).st_ino
+    host.write("/file", "TE")
+    assert host.read("/file") == "TExt\n"
+    assert os.stat(str(tmp_path / "file")).st_ino == before
+    with pytest.raises(OSError, match="No such file"):
+        host.write("/none", "1\n")
+    assert not host.exists("/none")
