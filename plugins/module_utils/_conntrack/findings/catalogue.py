@@ -7,6 +7,7 @@ paragraph for each id."""
 from typing import Dict, NamedTuple, Tuple
 
 from .. import kernel
+from ..files import SYSCTL
 from ..outcome.said import CRITICAL, INFO, WARNING
 
 # Shares of the limit in use. node_exporter's mixin warns at 0.75; Netdata is critical at 0.95, from where on the
@@ -186,5 +187,12 @@ RISKS: Dict[str, Risk] = {
 }
 
 
-def finding(name: str, severity: str, seen: str) -> Finding:
-    return Finding(name, severity, seen, RISKS[name].why, RISKS[name].remedy)
+# Of values that are lost though the role's own files say them.
+APPLIED_BY_NOTHING = (
+    "The role's files say it already, and nothing here applies them then: call sysctl -p {0} wherever the module is loaded, "
+    "and keep firewalls from unloading it (conntrack_firewall=true).".format(SYSCTL)
+)
+
+
+def finding(name: str, severity: str, seen: str, remedy: str = "") -> Finding:
+    return Finding(name, severity, seen, RISKS[name].why, remedy or RISKS[name].remedy)

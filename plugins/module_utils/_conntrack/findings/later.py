@@ -8,7 +8,7 @@ from typing import Any, Dict, Iterator, List, Tuple
 from ..files import MODPROBE
 from ..outcome.said import BUILT_IN, CRITICAL, INFO, LOAD, ODD, SEVERITIES, WARNING
 from ..profiles import RFC_FLOORS
-from .catalogue import NAMED, RISKS, Finding, finding
+from .catalogue import APPLIED_BY_NOTHING, NAMED, RISKS, Finding, finding
 from .seen import Seen, listed, rank, said
 
 
@@ -23,12 +23,15 @@ def _lost_at(host: Seen, event: str, note: str) -> Iterator[Finding]:
     outcome = host.outcome.get(event) or {}
     changes: Dict[str, str] = {}
     is_critical = False
+    is_said = True
     for key in sorted(outcome, key=lambda key: (rank(host.label(key)), key)):
         now, then = host.live.get(key), (outcome[key] or {}).get("value")
         if now is None or then is None or not _is_worse(host, key, now, host.settled(key, then)):
             continue
         is_critical = is_critical or host.is_below_flows(key, then)
         source = outcome[key].get("source")
+        # Where nothing applies sysctl.d after a load, the role's own line gives it few buckets, so that the limit stays.
+        is_said = is_said and (host.own.get(key) == now or MODPROBE in (source or ""))
         changes.setdefault(
             host.label(key),
             "{0} {1} -> {2}".format(host.label(key), now, then) + (" ({0})".format(source) if source else ""),
@@ -37,7 +40,8 @@ def _lost_at(host: Seen, event: str, note: str) -> Iterator[Finding]:
         seen = listed(list(changes.values()), 2 * NAMED) + note
         if is_critical:
             seen += "; {0} flows are in use".format(host.count)
-        yield finding("lost-at-" + event, CRITICAL if is_critical else WARNING, seen)
+        remedy = APPLIED_BY_NOTHING if is_said else ""
+        yield finding("lost-at-" + event, CRITICAL if is_critical else WARNING, seen, remedy)
 
 
 def _is_worse(host: Seen, key: str, now: int, then: int) -> bool:

@@ -6,7 +6,9 @@
 from typing import Any, Dict, List, Optional, Sequence
 
 from .. import kernel
+from ..files import SYSCTL
 from ..outcome.said import CRITICAL, WARNING
+from ..sources import sysctl
 from ..values import Facts
 from .catalogue import NAMED, USAGE_CRITICAL, USAGE_WARNING
 
@@ -35,6 +37,7 @@ class Seen:
         self.outcome = {} if self.is_contained else self.part("outcome")
         self.files = {} if self.is_contained else self.part("files")
         self.live = self._live()
+        self.own = {} if self.is_contained else self._own()
 
     def part(self, name: str) -> Dict[str, Any]:
         return self.facts.get(name) or {}
@@ -50,6 +53,12 @@ class Seen:
         }
         found.update((prefix + kernel.timeout_key(name), seconds) for name, seconds in self.timeouts.items())
         return found
+
+    def _own(self) -> Dict[str, Optional[int]]:
+        """What the role's own file of sysctl.d says, by key."""
+        files = self.part("assignments").get("sysctl") or []
+        lines = [line for file in files if file["path"] == SYSCTL for line in file["lines"]]
+        return {line["key"]: sysctl.number(line["key"], line["value"]) for line in lines}
 
     def label(self, key: str) -> str:
         """The words of the tables for a key: limit, buckets, expectations, or the timeout's name."""

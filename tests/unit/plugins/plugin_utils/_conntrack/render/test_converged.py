@@ -8,6 +8,8 @@ import pytest
 
 from ansible_collections.headroom.netfilter.plugins.module_utils._conntrack import kernel
 from ansible_collections.headroom.netfilter.plugins.module_utils._conntrack.facts.gather import gather
+from ansible_collections.headroom.netfilter.plugins.module_utils._conntrack.findings.catalogue import APPLIED_BY_NOTHING
+from ansible_collections.headroom.netfilter.plugins.module_utils._conntrack.findings.risks import findings
 from ansible_collections.headroom.netfilter.plugins.module_utils._conntrack.plan import policy
 from ansible_collections.headroom.netfilter.plugins.plugin_utils._conntrack.answers import FACTS
 from ansible_collections.headroom.netfilter.plugins.plugin_utils._conntrack.render.change import planned
@@ -118,6 +120,17 @@ def test_three_loads_and_boots_in_a_row_leave_nothing_to_do(tmp_path, name, syst
             machine.change(facts, again)
             facts = machine.facts()
             assert planned(facts, POLICY).converged
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_no_remedy_is_what_was_done_already(tmp_path, name, systemd):
+    machine = Machine(name, str(tmp_path / name), systemd)
+    facts = machine.facts()
+    machine.change(facts, planned(facts, POLICY))
+    lost = [found for found in findings(machine.facts()) if found.id.startswith("lost-at-")]
+    assert [found.remedy for found in lost] == [APPLIED_BY_NOTHING] * len(lost)
+    # Only where systemd applies sysctl.d after a load.
+    assert bool(lost) == (facts["state"] == "loaded" and not facts["services"]["systemd_sysctl"])
 
 
 def test_hosts_with_systemd_and_without_are_among_them():
