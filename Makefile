@@ -2,7 +2,7 @@
 # Copyright: headroom.netfilter maintainers
 #
 ## make tune     size, persist, apply and verify conntrack on the hosts of INVENTORY
-## make audit    show the same table and what tune would change; changes nothing
+## make audit    show the same table and what tune would change; changes nothing. TREE=DIR[,DIR...]: of images, chroots, sosreports
 ## make check    lint, types and the unit tests on one Python, in a minute and a half
 ## make test     every check that can run here; STEPS="ruff mypy" runs only those
 ## make bench    measure a run of tune against other ways to do it, a million entries, ten thousand processes
@@ -19,12 +19,13 @@ INVENTORY ?= localhost
 EXTRA ?=
 STEPS ?=
 HOST ?= bookworm
+TREE ?=
 PYTHON ?=
 
 # What a caller sets is text: without this, make would expand what its command line says. Commands find it in their environment,
 # where no shell expands it either; tools/words.py splits EXTRA and STEPS.
 $(foreach name,$(.VARIABLES),$(if $(filter command,$(origin $(name))),$(eval override export $$(name) := $$(value $(name)))))
-export INVENTORY EXTRA STEPS HOST PYTHON
+export INVENTORY EXTRA STEPS HOST TREE PYTHON
 
 .PHONY: help tune audit check test bench lab lab-ssh lab-down survival
 
@@ -32,7 +33,7 @@ help:
 	@sed -n 's/^## \{0,1\}//p' Makefile
 
 tune:
-	@tools/play tune "$$INVENTORY"
+	@TREE= tools/play tune "$$INVENTORY"
 
 audit:
 	@tools/play audit "$$INVENTORY"

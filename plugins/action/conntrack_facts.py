@@ -5,9 +5,18 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from ansible_collections.headroom.netfilter.plugins.plugin_utils._conntrack.answers import BY_MODULE
 from ansible_collections.headroom.netfilter.plugins.plugin_utils._conntrack.guard import Guard
 
 
 class ActionModule(Guard):
     answer = BY_MODULE["conntrack_facts"]
+    reads_trees = True
+
+    def _answered(self, task_vars: dict[str, Any]) -> Any:
+        options = dict(self._task.args)
+        if tree := self._tree(task_vars):
+            options.setdefault("root", tree)
+        return self._executed(f"headroom.netfilter.{self.answer.module}", options, task_vars)

@@ -25,7 +25,9 @@ options:
     elements: dict
     required: true
   playbook:
-    description: Names of variables of the playbook's own; one that is nearly one of them is told, too.
+    description:
+      - Names of variables of the playbook's own; one that is nearly one of them is told, too.
+      - A host with C(conntrack_root) is a tree, and wrong wherever that is not among them.
     type: list
     elements: str
     default: []
@@ -63,7 +65,10 @@ def conntrack_input_errors(hosts: Iterable[Mapping[str, Any]], playbook: Collect
     # Ansible loads every filter of a collection with the first one, in each worker anew: none brings its rules along.
     from ansible_collections.headroom.netfilter.plugins.module_utils._conntrack.plan.policy import Policy, read
     from ansible_collections.headroom.netfilter.plugins.module_utils._conntrack.plan.spelling import misspelt
-    from ansible_collections.headroom.netfilter.plugins.module_utils._conntrack.readers import PolicyError
+    from ansible_collections.headroom.netfilter.plugins.module_utils._conntrack.readers import (
+        PolicyError,
+        wants_machine,
+    )
     from ansible_collections.headroom.netfilter.plugins.module_utils._conntrack.shown import short
 
     ours = [f"conntrack_{field}" for field in Policy._fields]
@@ -78,6 +83,9 @@ def conntrack_input_errors(hosts: Iterable[Mapping[str, Any]], playbook: Collect
                     given[name] = _whole(variables[name])
                 except (AnsibleError, UndefinedError) as error:
                     problems.append(f"{name}: cannot be made out: {short(str(error))}")
+        if "conntrack_root" in names and "conntrack_root" not in playbook:
+            tree = variables["conntrack_root"]
+            problems += [wants_machine(str(tree))] if tree and tree != "/" else []
         try:
             read(given, names)
         except PolicyError as error:

@@ -32,6 +32,15 @@ options:
       - What is left out for it is in RV(ansible_facts.conntrack.untold). Root's own files and processes are read first, and all of them.
     type: float
     default: 10
+  root:
+    description:
+      - A folder to read instead of the machine, from C(/) on, such as the tree of an image, a chroot or a backup, or a sosreport, which is
+        known by its folder C(sos_commands).
+      - All is read from there, nothing is run, and nothing of the machine that reads it is mixed in; links lead nowhere out of it.
+      - What cannot be known from it is in RV(ansible_facts.conntrack.untold). Whoever names it vouches for all that is in it.
+    type: path
+    default: /
+    version_added: 0.2.0
 extends_documentation_fragment:
   - ansible.builtin.action_common_attributes
   - ansible.builtin.action_common_attributes.flow
@@ -71,6 +80,11 @@ EXAMPLES = r"""
 - name: Say how full the table is
   ansible.builtin.debug:
     msg: "{{ ansible_facts.conntrack.table.count }} of {{ ansible_facts.conntrack.table.max }} entries"
+
+- name: Read a sosreport that lies on the controller
+  headroom.netfilter.conntrack_facts:
+    root: /srv/sosreports/sosreport-web01
+  delegate_to: localhost
 
 - name: Read the table alone
   headroom.netfilter.conntrack_facts:
@@ -128,7 +142,7 @@ ansible_facts:
               returned: always
               sample: docker
             python:
-              description: Version of the Python that runs the module.
+              description: Version of the Python that runs the module; V(none) for a tree.
               type: str
               returned: always
               sample: 3.11.2
@@ -743,7 +757,7 @@ ansible_facts:
           returned: always
           sample: [/sys/module/nf_conntrack/parameters/hashsize]
         untold:
-          description: What was not read for the time it would have taken.
+          description: What was not read for the time it would have taken, and with O(root) what cannot be known from a tree.
           type: list
           elements: str
           returned: always
@@ -763,11 +777,22 @@ from ansible_collections.headroom.netfilter.plugins.module_utils._conntrack.fact
 from ansible_collections.headroom.netfilter.plugins.module_utils._conntrack.host.door import Host
 
 
+def host_in(root, budget):
+    """This machine, or the one whose tree lies in ``root``. Raises OSError where there is none."""
+    if root == "/":
+        return Host(budget=budget)
+    # Few are read so: the others need not load it.
+    from ansible_collections.headroom.netfilter.plugins.module_utils._conntrack.host.tree import opened
+
+    return opened(root, budget)
+
+
 def main():
     module = AnsibleModule(
         argument_spec={
             "gather_subset": {"type": "list", "elements": "str", "default": ["all"]},
             "budget_seconds": {"type": "float", "default": 10},
+            "root": {"type": "path", "default": "/"},
         },
         supports_check_mode=True,
     )
@@ -775,9 +800,11 @@ def main():
     if not 0 <= budget <= 3600:
         module.fail_json(msg="budget_seconds: {0} will not do: expected seconds from 0 to 3600".format(budget))
     try:
-        facts = gather(Host(budget=budget), module.params["gather_subset"])
+        facts = gather(host_in(module.params["root"], budget), module.params["gather_subset"])
     except SubsetError as error:
         module.fail_json(msg=str(error))
+    except OSError as error:
+        module.fail_json(msg="root: {0}: {1}".format(error.filename, error.strerror))
     module.exit_json(changed=False, ansible_facts={"conntrack": facts})
 
 

@@ -199,3 +199,12 @@ def _near(value: Any, names: Iterable[str]) -> str:
             text = text[len(prefix) :]
     near = difflib.get_close_matches(text.replace("_timeout", ""), list(names), 1, 0.5)
     return "; did you mean {0}?".format(near[0]) if near else ""
+
+
+def wants_machine(root: str) -> str:
+    """What is said where a host is a tree, and a machine is wanted."""
+    return problem(
+        "conntrack_root",
+        root,
+        "a tree is only read, by the module conntrack_facts and the playbook headroom.netfilter.audit; for a machine leave it unset",
+    )

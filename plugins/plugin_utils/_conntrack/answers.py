@@ -55,7 +55,7 @@ KERNEL = Record(
         "pointer_bytes": Whole(4, 8),
         "init_netns": Truth(),
         "container": OrNone(TEXT),
-        "python": TEXT,
+        "python": OrNone(TEXT),
         "root": Truth(),
         "nat": Truth(),
         "writable": Record({"max": Truth(), "buckets": Truth(), "timeouts": Truth()}),

@@ -18,6 +18,7 @@ from ansible.errors import AnsibleConnectionFailure, AnsibleError
 from ansible.module_utils.json_utils import _filter_non_json_lines
 from ansible.plugins.action import ActionBase
 
+from ansible_collections.headroom.netfilter.plugins.module_utils._conntrack.readers import wants_machine
 from ansible_collections.headroom.netfilter.plugins.module_utils._conntrack.shown import escaped
 from ansible_collections.headroom.netfilter.plugins.plugin_utils._conntrack.answers import Answer
 from ansible_collections.headroom.netfilter.plugins.plugin_utils._conntrack.schema import (
@@ -46,14 +47,25 @@ class Guard(ActionBase):  # type: ignore[misc]
     """Runs the module of its name, with the task's own options and keywords."""
 
     answer: Answer
+    # Whether it can be asked of a tree, in place of a machine.
+    reads_trees = False
     # The result would come through another action, which hands all of it on.
     _supports_async = False
 
     def run(self, tmp: None = None, task_vars: dict[str, Any] | None = None) -> dict[str, Any]:
         super().run(tmp, task_vars)
+        tree = self._tree(task_vars or {})
+        if tree and not self.reads_trees:
+            return {"failed": True, "msg": wants_machine(tree)}
         handed = self._handed(task_vars or {})
         facts = self._discovered()
         return {**handed, "ansible_facts": {**handed.get("ansible_facts", {}), **facts}} if facts else handed
+
+    def _tree(self, task_vars: Mapping[str, Any]) -> str:
+        """Of a host that is a folder's tree, the folder; nothing for a machine."""
+        said = task_vars.get("conntrack_root")
+        root = str(self._templar.template(said)) if said else "/"
+        return "" if root in ("", "/", "None") else root
 
     def _handed(self, task_vars: dict[str, Any]) -> dict[str, Any]:
         # Which answer it is may depend on what was asked.

@@ -174,6 +174,11 @@ RISKS: Dict[str, Risk] = {
         "What is not root's doing on this host sets nothing, and moves no number of a plan.",
         "Look at who does it, and why. A genuine owner runs as root, in the host's own namespaces, from files that are root's.",
     ),
+    "tree": Risk(
+        (INFO,),
+        "A tree does not hold it, and nothing is guessed from the machine that reads it. Nothing is lowered meanwhile.",
+        "Audit the host itself, where it runs.",
+    ),
     "untold": Risk(
         (INFO,),
         "The time for what is not root's has a bound, so that nobody can hold a run up. Nothing is lowered meanwhile.",

@@ -21,7 +21,8 @@ def provenance(host: Seen) -> Iterator[Finding]:
         yield finding("claim-ignored", INFO, listed(claims))
     untold = host.facts.get("untold") or []
     if untold:
-        yield finding("untold", INFO, listed(untold))
+        # A tree is read by none of its own Pythons.
+        yield finding("tree" if host.kernel.get("python", "") is None else "untold", INFO, listed(untold))
 
 
 def unreadable(host: Seen) -> Iterator[Finding]:

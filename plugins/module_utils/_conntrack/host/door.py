@@ -74,7 +74,12 @@ class Host:
         self._by_user: Optional[Tuple[List[int], List[int]]] = None
 
     def path(self, path: str) -> str:
+        """Where something stands; a link itself, not what it leads to."""
         return os.path.join(self.root, path.lstrip("/"))
+
+    def led(self, path: str) -> str:
+        """Where a path leads to."""
+        return self.path(path)
 
     # What the process is, rather than what a file says.
 
@@ -86,7 +91,7 @@ class Host:
         """Bytes in a page of memory."""
         return int(os.sysconf("SC_PAGE_SIZE"))
 
-    def python(self) -> str:
+    def python(self) -> Optional[str]:
         return platform.python_version()
 
     def is_root(self) -> bool:
@@ -145,7 +150,7 @@ class Host:
     def namespace(self, path: str) -> Optional[int]:
         """The inode of the namespace that is mounted on a file, as ip netns does it; None for any other file."""
         try:
-            found, own = os.stat(self.path(path)), os.stat(self.path("/proc/self/ns/net"))
+            found, own = os.stat(self.led(path)), os.stat(self.path("/proc/self/ns/net"))
         except (OSError, ValueError) as error:
             self._remember(path, error)
             return None
@@ -223,7 +228,7 @@ class Host:
     def list(self, path: str) -> List[str]:
         """The sorted names in a directory; none where it is not there."""
         try:
-            return sorted(os.listdir(self.path(path)))
+            return sorted(os.listdir(self.led(path)))
         except (OSError, ValueError) as error:
             self._remember(path, error)
             return []
@@ -238,7 +243,7 @@ class Host:
         if content is None:
             return None
         try:
-            found = os.stat(self.path(path))
+            found = os.stat(self.led(path))
         except OSError as error:
             self._remember(path, error)
             return None
@@ -252,7 +257,7 @@ class Host:
     def is_executable(self, path: str) -> bool:
         """Whether it is a regular file that somebody may run."""
         try:
-            mode = os.stat(self.path(path)).st_mode
+            mode = os.stat(self.led(path)).st_mode
         except (OSError, ValueError) as error:
             self._remember(path, error)
             return False
@@ -261,7 +266,7 @@ class Host:
     def writable(self, path: str) -> bool:
         """Whether a write would be let through: mode, read-only mounts and namespaces all count."""
         try:
-            return os.access(self.path(path), os.W_OK)
+            return os.access(self.led(path), os.W_OK)
         except ValueError:
             return False
 
@@ -279,7 +284,7 @@ class Host:
     def mode(self, path: str) -> Optional[os.stat_result]:
         """Mode and owner of what a path leads to; None where there is nothing."""
         try:
-            return os.stat(self.path(path))
+            return os.stat(self.led(path))
         except (OSError, ValueError):
             return None
 
@@ -391,7 +396,7 @@ class Host:
         What it is is asked before it is opened, of the very same: to open a device may do something, and a link may be
         turned elsewhere meanwhile.
         """
-        found = os.open(self.path(path), _PATH_ONLY)
+        found = os.open(self.led(path), _PATH_ONLY)
         try:
             said = os.fstat(found)
             if not stat.S_ISREG(said.st_mode):
@@ -401,7 +406,7 @@ class Host:
             except FileNotFoundError:
                 pass
             # There is no /proc, as in a chroot that is being made.
-            opened = os.open(self.path(path), _TO_READ | os.O_NOFOLLOW)
+            opened = os.open(self.led(path), _TO_READ | os.O_NOFOLLOW)
             if not os.path.samestat(os.fstat(opened), said):
                 os.close(opened)
                 return None

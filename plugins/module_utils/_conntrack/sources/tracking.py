@@ -3,6 +3,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Which connection tracking this kernel has, by what names it goes, and through what its buckets are read and written."""
 
+import re
 from typing import Optional, Tuple
 
 from .. import kernel
@@ -23,11 +24,18 @@ def state_and_flavour(host: Host) -> Tuple[str, str]:
         stored = host.list("/lib/modules/{0}/kernel/{1}".format(running, folder))
         if any(name.startswith(flavour + ".ko") for name in stored):
             return "loadable", flavour
+    if "/nf_conntrack.ko" in (host.read("/lib/modules/{0}/modules.builtin".format(running)) or ""):
+        return "builtin", "nf_conntrack"
     return "absent", "nf_conntrack"
 
 
 def release(host: Host) -> str:
-    return (host.read("/proc/sys/kernel/osrelease") or "").strip()
+    """That of the kernel that runs; of a tree that runs nowhere, the newest that it has."""
+    said = (host.read("/proc/sys/kernel/osrelease") or "").strip()
+    if said:
+        return said
+    stored = [name for name in host.list("/lib/modules") if host.exists("/lib/modules/{0}/modules.dep".format(name))]
+    return max(stored, key=lambda name: [int(number) for number in re.findall("[0-9]{1,9}", name)], default="")
 
 
 def buckets_path(host: Host, names: kernel.Flavour) -> Optional[str]:

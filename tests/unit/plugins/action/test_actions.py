@@ -4,8 +4,11 @@
 
 import importlib
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
+from ansible.parsing.dataloader import DataLoader
+from ansible.template import Templar
 
 from ansible_collections.headroom.netfilter.plugins.plugin_utils._conntrack.guard import Guard
 
@@ -26,3 +29,24 @@ def test_it_guards_the_module_of_its_name(name):
     # The result of a task that is polled comes past its action.
     assert action._supports_async is False
     assert action._supports_check_mode is True
+
+
+@pytest.mark.parametrize("name", MODULES)
+def test_of_a_tree_only_facts_are_read(name):
+    action = importlib.import_module(f"ansible_collections.headroom.netfilter.plugins.action.{name}").ActionModule
+    asked = []
+
+    class Asked(action):
+        def _executed(self, module, options, task_vars):
+            asked.append((module, options))
+            return {"changed": False, "ansible_facts": {"conntrack": {}}}
+
+    task = SimpleNamespace(args={}, check_mode=False, async_val=0, action=f"headroom.netfilter.{name}", diff=False)
+    connection = SimpleNamespace(_shell=SimpleNamespace(tmpdir="/tmp/x"), has_pipelining=True)
+    guard = Asked(task, connection, SimpleNamespace(), None, Templar(loader=DataLoader()), None)
+    result = guard.run(task_vars={"conntrack_root": "/srv/image", "inventory_hostname": "image"})
+    if name == "conntrack_facts":
+        assert asked == [("headroom.netfilter.conntrack_facts", {"root": "/srv/image"})]
+    else:
+        assert (asked, result["failed"]) == ([], True)
+        assert "conntrack_root: '/srv/image' will not do" in result["msg"]

@@ -17,6 +17,26 @@ def host(name, **variables):
     return dict(variables, inventory_hostname=name, ansible_host="192.0.2.1")
 
 
+TREE = (
+    "conntrack_root: '/srv/image' will not do: a tree is only read, by the module conntrack_facts and the playbook "
+    "headroom.netfilter.audit; for a machine leave it unset (a)"
+)
+
+
+@pytest.mark.parametrize(
+    ("root", "playbook", "found"),
+    [
+        ("/srv/image", (), [TREE]),
+        ("/srv/image", ("audit_fail_on", "conntrack_root"), []),
+        ("/", (), []),
+        ("", (), []),
+    ],
+    ids=["a tree", "where trees are read", "a machine", "unset"],
+)
+def test_a_tree_is_only_read(root, playbook, found):
+    assert conntrack_input_errors([host("a", conntrack_root=root)], playbook) == found
+
+
 @pytest.mark.parametrize(
     ("hosts", "found"),
     [

@@ -75,6 +75,7 @@ def test_options_are_those_that_are_documented():
     assert {name: (option["type"], option["default"]) for name, option in options.items()} == {
         "gather_subset": ("list", ["all"]),
         "budget_seconds": ("float", 10),
+        "root": ("path", "/"),
     }
 
 
@@ -82,3 +83,14 @@ def test_options_are_those_that_are_documented():
 def test_a_budget_that_will_not_do(run_module, tree, budget):
     result = run_module(conntrack_facts, golden.GoldenHost("debian12", tree("debian12")), budget_seconds=budget)
     assert result["msg"].endswith("will not do: expected seconds from 0 to 3600")
+
+
+def test_another_folder_is_read_in_place_of_the_machine(run_module, tree):
+    result = run_module(conntrack_facts, None, root=tree("debian12"))
+    assert result["ansible_facts"]["conntrack"]["kernel"]["python"] is None
+    assert result["ansible_facts"]["conntrack"]["table"]["max"] == 8192
+
+
+def test_a_folder_that_is_none(run_module, tmp_path):
+    result = run_module(conntrack_facts, None, root=str(tmp_path / "none"))
+    assert result["msg"] == "root: {0}: there is no such folder".format(tmp_path / "none")

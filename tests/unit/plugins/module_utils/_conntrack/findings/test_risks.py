@@ -362,6 +362,7 @@ CASES = [
         "process 7: kube-proxy, of user 65534: it is not root's",
     ),
     ("untold", "info", [{"untold": ["9 processes of others"]}], "9 processes of others"),
+    ("tree", "info", [{"untold": ["memory"], "kernel": {"python": None}}], "memory"),
 ]
 
 
