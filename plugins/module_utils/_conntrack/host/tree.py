@@ -40,7 +40,7 @@ _RELEASES = {
     "i686": "i686",
     "s390x": "s390x",
 }
-_RELEASES.update({"ppc64le": "ppc64", "riscv64": "riscv64", "armmp": "armv7l"})
+_RELEASES.update({"ppc64le": "ppc64", "riscv64": "riscv64", "armmp": "armv7l", "pve": "x86_64"})
 # Those whose kernels have pages of one size, 4096 bytes.
 _PLAIN = ("i686", "armv7l", "x86_64", "s390x", "riscv64")
 

@@ -17,6 +17,8 @@ from ..files import IPTABLES, SYSCTL
 from ..host.door import Host
 from ..sources.proc import shell_value
 from ..sources.services import is_active
+from ..sources.tracking import sysctl
+from ..values import integer
 from .owner import Claim, Owner, lines_of, of_line, sysctl_lines
 
 # Processes asked for their name, and files read as scripts.
@@ -38,6 +40,7 @@ def owners(host: Host, names: kernel.Flavour, cpus: Optional[int]) -> Tuple[List
     found = [
         *_proxies(host, names, cpus, roots, claims),
         *_tuned(host, names, enabled),
+        *_proxmox(host, names, enabled),
         *_ufw(host, names),
         *_iptables(host, names, enabled),
         *_scripts(host, names, enabled, claims),
@@ -108,6 +111,15 @@ def _tuned(host: Host, names: kernel.Flavour, enabled: Set[str]) -> Iterable[Own
     from . import tuned
 
     return tuned.owners(host, names)
+
+
+def _proxmox(host: Host, names: kernel.Flavour, enabled: Set[str]) -> Iterable[Owner]:
+    if not any(is_active(host, name) or name + ".service" in enabled for name in ("pve-firewall", "proxmox-firewall")):
+        return ()
+    # The same.
+    from . import proxmox
+
+    return proxmox.owners(host, names, integer(host.read(sysctl(names, "max"))))
 
 
 # Firewalls that apply a file of sysctls when they start.
