@@ -22,7 +22,7 @@ import machine
 KERNEL, USERLAND = "sid", "bookworm"
 PACKAGES = (
     *("systemd", "systemd-sysv", "udev", "dbus", "kmod", "procps", "iproute2", "openssh-server", "python3"),
-    *("conntrack", "e2fsprogs"),
+    *("conntrack", "e2fsprogs", "sudo"),
 )
 DEVICE = "vec0"
 GUEST, HOST, LENGTH = "10.0.2.15", "10.0.2.2", 24
