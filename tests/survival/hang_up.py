@@ -20,6 +20,9 @@ import os
 import signal
 import sys
 import time
+from collections.abc import Callable
+from functools import partial
+from typing import Any
 
 PLACE = "/run/hang_up"
 CHANGE = "ansible_collections.headroom.netfilter.plugins.module_utils._conntrack.change.transaction"
@@ -39,7 +42,7 @@ class Hook:
         self.is_inside = False
         self.held: int | None = None
 
-    def __call__(self, event: str, arguments: tuple) -> None:  # type: ignore[type-arg]
+    def __call__(self, event: str, arguments: tuple[Any, ...]) -> None:
         if self.is_inside or CHANGE not in sys.modules or not os.path.exists(PLACE + "/todo"):
             return
         self.is_inside = True
@@ -49,7 +52,7 @@ class Hook:
         finally:
             self.is_inside = False
 
-    def _is_step(self, event: str, arguments: tuple) -> bool:  # type: ignore[type-arg]
+    def _is_step(self, event: str, arguments: tuple[Any, ...]) -> bool:
         if os.getpid() == self.module:
             # Until the change is made apart from the session.
             return event == "os.fork" and sys._getframe(2).f_code.co_name == "apart"
@@ -57,7 +60,7 @@ class Hook:
             return bool(arguments[2] & WRITES) and not str(arguments[0]).startswith("/dev/")
         return event in NAMES
 
-    def _step(self, event: str, arguments: tuple) -> None:  # type: ignore[type-arg]
+    def _step(self, event: str, arguments: tuple[Any, ...]) -> None:
         if self.held is None:
             self.held = os.open(PLACE + "/held", os.O_RDONLY | os.O_CREAT)
             fcntl.flock(self.held, fcntl.LOCK_SH)
@@ -77,7 +80,7 @@ class Hook:
                 if word == "cut":
                     self._cut(float(said))
                 else:
-                    _until(lambda path=f"{PLACE}/{said}": os.path.exists(path), LONGEST)  # type: ignore[misc]
+                    _until(partial(os.path.exists, f"{PLACE}/{said}"), LONGEST)
 
     def _cut(self, seconds: float) -> None:
         sessions = [process for process in _above(self.module) if _stat(process)[0].startswith("sshd")]
@@ -92,7 +95,7 @@ class Hook:
         _say("cut", json.dumps({"sessions": len(sessions), "gone": gone, "module": _runs(self.module)}))
 
 
-def _place(arguments: tuple) -> str:  # type: ignore[type-arg]
+def _place(arguments: tuple[Any, ...]) -> str:
     if not arguments:
         return ""
     at = arguments[0]
@@ -109,11 +112,11 @@ def _say(name: str, text: str) -> bool:
     return False
 
 
-def _until(done, seconds: float) -> bool:  # type: ignore[no-untyped-def]
+def _until(done: Callable[[], bool], seconds: float) -> bool:
     deadline = time.monotonic() + seconds
     while not done() and time.monotonic() < deadline:
         time.sleep(0.02)
-    return bool(done())
+    return done()
 
 
 def _stat(process: int) -> tuple[str, str, int]:

@@ -46,26 +46,7 @@ chgrp hardening modprobe.d; chmod 2750 modprobe.d
 echo nf_conntrack > theirs; ln -s ../theirs modules-load.d/nf_conntrack.conf
 rmdir udev/rules.d 2> /dev/null || true
 """
-LIST = r"""
-import hashlib, json, os, stat
-found = {}
-for folder, folders, files in os.walk("/etc"):
-    for path in [folder] + [os.path.join(folder, name) for name in files + folders]:
-        entry = os.lstat(path)
-        kind = stat.S_IFMT(entry.st_mode)
-        said = os.readlink(path) if kind == stat.S_IFLNK else ""
-        if kind == stat.S_IFREG:
-            with open(path, "rb") as opened:
-                said = hashlib.sha256(opened.read()).hexdigest()
-        attributes = {name: os.getxattr(path, name, follow_symlinks=False).hex()
-                      for name in os.listxattr(path, follow_symlinks=False)}
-        found[path] = [oct(entry.st_mode), entry.st_uid, entry.st_gid, said, attributes]
-values = {}
-for name in ("nf_conntrack_max", "nf_conntrack_buckets", "nf_conntrack_expect_max", "nf_conntrack_tcp_timeout_established"):
-    with open("/proc/sys/net/netfilter/" + name) as opened:
-        values[name] = int(opened.read())
-print(json.dumps([found, values]))
-"""
+LIST = Path(__file__).with_name("state.py").read_text()
 MAX, BUCKETS, EXPECT, ESTABLISHED = 65536, 65536, 512, 7200
 RULE = (
     'ACTION=="add", SUBSYSTEM=="module", KERNEL=="nf_conntrack", '

@@ -29,7 +29,6 @@ from typing import Any, NamedTuple
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "lab"))
 import images
 import uml
-from kills import LIST
 
 REPO = Path(__file__).resolve().parents[2]
 SECONDS = 240
@@ -71,6 +70,7 @@ def state(folder):
 found = [os.path.dirname(path) for path in glob.glob("/var/lib/headroom/netfilter/*/begun")]
 print(json.dumps({os.path.basename(folder): state(folder) for folder in sorted(found, key=os.path.getmtime)}))
 """
+LIST = Path(__file__).with_name("state.py").read_text()
 RESULT = re.compile(r"^(?:ok|changed|fatal): \[[^]]+\](?:: [A-Z]+!)? => (\{.*\})$", re.MULTILINE)
 
 
@@ -180,8 +180,8 @@ class Subject:
         """The number of the first that ends so."""
         return next(number for number, said in enumerate(self.steps, 1) if said.endswith(name))
 
-    def tune(self, limit: int = LIMIT, mode: Mode = MODES[0], **variables: Any) -> Run:
-        return Run(self, "tune", {"conntrack_max": limit, **variables}, mode)
+    def tune(self, limit: int = LIMIT, mode: Mode = MODES[0], shrink: bool = False) -> Run:
+        return Run(self, "tune", {"conntrack_max": limit, "conntrack_shrink": shrink}, mode)
 
     def state(self) -> Any:
         """All of /etc, and the values."""
@@ -298,8 +298,6 @@ def _cut(subject: Subject, text: str) -> dict[str, Any]:
 
 # Two at once.
 
-SHRINKING = {"conntrack_shrink": True}
-
 
 def second_waits(subject: Subject) -> None:
     """Another run comes in the midst of a change."""
@@ -312,7 +310,7 @@ def second_waits(subject: Subject) -> None:
     subject.is_over(OTHER, "kept", "kept")
 
 
-def second_is_refused(subject: Subject) -> None:
+def second_is_refused(subject: Subject) -> str:
     """Another run comes in the midst of a change that takes more than a minute."""
     subject.reset(subject.step("/.begun.headroom"), ("await", "go"))
     first = subject.tune()
@@ -324,9 +322,10 @@ def second_is_refused(subject: Subject) -> None:
     subject.go()
     subject.well(first.end())
     subject.is_over(LIMIT, "kept")
+    return words
 
 
-def second_is_lower(subject: Subject) -> None:
+def second_is_lower(subject: Subject) -> str:
     """Another run comes in the midst of a change, and asks for less."""
     subject.reset(subject.step("/.begun.headroom"), ("await", "waits"))
     first = subject.tune(OTHER)
@@ -338,12 +337,13 @@ def second_is_lower(subject: Subject) -> None:
     if said.code == 0 or said.changed or str(OTHER) not in words:
         raise Wrong(f"the second run is not refused:\n{said.text}")
     subject.is_over(OTHER, "kept")
+    return words
 
 
 def same_time(subject: Subject) -> None:
     """Two runs begin at once."""
     subject.reset()
-    runs = {limit: subject.tune(limit, **SHRINKING) for limit in (LIMIT, OTHER)}
+    runs = {limit: subject.tune(limit, shrink=True) for limit in (LIMIT, OTHER)}
     for run in runs.values():
         subject.well(run.end())
     last = subject.state()[1]["nf_conntrack_max"]
@@ -354,7 +354,7 @@ def same_time(subject: Subject) -> None:
         raise Wrong(
             f"the limit is {last}, and not all files are: {[name for name in now if now[name] != wanted[name]]}"
         )
-    subject.well(subject.tune(last, **SHRINKING).end(), changed=False)
+    subject.well(subject.tune(last, shrink=True).end(), changed=False)
 
 
 def sent_again(mode: Mode) -> Callable[[Subject], None]:
@@ -383,10 +383,7 @@ def drill_waits(subject: Subject) -> None:
         raise Wrong("the drill does not wait")
     subject.go()
     subject.well(run.end())
-    said = drill.end()
-    # It has read what was before the change: that the limit is another one afterwards, it tells.
-    if said.code and "MOVED by the module reload: limit (entries)" not in said.text:
-        raise Wrong(f"the drill says:\n{said.text}")
+    _drilled(drill.end())
     subject.is_over(LIMIT, "kept")
 
 
@@ -400,12 +397,18 @@ def change_waits(subject: Subject) -> None:
     subject.go()
     subject.awaited(f"test -e {PLACE}/waits", run)
     subject.well(run.end())
-    subject.well(drill.end(), changed=None)
+    _drilled(drill.end())
     subject.is_over(LIMIT, "kept")
 
 
+def _drilled(said: Said) -> None:
+    """To its end. That the limit is another one than before, it tells where the change came between its readings."""
+    if "NOT DONE" in said.text or (said.code and "MOVED by the module reload: limit (entries)" not in said.text):
+        raise Wrong(f"the drill says:\n{said.text}")
+
+
 RETRIES = {"ANSIBLE_SSH_RETRIES": "3"}
-AT_ONCE: tuple[Callable[[Subject], None], ...] = (
+AT_ONCE: tuple[Callable[[Subject], str | None], ...] = (
     second_waits,
     second_is_lower,
     second_is_refused,
@@ -429,7 +432,7 @@ def trials(subject: Subject, arguments: argparse.Namespace) -> Iterator[tuple[st
             trial = Trial(mode, way, step)
             yield trial.told(subject), lambda trial=trial: lose(subject, trial)  # type: ignore[misc]
     for work in AT_ONCE if arguments.at_once else ():
-        yield str(work.__doc__), lambda work=work: work(subject)  # type: ignore[misc]
+        yield str(work.__doc__).rstrip("."), lambda work=work: work(subject)  # type: ignore[misc]
 
 
 def of_guest(guest: uml.Guest, mine: slice, arguments: argparse.Namespace) -> list[str]:
