@@ -82,17 +82,15 @@ class ActionModule(Guard):
 
     def _converged(self, policy: Policy, task_vars: dict[str, Any]) -> Result:
         """Plans anew what has changed since it was read, a few times."""
-        # Tells when, to people who look for it in a host's history.
-        identity = f"{time.strftime('%Y%m%dT%H%M%SZ', time.gmtime())}-{uuid.uuid4().hex[:12]}"
         for _again in range(MOST_PLANS - 1):
             try:
-                return self._once(identity, policy, task_vars)
+                return self._once(policy, task_vars)
             except Failed as failed:
                 if not failed.result.get("stale"):
                     raise
-        return self._once(identity, policy, task_vars)
+        return self._once(policy, task_vars)
 
-    def _once(self, identity: str, policy: Policy, task_vars: dict[str, Any]) -> Result:
+    def _once(self, policy: Policy, task_vars: dict[str, Any]) -> Result:
         facts = self._facts(task_vars)
         plan = change.planned(facts, policy)
         if plan.refusals:
@@ -107,7 +105,7 @@ class ActionModule(Guard):
             "reboot_needed": plan.reboot_needed,
         }
         if plan.drift:
-            options = {**change.settings(plan, facts, policy), "id": identity, "who": self._who(task_vars)}
+            options = {**change.settings(plan, facts, policy), "id": new_id(), "who": self._who(task_vars)}
             said = self._changed(options, task_vars)
             result.update({name: said[name] for name in ("changed", "id", "diff", "reboot_needed") if name in said})
             result["after"] = said.get("facts", facts)
@@ -176,6 +174,11 @@ class ActionModule(Guard):
             user = "somebody"
         play = str(task_vars.get("ansible_play_name", ""))[:LONGEST_NAME]
         return short(f"{user}@{socket.gethostname()}, play {play}")
+
+
+def new_id() -> str:
+    """Of a change that is planned. Tells when, to people who look for it in a host's history."""
+    return f"{time.strftime('%Y%m%dT%H%M%SZ', time.gmtime())}-{uuid.uuid4().hex[:12]}"
 
 
 def refused(refusals: list[str]) -> Result:

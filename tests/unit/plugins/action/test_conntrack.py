@@ -251,11 +251,19 @@ def test_a_variable_that_is_nearly_the_roles_is_refused():
     assert "failed" not in run(machine, variables=near, role=None)
 
 
-def test_what_has_changed_since_it_was_read_is_planned_anew_under_the_same_id():
+def test_what_has_changed_since_it_was_read_is_planned_anew_as_another_change():
     machine = Machine(conntrack_settings=[STALE, STALE, None])
     assert run(machine)["changed"] is True
     assert machine.modules() == [FACTS, SETTINGS] * 3
-    assert len({options["id"] for options in machine.options(SETTINGS)}) == 1
+    assert len({options["id"] for options in machine.options(SETTINGS)}) == 3
+
+
+def test_a_change_that_was_cut_off_with_its_connection_is_made_anew_as_another_one():
+    # It is undone when it is asked for again; what that came to is what its id stands for from then on.
+    machine = Machine(conntrack_settings=[AnsibleConnectionFailure("Connection reset"), STALE, None])
+    assert run(machine)["changed"] is True
+    first, again, anew = (options["id"] for options in machine.options(SETTINGS))
+    assert first == again != anew
 
 
 def test_three_times_at_most():
