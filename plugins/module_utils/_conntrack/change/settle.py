@@ -69,7 +69,8 @@ def undo_unfinished(host: WritableHost, changes: Sequence[Change]) -> Told:
         )
         said = "it was left unfinished, and undone by a later run"
         answer = _failure(said, change.id, heads.UNDONE, found._replace(not_restored=found.not_restored + left))
-        over(host, change, heads.UNDONE, answer)
+        # Who asks for it again, over a connection that was lost with it, may plan anew.
+        over(host, change, heads.UNDONE, dict(answer, stale=True))
     return told
 
 

@@ -170,6 +170,16 @@ def test_a_disk_that_fails_for_good_is_told_and_the_next_run_undoes(machine):
     assert set(states) == {None, "unfinished", "undone"}
 
 
+def test_what_another_run_has_undone_is_told_to_whoever_asks_for_it_again_as_a_reason_to_plan_anew(machine):
+    assert dies(change, machine.host(nth=60))
+    with pytest.raises(ChangeError, match="left unfinished, and undone now"):
+        change(machine.host(), AGAIN)
+    change(machine.host(), AGAIN)
+    with pytest.raises(ChangeError, match="left unfinished, and undone by a later run") as caught:
+        change(machine.host())
+    assert (caught.value.told["state"], caught.value.told["stale"]) == ("undone", True)
+
+
 def test_what_cannot_be_undone_is_told_with_what_to_do(machine):
     assert dies(change, machine.host(nth=60))
     host = machine.host(nth=2, number=errno.EPERM, for_good=True)
