@@ -7,6 +7,7 @@ lock, a program. The module is the one that is shipped, as it was sent; it stand
 in JSON, at which step, and what is done then, one after the other:
 
 cut SECONDS   kill the sessions of sshd that the change came by, and give hang-ups and signals so long to come
+kill NOTHING  kill the change, and the module that waits for it, as who ends a session with all that it has started
 await FILE    until there is PLACE/FILE
 
 PLACE/steps gets a line for each step, PLACE/at comes when the chosen one is reached, PLACE/cut with what was killed, PLACE/waits
@@ -79,6 +80,10 @@ class Hook:
             for word, said in todo["do"]:
                 if word == "cut":
                     self._cut(float(said))
+                elif word == "kill":
+                    for process in (self.module, os.getpid()):
+                        with contextlib.suppress(ProcessLookupError):
+                            os.kill(process, signal.SIGKILL)
                 else:
                     _until(partial(os.path.exists, f"{PLACE}/{said}"), LONGEST)
 

@@ -4,8 +4,9 @@
 
 The playbook tune over SSH, as users run it, on user-mode guests; hang_up.py there cuts the session of sshd that the module came
 by, while the module stands at the step. Where the line alone is lost, the run asks for the result again and tells of it; where
-the controller is gone as well, the host is left alone. Either way the change is kept, files and values are those of a change
-that nobody disturbed, and the next run finds nothing to do. A sample by default; --every 1 tries all steps. Exits non-zero where
+the controller is gone as well, the host is left alone. Either way the change is kept. Where the host kills all that the session
+has started, the run undoes what was left, and makes the change anew. Files and values are those of a change that nobody
+disturbed, and the next run finds nothing to do. A sample by default; --every 1 tries all steps. Exits non-zero where
 anything is otherwise.
 """
 
@@ -97,7 +98,7 @@ MODES = (
     Mode("sudo", {}, SUDO, 4),
     Mode("sudo-pipelining", PIPELINED, SUDO, 4),
 )
-WAYS = ("line", "controller")
+WAYS = ("line", "controller", "session")
 """What is lost."""
 
 
@@ -136,6 +137,7 @@ class Run:
             text=True,
             start_new_session=True,
         )
+        subject.runs.append(self)
 
     def runs(self) -> bool:
         return self.process.poll() is None
@@ -165,6 +167,7 @@ class Subject:
         hook = Path(__file__).with_name("hang_up.py").read_bytes()
         subprocess.run([*guest.ssh(), f"cat > {PYTHON}/hang_up.py"], input=hook, check=True, timeout=60)
         guest.run(SETUP)
+        self.runs: list[Run] = []
         self.wanted = {}
         for limit in (OTHER, LIMIT):
             self.reset()
@@ -261,7 +264,15 @@ class Trial(NamedTuple):
 
 def lose(subject: Subject, trial: Trial) -> str:
     cut = ("cut", str(trial.mode.seconds))
-    if trial.way == "line":
+    states = ["kept"]
+    if trial.way == "session":
+        subject.reset(trial.step, cut, ("kill", ""))
+        said = subject.tune(mode=trial.mode).end()
+        how = _cut(subject, said.text)
+        subject.well(said)
+        if len(subject.changes()) == 2:
+            states.insert(0, "undone")
+    elif trial.way == "line":
         subject.reset(trial.step, cut)
         run = subject.tune(mode=trial.mode)
         said = run.end()
@@ -282,7 +293,9 @@ def lose(subject: Subject, trial: Trial) -> str:
         if trial.step == 1 and not how["module"] and not subject.changes():
             # Ended before it had begun anything: sudo ends what has not left its session.
             subject.well(subject.tune().end())
-    subject.is_over(LIMIT, "kept")
+    subject.is_over(LIMIT, *states)
+    if trial.way == "session":
+        return f"{', '.join(states)}"
     return "the module's own process " + ("stayed" if how["module"] else "was ended")
 
 
@@ -298,10 +311,13 @@ def _cut(subject: Subject, text: str) -> dict[str, Any]:
 
 # Two at once.
 
+MIDST = "/nf_conntrack_max"
+"""Files are written, and the buckets, and no more."""
+
 
 def second_waits(subject: Subject) -> None:
     """Another run comes in the midst of a change."""
-    subject.reset(subject.step("/.begun.headroom"), ("await", "waits"))
+    subject.reset(subject.step(MIDST), ("await", "waits"))
     first = subject.tune()
     subject.reached(first)
     second = subject.tune(OTHER)
@@ -312,7 +328,7 @@ def second_waits(subject: Subject) -> None:
 
 def second_is_refused(subject: Subject) -> str:
     """Another run comes in the midst of a change that takes more than a minute."""
-    subject.reset(subject.step("/.begun.headroom"), ("await", "go"))
+    subject.reset(subject.step(MIDST), ("await", "go"))
     first = subject.tune()
     subject.reached(first)
     said = subject.tune(OTHER).end()
@@ -327,7 +343,7 @@ def second_is_refused(subject: Subject) -> str:
 
 def second_is_lower(subject: Subject) -> str:
     """Another run comes in the midst of a change, and asks for less."""
-    subject.reset(subject.step("/.begun.headroom"), ("await", "waits"))
+    subject.reset(subject.step(MIDST), ("await", "waits"))
     first = subject.tune(OTHER)
     subject.reached(first)
     second = subject.tune(LIMIT)
@@ -359,7 +375,7 @@ def same_time(subject: Subject) -> None:
 
 def sent_again(mode: Mode) -> Callable[[Subject], None]:
     def trial(subject: Subject) -> None:
-        subject.reset(subject.step("/.begun.headroom"), ("cut", str(mode.seconds)), ("await", "waits"))
+        subject.reset(subject.step(MIDST), ("cut", str(mode.seconds)), ("await", "waits"))
         said = subject.tune(mode=mode).end()
         _cut(subject, said.text)
         subject.well(said)
@@ -445,9 +461,14 @@ def of_guest(guest: uml.Guest, mine: slice, arguments: argparse.Namespace) -> li
         except (Wrong, images.Failed, subprocess.SubprocessError, json.JSONDecodeError, LookupError) as problem:
             said = f"{type(problem).__name__}: {problem}"
             wrong.append(f"{name}: {said}")
-            with contextlib.suppress(images.Failed):
+            # What goes on would meet the next trial.
+            for run in subject.runs:
+                if run.runs():
+                    run.kill()
+            with contextlib.suppress(images.Failed, Wrong):
                 subject.go()
                 subject.left_alone()
+        subject.runs.clear()
         print(f"{time.strftime('%H:%M:%S')} {name}: {said} ({time.monotonic() - started:.0f} s)", flush=True)
     return wrong
 
