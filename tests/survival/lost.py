@@ -29,6 +29,7 @@ from typing import Any, NamedTuple
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "lab"))
 import images
+import machine
 import uml
 
 REPO = Path(__file__).resolve().parents[2]
@@ -117,6 +118,7 @@ class Run:
 
     def __init__(self, subject: Subject, name: str, variables: Mapping[str, Any], mode: Mode = MODES[0]) -> None:
         command = [
+            *machine.WITH_PARENT,
             *(str(Path(sys.executable).with_name("ansible-playbook")), "-v", "-i", str(subject.lab / "inventory.yml")),
             *("--limit", subject.guest.name, f"headroom.netfilter.{name}", "-e", json.dumps(variables), *mode.options),
         ]
@@ -264,27 +266,10 @@ class Trial(NamedTuple):
 
 def lose(subject: Subject, trial: Trial) -> str:
     cut = ("cut", str(trial.mode.seconds))
-    states = ["kept"]
-    if trial.way == "session":
-        subject.reset(trial.step, cut, ("kill", ""))
-        said = subject.tune(mode=trial.mode).end()
-        how = _cut(subject, said.text)
-        subject.well(said)
-        if len(subject.changes()) == 2:
-            states.insert(0, "undone")
-    elif trial.way == "line":
-        subject.reset(trial.step, cut)
-        run = subject.tune(mode=trial.mode)
-        said = run.end()
-        how = _cut(subject, said.text)
-        subject.well(said)
-        kept = list(subject.changes())
-        if said.result.get("id") not in kept or len(kept) != 1:
-            raise Wrong(f"the run tells of change {said.result.get('id')}, and the host has {kept}")
-        subject.left_alone()
-    else:
-        subject.reset(trial.step, ("await", "go"), cut)
-        run = subject.tune(mode=trial.mode)
+    deeds = {"line": [cut], "controller": [("await", "go"), cut], "session": [cut, ("kill", "")]}
+    subject.reset(trial.step, *deeds[trial.way])
+    run = subject.tune(mode=trial.mode)
+    if trial.way == "controller":
         subject.reached(run)
         run.kill()
         subject.go()
@@ -293,9 +278,17 @@ def lose(subject: Subject, trial: Trial) -> str:
         if trial.step == 1 and not how["module"] and not subject.changes():
             # Ended before it had begun anything: sudo ends what has not left its session.
             subject.well(subject.tune().end())
-    subject.is_over(LIMIT, *states)
+    else:
+        said = run.end()
+        how = _cut(subject, said.text)
+        subject.well(said)
+        subject.left_alone()
+        if said.result.get("id") not in list(subject.changes())[-1:]:
+            raise Wrong(f"the run tells of change {said.result.get('id')}, and the host has {subject.changes()}")
+    is_anew = trial.way == "session" and len(subject.changes()) == 2
+    subject.is_over(LIMIT, *(["undone", "kept"] if is_anew else ["kept"]))
     if trial.way == "session":
-        return f"{', '.join(states)}"
+        return "undone, and made anew" if is_anew else "nothing was to be undone"
     return "the module's own process " + ("stayed" if how["module"] else "was ended")
 
 
