@@ -14,7 +14,10 @@ description:
   - An entry that has more seconds left than the timeout of its state gets just that timeout. Nothing is deleted, and nothing is
     lengthened. A flow that is active gets its timeout anew with its next packet; one that is idle ends when its time is over.
   - Entries that the kernel does not let go of by the clock, permanent and offloaded ones, are left alone.
-  - Updates go to the kernel in batches, through ctnetlink, while it still tells the entries.
+  - So are those that may have what they have left from a timeout policy, which a rule gives to flows of its choice, with C(ct timeout)
+    of nftables or C(CT --timeout) of iptables. See O(under_policies).
+  - Updates go to the kernel in batches, through ctnetlink, while it still tells the entries. Where it does not take them, for want of
+    memory or because a security module forbids it, the module fails and says why, and how many were shortened before.
 options:
   timeouts:
     description:
@@ -52,9 +55,26 @@ options:
         type: list
         elements: int
   limit:
-    description: Entries to shorten at most; V(0) for no bound.
+    description: Entries to shorten at most, the first that are met; V(0) for no bound.
     type: int
     default: 0
+  most:
+    description:
+      - Where there are more entries to shorten than this, the module fails and shortens none, in check mode as well; V(0) for no bound.
+        What comes meanwhile is not shortened beyond it either.
+      - Without it, half of the entries in the table.
+      - The table is gone through once more for it, unless it is V(0), or O(limit) is not more.
+    type: int
+  under_policies:
+    description:
+      - Whether to shorten entries as well that may have what they have left from a timeout policy.
+      - The kernel tells which policies there are in the network namespace, and what they give, but not which entries are under one.
+        Known are those that are under none, as no policy is for their protocol, or as they have more left than one gives to their state.
+        The others of these protocols are left alone without this, and counted in RV(spared).
+      - A policy that was changed in its place since, as C(nfct) does it, may have given more than it gives now. Such entries are taken
+        for entries under none, and so are those of a flow that left a flowtable, which gives it the kernel's own timeout.
+    type: bool
+    default: false
   rate:
     description:
       - Entries a second to shorten at most, to spare the host; V(0) for as many as there can be.
@@ -121,6 +141,13 @@ EXAMPLES = r"""
     timeout_profile: server
     limit: 500000
     rate: 50000
+
+- name: Shorten whatever is there, be it most of the table, and be it under a timeout policy
+  headroom.netfilter.conntrack_expire:
+    timeouts:
+      tcp_established: 600
+    most: 0
+    under_policies: true
 """
 
 RETURN = r"""
@@ -131,7 +158,7 @@ examined:
   sample: 1000000
 complete:
   description:
-    - Whether the table was gone through to its end. It is not where O(limit) was reached.
+    - Whether the table was gone through to its end. It is not where O(limit) was reached, or O(most) by what came meanwhile.
     - Nor where the table was resized meanwhile, or some of it lost on the way, even in the third attempt; then run it again.
   returned: success
   type: bool
@@ -141,6 +168,13 @@ shortened:
   returned: success
   type: int
   sample: 612000
+spared:
+  description:
+    - Entries that were left alone, and would have been shortened, because a timeout policy may have given them what they have left. Some
+      or all of them may be under none; the kernel does not tell.
+  returned: success
+  type: int
+  sample: 0
 gone:
   description: Entries that ended by themselves before they could be shortened.
   returned: success
@@ -153,8 +187,8 @@ busy:
   sample: 0
 corrected:
   description:
-    - Entries whose flows came to a state with a shorter timeout just while they were shortened, and that got that timeout by a second
-      look.
+    - Of the entries that were shortened, those whose flows came to a state with a shorter timeout just meanwhile, and that got that
+      timeout by a second look. It touches no others.
   returned: success
   type: int
   sample: 0
@@ -194,6 +228,11 @@ states:
       type: int
       returned: always
       sample: 612000
+    spared:
+      description: Those of them that were left alone because a timeout policy may have given them what they have left.
+      type: int
+      returned: always
+      sample: 0
 forged:
   description:
     - Messages that were passed over because they are not the kernel's, or answer nothing that was asked. Somebody who has CAP_NET_ADMIN
@@ -234,6 +273,8 @@ def main():
             },
             "limit": {"type": "int", "default": 0},
             "rate": {"type": "int", "default": 0},
+            "most": {"type": "int"},
+            "under_policies": {"type": "bool", "default": False},
             "namespace": {"type": "str"},
         },
         supports_check_mode=True,

@@ -47,7 +47,7 @@ kib = int(re.search(r"VmHWM:\\s+([0-9]+)", open("/proc/self/status").read()).gro
 print(json.dumps([took, kib / 1024, found]))
 """
 CENSUS = {"prefix_lengths": {}, "anonymise": False, "top": 10, "timeout_profile": "server", "timeouts": {}}
-EXPIRE = {"timeout_profile": None, "match": None, "limit": 0, "rate": 0}
+EXPIRE = {"timeout_profile": None, "match": None, "limit": 0, "rate": 0, "most": 0, "under_policies": False}
 
 # Beside conntrack -L of the same table in the same round: 200,000 entries a second (4.90 s for 980,000) on a machine on which
 # conntrack -L took 3.06 s. Both are work of one processor on the same entries, and slow down alike: 1.37 there, and 1.40 where

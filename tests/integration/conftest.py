@@ -56,7 +56,15 @@ while len(found) < times and not (select.select([sys.stdin], [], [], 0)[0] and s
     time.sleep(pause)
 print(json.dumps(found))
 """
-EXPIRE_OPTIONS: dict[str, Any] = {"timeouts": {}, "timeout_profile": None, "match": None, "limit": 0, "rate": 0}
+EXPIRE_OPTIONS: dict[str, Any] = {
+    "timeouts": {},
+    "timeout_profile": None,
+    "match": None,
+    "limit": 0,
+    "rate": 0,
+    "most": 0,
+    "under_policies": False,
+}
 
 
 class Ran(NamedTuple):

@@ -5,6 +5,8 @@
 from __future__ import annotations
 
 import json
+import socket
+import struct
 import subprocess
 import sys
 import time
@@ -215,6 +217,196 @@ def test_entries_that_end_meanwhile_are_counted(filled: Private) -> None:
     assert found["shortened"] > 0
     assert found["gone"] > 0
     assert found["busy"] == 0
+
+
+# States of TCP, and a range of seconds left, each: those that are named by a test, and others that have as much as is wanted of these.
+ENDING = """
+import entries, socket
+here, there = socket.inet_aton("10.7.0.1"), socket.inet_aton("10.7.0.2")
+states = [(3, range(9000, 9500)), (7, range(600, 620)), (5, range(600, 620))]
+entries.make(
+    entries.Flow(entries.TCP, here, there, 1000 * state + number, 443, state, entries.CONFIRMED | 6, left[number % len(left)])
+    for state, left in states
+    for number in range(400)
+)
+"""
+
+
+def made(private: Private, script: str, *arguments: str) -> str:
+    path = f"PYTHONPATH={Path(entries.__file__).parent}"
+    return private.run("env", path, sys.executable, "-c", script, *arguments)
+
+
+def test_a_second_look_is_for_those_that_the_first_has_shortened(private: Private) -> None:
+    """However long the first one takes, what nobody named and no limit left room for stays."""
+    made(private, ENDING)
+    with watched(private) as changed:
+        found = private.expire(timeouts={"tcp_established": 600}, match={"state": ["ESTABLISHED"]}, rate=50, limit=300)
+        found_now = changed()
+    assert {entry.fields["state"] for entry in found_now.shortened.values()} == {"ESTABLISHED"}
+    assert (len(found_now.shortened), found_now.odd, found["corrected"]) == (300, [], 0)
+
+
+@pytest.mark.parametrize("check", [False, True], ids=["real", "check"])
+@pytest.mark.parametrize(
+    ("options", "bound"),
+    [
+        ({"most": None}, "600 that one run may shorten without a second word (half of the table)"),
+        ({"most": 300}, "300 "),
+    ],
+    ids=["half", "so many"],
+)
+def test_more_than_the_bound_is_refused_before_anything_is_shortened(
+    private: Private, options: dict[str, Any], bound: str, check: bool
+) -> None:
+    made(private, ENDING)
+    wanted = {"timeouts": {"tcp_established": 500, "tcp_close_wait": 500}}
+    with watched(private) as changed:
+        process = private.expiring(**wanted, **options, check=check)
+        _output, errors = process.communicate()
+        assert changed() == Changed({}, [])
+    assert process.returncode != 0
+    assert f"800 of 1200 entries would be shortened, more than the {bound}" in errors
+    assert private.expire(**wanted, most=800, check=check)["shortened"] == 800
+    assert private.expire(**wanted, limit=300, most=300, check=check)["shortened"] == (300 if check else 0)
+
+
+SMALL = """
+import socket
+from ansible_collections.headroom.netfilter.plugins.module_utils._conntrack.entries.expire import expire, read_options
+from ansible_collections.headroom.netfilter.plugins.module_utils._conntrack.host.door import Host
+
+class Small(Host):
+    def netfilter(self):
+        conversation = super().netfilter()
+        # The least there is.
+        conversation._socket.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 1)
+        return conversation
+
+options = {"timeouts": {"tcp_established": 600}, "timeout_profile": None, "match": None}
+expire(Small(), read_options({**options, "limit": 0, "rate": 0, "most": 0, "under_policies": False}), None, False)
+"""
+
+
+def test_requests_that_the_kernel_does_not_take_are_an_error_with_a_name(private: Private) -> None:
+    made(private, ENDING)
+    process = private.start(private.python, "-c", SMALL)
+    _output, errors = process.communicate()
+    assert process.returncode != 0
+    assert "TableError: the kernel does not take requests to change entries (EMSGSIZE, Message too long)" in errors
+
+
+RULES = """
+table inet headroom {
+    ct timeout longer { protocol tcp; l3proto ip; policy = { established : 5000, close_wait : 70 }; }
+    ct timeout calls { protocol udp; l3proto ip; policy = { unreplied : 4000, replied : 4500 }; }
+    chain output {
+        type filter hook output priority -150;
+        tcp dport 5432 ct timeout set "longer"
+        udp dport 5060 ct timeout set "calls"
+    }
+}
+"""
+# Connections to two ports that stay until a line comes.
+TALK = """
+import socket, sys
+socket.setdefaulttimeout(60)
+kept = []
+for port in (5432, 8080):
+    listening = socket.create_server(("127.0.0.1", port))
+    kept += [listening, socket.create_connection(("127.0.0.1", port)), listening.accept()[0]]
+for port in (5060, 5061):
+    asking = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+    asking.sendto(b"?", ("127.0.0.1", port))
+    kept.append(asking)
+print("ready", flush=True)
+sys.stdin.readline()
+"""
+WANTED = {"tcp_established": 600, "udp": 20}
+
+
+def left(private: Private) -> dict[int, int]:
+    """Seconds that entries have, by the port of their destination."""
+    found = [Entry(*parsed(line)) for line in private.conntrack("-f", "ipv4")]
+    return {entry.fields["destination_port"]: entry.left for entry in found}
+
+
+@pytest.fixture
+def talking(private: Private) -> Iterator[Private]:
+    """A network namespace with a connection and a flow under timeout policies of rules, and with one of each that are not."""
+    private.run("ip", "link", "set", "lo", "up")
+    private.run("nft", RULES)
+    # So long are those of the kernel, as the policies' rest would else be known by it.
+    private.run("sysctl", "-qw", "net.netfilter.nf_conntrack_udp_timeout=9000")
+    process = private.start(sys.executable, "-c", TALK)
+    assert process.stdout is not None
+    assert process.stdout.readline() == "ready\n"
+    yield private
+    process.communicate("\n")
+
+
+def test_what_a_rule_gave_is_left_alone_until_it_is_asked_for(talking: Private) -> None:
+    before = left(talking)
+    assert 4000 < before[5432] <= 5000 < 400000 < before[8080]
+    assert 3000 < before[5060] <= 4000 < 8000 < before[5061]
+    checked = talking.expire(timeouts=WANTED, check=True)
+    found = talking.expire(timeouts=WANTED)
+    after = left(talking)
+    assert (after[8080] <= 600, after[5061] <= 20) == (True, True)
+    assert (after[5432] > 4000, after[5060] > 3000) == (True, True)
+    assert (checked["shortened"], checked["spared"]) == (found["shortened"], found["spared"]) == (2, 2)
+    assert {state["timeout_class"]: state["spared"] for state in found["states"]} == {"tcp_established": 1, "udp": 1}
+    assert talking.expire(timeouts=WANTED, match={"destination_port": [5432]})["spared"] == 1
+    assert talking.expire(timeouts=WANTED, match={"destination_port": [8080]})["spared"] == 0
+    asked = talking.expire(timeouts=WANTED, under_policies=True)
+    assert (asked["shortened"], asked["spared"]) == (2, 0)
+    after = left(talking)
+    assert (after[5432] <= 600, after[5060] <= 20) == (True, True)
+
+
+def test_a_policy_that_is_deleted_holds_no_more(talking: Private) -> None:
+    """The kernel takes it from the entries that were under it."""
+    talking.run("nft", "delete table inet headroom")
+    found = talking.expire(timeouts=WANTED)
+    assert (found["shortened"], found["spared"]) == (4, 0)
+
+
+def test_policies_of_iptables_are_for_one_family(private: Private) -> None:
+    """What CT --timeout and Open vSwitch name is kept by another part of the kernel."""
+    made(private, CTTIMEOUT)
+    made(
+        private,
+        """
+import entries, socket
+for family, one, other in ((socket.AF_INET, "10.7.0.1", "10.7.0.2"), (socket.AF_INET6, "fd00::1", "fd00::2")):
+    ends = [socket.inet_pton(family, address) for address in (one, other)]
+    entries.make(entries.Flow(17, *ends, port, 53, 0, entries.CONFIRMED, left) for port, left in ((1, 2900), (2, 3300)))
+""",
+    )
+    found = private.expire(timeouts=WANTED)
+    assert (found["shortened"], found["spared"]) == (3, 1)
+    assert private.expire(timeouts=WANTED, under_policies=True)["shortened"] == 1
+
+
+def attribute(kind: int, value: bytes) -> bytes:
+    return struct.pack("=HH", 4 + len(value), kind) + value + bytes(-len(value) % 4)
+
+
+# IPCTNL_MSG_TIMEOUT_NEW of NFNL_SUBSYS_CTNETLINK_TIMEOUT, as nfct add timeout calls inet udp unreplied 3000 replied 3000 says it.
+_BODY = (
+    bytes([socket.AF_INET, 0, 0, 0])
+    + attribute(1, b"calls\0")
+    + attribute(2, struct.pack(">H", socket.AF_INET))
+    + attribute(3, bytes([socket.IPPROTO_UDP]))
+    + attribute(4 | 0x8000, attribute(1, struct.pack(">I", 3000)) + attribute(2, struct.pack(">I", 3000)))
+)
+CTTIMEOUT = f"""
+import socket, struct
+with socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, 12) as kernel:
+    kernel.bind((0, 0))
+    kernel.send({struct.pack("=IHHII", 16 + len(_BODY), 0x800, 0x1 | 0x4 | 0x200 | 0x400, 1, 0) + _BODY!r})
+    assert struct.unpack_from("=i", kernel.recv(4096), 16) == (0,)
+"""
 
 
 @contextmanager

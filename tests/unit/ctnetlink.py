@@ -109,6 +109,24 @@ class Entry:
         return message(body + self.extra, NEW, flags, self.family, sequence)
 
 
+NFT_OBJECTS, CT_TIMEOUTS = 0xA13, 0x801  # requests for timeout policies
+
+
+def policy(protocol, seconds, family=None):
+    """What the kernel tells of one: of nftables, or where a family is named of nfnetlink_cttimeout."""
+    values = nested(
+        4 if family else 3, *(attribute(number, struct.pack("!I", each)) for number, each in seconds.items())
+    )
+    numbers = struct.pack("!H", family or socket.AF_INET), bytes([protocol])
+    if family:
+        body = attribute(1, b"name\0") + attribute(2, numbers[0]) + attribute(3, numbers[1]) + values
+        return message(body, 0x800)
+    inside = nested(4, attribute(1, numbers[0]), attribute(2, numbers[1]), values)
+    return message(
+        attribute(1, b"table\0") + attribute(2, b"name\0") + attribute(3, struct.pack("!I", 7)) + inside, 0xA12
+    )
+
+
 # Reading, one attribute after the other.
 
 
@@ -220,6 +238,9 @@ class Table:
         self.refuse = None  # errno of a dump
         self.before_dump = lambda number: None  # may change entries; gives what is wrong with the dump, as below
         self.before_update = lambda entry: None  # gives an errno for a refusal
+        self.before_send = lambda requests: None  # of changes; may raise what send does
+        self.policies = {}  # by the type of the request: answers; an exception among them is raised in its place
+        self.asked = []  # types of such requests
         self.forged = lambda dumps: 0  # messages of others in a conversation that began after so many dumps
         self.more_refusals = []  # that nothing was asked for; an exception among them is raised in its place
         self.shut_out = 0  # conversations that others are kept out of
@@ -228,8 +249,8 @@ class Table:
     def dumped(self):
         """Answers; an exception among them is raised in its place."""
         self.dumps += 1
-        self._named = {(entry.family, entry.name()): entry for entry in self.entries}
         wrong = self.before_dump(self.dumps)
+        self._named = {(entry.family, entry.name()): entry for entry in self.entries}
         if self.refuse:
             return [refusal(self.refuse)]
         if self.answers is not None:
@@ -281,6 +302,11 @@ class Conversation:
             assert requests == message(b"", GET, REQUEST | DUMP, 0, self.sequence)
             self._dump = self._table.dumped()
             return
+        if kind_of(parts[0]) != NEW:
+            self._table.asked.append(kind_of(parts[0]))
+            self._refusals += self._table.policies.get(self._table.asked[-1], [refusal(errno.EINVAL)])
+            return
+        self._table.before_send(parts)
         self._table.batches.append(len(parts))
         self._refusals += [answer for answer in map(self._table.update, parts) if answer]
         self._refusals += self._table.more_refusals

@@ -294,6 +294,7 @@ STATE = Record(
         "timeout": OrNone(SECONDS),
         "examined": COUNT,
         "shortened": COUNT,
+        "spared": COUNT,
     }
 )
 LIVE = MappingOf(KEY, VALUE)
@@ -350,6 +351,7 @@ ANSWERS = (
                 "examined": COUNT,
                 "complete": Truth(),
                 "shortened": COUNT,
+                "spared": COUNT,
                 "gone": COUNT,
                 "busy": COUNT,
                 "corrected": COUNT,

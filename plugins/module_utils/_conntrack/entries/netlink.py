@@ -87,6 +87,10 @@ class Layout(NamedTuple):
                 names.append(name)
         return struct.Struct("{0}{1}x".format(form, self.length - position)), tuple(names)
 
+    def name(self, block: bytes, start: int) -> bytes:
+        """What names the entry to the kernel, of the record that begins there."""
+        return b"".join([block[start + begin : start + end] for begin, end in self.copied])
+
 
 class _Alike:
     """The layouts of messages of one length, and those of its messages that wait to be handed on."""
@@ -243,7 +247,12 @@ class Dump:
 
 def dump_request(sequence: int) -> bytes:
     """Asks for all entries of the network namespace, of every family."""
-    return HEADER.pack(_BODY, _GET, _REQUEST | _DUMP, sequence, 0) + bytes(4)
+    return dump_of(_GET, b"", sequence)
+
+
+def dump_of(kind: int, more: bytes, sequence: int) -> bytes:
+    """Asks for all there are of something, of every family; with more attributes."""
+    return HEADER.pack(_BODY + len(more), kind, _REQUEST | _DUMP, sequence, 0) + bytes(4) + more
 
 
 class Update:
@@ -264,15 +273,56 @@ class Update:
         return self._head + copied + self._timeout
 
 
+def named(request: bytes) -> bytes:
+    """What names the entry to the kernel, of a request of Update's."""
+    return request[_BODY : -_ATTRIBUTE.size - 4]
+
+
 def refusals(answer: bytes) -> Iterator[Tuple[int, int]]:
     """The sequence of each request that was refused, and the errno."""
+    for kind, _flags, sequence, message in _messages(answer):
+        if kind == _ERROR:
+            yield sequence, _errno(message)
+
+
+class Told(NamedTuple):
+    """A message of another dump than one of entries."""
+
+    attributes: Dict[int, bytes]  # by their kinds
+    interrupted: bool
+    error: int  # 0 for none
+
+
+def told(answer: bytes) -> Iterator[Told]:
+    """What an answer has, and the error that a dump ends with."""
+    for kind, flags, _sequence, message in _messages(answer):
+        ends = kind in (_ERROR, _DONE)
+        yield Told(
+            {} if ends else attributes(message[_BODY:]), flags & _INTERRUPTED != 0, _errno(message) if ends else 0
+        )
+
+
+def attributes(value: bytes) -> Dict[int, bytes]:
+    """By their kinds; what is no attribute ends them."""
+    found: Dict[int, bytes] = {}
+    start = 0
+    while len(value) - start >= _ATTRIBUTE.size:
+        length, kind = _ATTRIBUTE.unpack_from(value, start)
+        if length < _ATTRIBUTE.size:
+            break
+        found[kind & _KIND] = value[start + _ATTRIBUTE.size : start + length]
+        start += length + -length % 4
+    return found
+
+
+def _messages(answer: bytes) -> Iterator[Tuple[int, int, int, bytes]]:
+    """Kind, flags and sequence of each, and all of it."""
     start = 0
     while len(answer) - start >= HEADER.size:
-        length, kind, _flags, sequence, _port = HEADER.unpack_from(answer, start)
+        length, kind, flags, sequence, _port = HEADER.unpack_from(answer, start)
         if length < HEADER.size:
             return
-        if kind == _ERROR:
-            yield sequence, _errno(answer[start : start + length])
+        yield kind, flags, sequence, answer[start : start + length]
         start += length + -length % 4
 
 

@@ -27,6 +27,9 @@ _NAMESPACE = re.compile(r"[^/\0]{1,255}")
 
 Take = Callable[[Layout, bytes], Optional[bool]]
 
+# What is received is not whole then: too much came at once, or took too long.
+LOST = (errno.ENOBUFS, errno.EMSGSIZE, errno.ETIMEDOUT)
+
 
 class TableError(Exception):
     """The table cannot be read or changed; the text says why, and what to do."""
@@ -118,6 +121,8 @@ def _through_ctnetlink(host: Host, most: Optional[int], take: Take, updating: bo
             try:
                 enough = any(take(layout, block) for layout, block in dump.blocks(answers))
             except OSError as error:
+                if error.errno not in LOST and not dump.examined:
+                    raise
                 # Some of it is lost.
                 dump.interrupted = True
                 late = isinstance(error, TimeoutError)
@@ -147,11 +152,37 @@ def _from_file(host: Host, path: str, most: Optional[int], take: Take) -> Table:
 def why(refusal: OSError, path: Optional[str]) -> str:
     """What to say of a table that neither ctnetlink nor a file, if one was tried, gives."""
     also = " and of {0}".format(path) if path else ""
-    if refusal.errno in (errno.EPERM, errno.EACCES):
+    if refusal.errno == errno.EACCES:
+        return "the kernel refuses the use of ctnetlink{0} (EACCES): {1}".format(also, _FORBIDDEN)
+    if refusal.errno == errno.EPERM:
         return (
             "the kernel refuses the use of ctnetlink{0}: expected CAP_NET_ADMIN, found a user or a container "
             "without it; run as root, with become: true".format(also)
         )
     return "this kernel has nothing to read the table by: the use of ctnetlink{0} failed ({1})".format(
         also, refusal.strerror
+    )
+
+
+_FORBIDDEN = "a security module such as SELinux forbids it; its log says which rule would allow it (ausearch -m avc)"
+_SHORT = "it is short of memory for messages; run again, with a rate"
+# By errno, what is to be done about it.
+_CURES = {
+    errno.EACCES: _FORBIDDEN,
+    errno.EPERM: _FORBIDDEN,
+    errno.ENOBUFS: _SHORT,
+    errno.ENOMEM: _SHORT,
+    errno.EMSGSIZE: "messages may not be longer than net.core.wmem_default: raise it, or run again with a rate of 100",
+}
+
+
+def not_taken(number: int, done: int) -> str:
+    """What to say of requests to change entries that the kernel does not take, after so many that it took."""
+    return (
+        "the kernel does not take requests to change entries ({0}, {1}){2}; {3} entries were shortened before".format(
+            errno.errorcode.get(number, number),
+            os.strerror(number),
+            ": " + _CURES[number] if number in _CURES else "",
+            done,
+        )
     )

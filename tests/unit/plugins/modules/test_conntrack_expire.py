@@ -9,7 +9,17 @@ import pytest
 pytest.importorskip("ansible.module_utils.basic", reason="ansible-core is not installed")
 
 from ansible_collections.headroom.netfilter.plugins.modules import conntrack_expire
-from ansible_collections.headroom.netfilter.tests.unit.ctnetlink import TIME_WAIT, UDP, Entry, TableHost, refused
+from ansible_collections.headroom.netfilter.tests.unit.ctnetlink import (
+    NFT_OBJECTS,
+    TCP,
+    TIME_WAIT,
+    UDP,
+    Entry,
+    TableHost,
+    done,
+    policy,
+    refused,
+)
 
 
 def table():
@@ -19,7 +29,7 @@ def table():
 @pytest.mark.parametrize("check_mode", [False, True], ids=["real", "check"])
 def test_shortened(run_module, check_mode):
     host = TableHost(table())
-    result = run_module(conntrack_expire, host, check_mode, timeouts={"tcp_established": 600})
+    result = run_module(conntrack_expire, host, check_mode, timeouts={"tcp_established": 600}, most="20")
     assert (result["changed"], result["examined"], result["shortened"]) == (True, 21, 20)
     assert {entry.left for entry in host.table.entries} == ({432000, 180} if check_mode else {600, 180})
 
@@ -27,7 +37,7 @@ def test_shortened(run_module, check_mode):
 @pytest.mark.parametrize("check_mode", [False, True], ids=["real", "check"])
 def test_the_second_time_changes_nothing(run_module, check_mode):
     host = TableHost(table())
-    run_module(conntrack_expire, host, timeout_profile="server")
+    run_module(conntrack_expire, host, timeout_profile="server", most=0)
     result = run_module(conntrack_expire, host, check_mode, timeout_profile="server")
     assert (result["changed"], result["shortened"]) == (False, 0)
 
@@ -37,6 +47,25 @@ def test_without_options_those_of_the_kernel_hold(run_module):
     result = run_module(conntrack_expire, host)
     assert (result["changed"], result["shortened"]) == (True, 1)
     assert {entry.left for entry in host.table.entries} == {432000, 120}
+
+
+@pytest.mark.parametrize("check_mode", [False, True], ids=["real", "check"])
+def test_more_than_half_of_the_table_takes_a_second_word(run_module, check_mode):
+    host = TableHost(table())
+    result = run_module(conntrack_expire, host, check_mode, timeouts={"tcp_established": 600})
+    assert result["failed"] is True
+    assert "20 of 21 entries would be shortened, more than the 10 that one run may" in result["msg"]
+    assert "say most: 20, or 0 for no bound" in result["msg"]
+    assert host.table.updated == []
+
+
+@pytest.mark.parametrize(("asked", "spared"), [("false", 20), (True, 0)])
+def test_timeout_policies(run_module, asked, spared):
+    host = TableHost(table())
+    host.texts["/proc/modules"] = "nf_conntrack 1 1 -, Live 0x0\nnft_ct 1 1 -, Live 0x0\n"
+    host.table.policies[NFT_OBJECTS] = [policy(TCP, {3: 432000}) + done()]
+    result = run_module(conntrack_expire, host, timeouts={"tcp_established": 600}, most=0, under_policies=asked)
+    assert (result["spared"], result["shortened"]) == (spared, 20 - spared)
 
 
 def test_options_reach_what_they_are_for(run_module):
@@ -62,7 +91,7 @@ def test_nothing_but_a_correction_is_a_change(run_module):
         return errno.EBUSY
 
     host.table.before_update = ends
-    result = run_module(conntrack_expire, host, timeouts={"tcp_established": 600})
+    result = run_module(conntrack_expire, host, timeouts={"tcp_established": 600}, most=1)
     assert (result["shortened"], result["busy"], result["corrected"], result["changed"]) == (0, 1, 1, True)
 
 
@@ -74,6 +103,7 @@ def test_nothing_but_a_correction_is_a_change(run_module):
         ({"match": {"port": [1]}}, "Unsupported parameters"),
         ({"match": {"destination_port": ["http"]}}, "destination_port"),
         ({"limit": -5}, "limit: -5 will not do"),
+        ({"most": -1}, "most: -1 will not do"),
         ({"namespace": "nowhere"}, "namespace: 'nowhere' is not there"),
     ],
     ids=str,

@@ -4,6 +4,7 @@
 
 import errno
 import random
+import socket
 import time
 
 import pytest
@@ -17,10 +18,14 @@ from ansible_collections.headroom.netfilter.plugins.module_utils._conntrack.entr
 from ansible_collections.headroom.netfilter.tests.unit.ctnetlink import (
     ASSURED,
     CLOSE_WAIT,
+    CT_TIMEOUTS,
     ESP,
     FIXED_TIMEOUT,
+    HEADER,
     HW_OFFLOAD,
     ICMP,
+    INTERRUPTED,
+    NFT_OBJECTS,
     OFFLOAD,
     SCTP,
     SEEN_REPLY,
@@ -29,14 +34,24 @@ from ansible_collections.headroom.netfilter.tests.unit.ctnetlink import (
     UDP,
     Entry,
     TableHost,
+    done,
     golden_answers,
     golden_text,
+    policy,
     refusal,
     refused,
 )
 from ansible_collections.headroom.netfilter.tests.unit.fakes import ESTABLISHED, HASHSIZE, SYSCTL, TIMEOUTS
 
-OPTIONS = {"timeouts": {}, "timeout_profile": None, "match": None, "limit": 0, "rate": 0}
+OPTIONS = {
+    "timeouts": {},
+    "timeout_profile": None,
+    "match": None,
+    "limit": 0,
+    "rate": 0,
+    "most": 0,
+    "under_policies": False,
+}
 TEN_MINUTES = {"tcp_established": 600}
 
 
@@ -85,6 +100,7 @@ def test_shortened():
         "complete": True,
         "examined": 1005,
         "shortened": 1000,
+        "spared": 0,
         "gone": 0,
         "busy": 0,
         "corrected": 0,
@@ -97,6 +113,7 @@ def test_shortened():
                 "timeout": 600,
                 "examined": 1005,
                 "shortened": 1000,
+                "spared": 0,
             }
         ],
     }
@@ -248,6 +265,7 @@ def test_nothing_is_opened_where_there_is_no_table(check):
         "complete": True,
         "examined": 0,
         "shortened": 0,
+        "spared": 0,
         "gone": 0,
         "busy": 0,
         "corrected": 0,
@@ -324,6 +342,51 @@ def test_a_limit_holds_over_all_attempts(limit, wrong):
     assert found["shortened"] == len(host.table.updated) == limit
 
 
+# The bound.
+
+
+@pytest.mark.parametrize(
+    ("there", "stale", "options", "refused_for"),
+    [
+        (10, 5, {"most": None}, None),
+        (10, 6, {"most": None}, "6 of 10 entries would be shortened, more than the 5 that one run"),
+        (11, 6, {"most": None}, "more than the 5 that one run may shorten without a second word (half of the table)"),
+        (1, 1, {"most": None}, "1 of 1 entries would be shortened, more than the 0"),
+        (10, 10, {"most": 10}, None),
+        (10, 10, {"most": 9}, "10 of 10 entries would be shortened, more than the 9 that one run"),
+        (10, 10, {"most": 0}, None),
+        (10, 10, {"most": 7, "limit": 7}, None),
+        (10, 10, {"most": 7, "limit": 8}, "8 of 10 entries would be shortened, more than the 7"),
+        (10, 10, {"most": None, "limit": 5}, None),
+        (10, 10, {"most": None, "limit": 6}, "6 of 10"),
+        (10, 10, {"most": None, "match": {"destination_port": [80]}}, None),
+        (0, 0, {"most": None}, None),
+    ],
+)
+@pytest.mark.parametrize("check", [False, True], ids=["real", "check"])
+def test_more_than_the_bound_is_refused(there, stale, options, refused_for, check):
+    host = TableHost(flows(stale) + flows(there - stale, left=60, zone=1))
+    if refused_for:
+        with pytest.raises(TableError, match="nothing was changed") as caught:
+            run(host, check, timeouts=TEN_MINUTES, **options)
+        assert refused_for in str(caught.value)
+        assert (host.table.updated, host.table.open) == ([], 0)
+        return
+    found = run(host, check, timeouts=TEN_MINUTES, **options)
+    expected = 0 if "match" in options else min(stale, options.get("limit", stale))
+    assert found["shortened"] == expected
+    assert found["complete"] == (not options.get("limit"))
+    assert len(host.table.updated) == (0 if check else expected)
+
+
+def test_what_comes_meanwhile_is_not_shortened_beyond_the_bound():
+    host = TableHost(flows(30) + flows(70, left=60, zone=1))
+    more = flows(60, zone=2)
+    host.table.before_dump = lambda number: host.table.entries.extend(more) if number == 2 else None
+    found = run(host, timeouts=TEN_MINUTES, most=None)
+    assert (found["shortened"], found["examined"], found["complete"]) == (50, 160, False)
+
+
 def test_requests_are_sent_in_batches():
     host = TableHost(flows(1000))
     run(host, timeouts=TEN_MINUTES)
@@ -389,6 +452,182 @@ def test_an_entry_that_is_gone():
     host.table.before_update = lambda entry: host.table.entries.pop() and None
     found = run(host, timeouts=TEN_MINUTES)
     assert (found["shortened"], found["gone"]) == (5, 5)
+
+
+@pytest.mark.parametrize("sent", [0, 1, 3])
+@pytest.mark.parametrize(
+    ("number", "said"),
+    [
+        (errno.ENOBUFS, "(ENOBUFS, No buffer space available): it is short of memory for messages"),
+        (errno.EACCES, "(EACCES, Permission denied): a security module such as SELinux forbids it"),
+        (errno.EPERM, "(EPERM, Operation not permitted): a security module"),
+        (errno.EMSGSIZE, "(EMSGSIZE, Message too long): messages may not be longer than net.core.wmem_default"),
+        (errno.EIO, "(EIO, Input/output error);"),
+    ],
+    ids=lambda value: errno.errorcode[value] if isinstance(value, int) else "",
+)
+def test_requests_that_are_not_taken_are_an_error_with_a_name(number, said, sent):
+    host = TableHost(flows(1000))
+
+    def before_send(_requests):
+        if len(host.table.batches) == sent:
+            raise refused(number)
+
+    host.table.before_send = before_send
+    with pytest.raises(TableError) as caught:
+        run(host, timeouts=TEN_MINUTES)
+    assert said in str(caught.value)
+    assert str(caught.value).endswith(f"; {len(host.table.updated)} entries were shortened before")
+    assert (host.table.open, host.table.dumps) == (0, 1)
+
+
+@pytest.mark.parametrize("number", [errno.EPERM, errno.EACCES, errno.ENOMEM])
+def test_requests_that_are_all_refused_are_an_error_with_a_name(number):
+    host = TableHost(flows(300))
+    host.table.before_update = lambda entry: number
+    with pytest.raises(TableError, match=f"{errno.errorcode[number]}, .* 0 entries were shortened before"):
+        run(host, timeouts=TEN_MINUTES)
+
+
+def test_a_refusal_to_be_read_is_an_error_with_a_name():
+    """Of the table, and of what the kernel says to requests."""
+    host = TableHost(flows(10))
+    host.table.before_dump = lambda number: refused(errno.EACCES)
+    host.table.answers = None
+    host.table.entries = []
+    with pytest.raises(TableError, match=r"EACCES\): a security module such as SELinux forbids it"):
+        run(host, timeouts=TEN_MINUTES)
+    host = TableHost(flows(300))
+    host.table.more_refusals = [refused(errno.EACCES)]
+    with pytest.raises(TableError, match="EACCES, Permission denied"):
+        run(host, timeouts=TEN_MINUTES)
+
+
+# Timeout policies.
+
+MODULES = "nf_conntrack 1 1 -, Live 0x0\nnft_ct 1 1 -, Live 0x0\nnfnetlink_cttimeout 1 1 -, Live 0x0\n"
+
+
+def ruled(entries, **policies):
+    """A host with policies: of nftables, and of iptables."""
+    host = TableHost(entries)
+    host.texts["/proc/modules"] = MODULES
+    for name, request in (("nft", NFT_OBJECTS), ("iptables", CT_TIMEOUTS)):
+        if name in policies:
+            host.table.policies[request] = [b"".join(policies[name]) + done()]
+    return host
+
+
+SIX = {"source": "2001:db8::1", "destination": "2001:db8:1::1"}
+TCP_POLICY = {1: 120, 3: 5000, 5: 900, 7: 120}
+
+
+@pytest.mark.parametrize("check", [False, True], ids=["real", "check"])
+@pytest.mark.parametrize(
+    ("entry", "policies", "spared"),
+    [
+        (Entry(left=5000), {"nft": [policy(TCP, TCP_POLICY)]}, True),
+        (Entry(left=5001), {"nft": [policy(TCP, TCP_POLICY)]}, False),
+        (Entry(left=601), {"nft": [policy(TCP, TCP_POLICY)]}, True),
+        (Entry(left=901, state=CLOSE_WAIT), {"nft": [policy(TCP, TCP_POLICY)]}, False),
+        (Entry(left=900, state=CLOSE_WAIT), {"nft": [policy(TCP, TCP_POLICY)]}, True),
+        (Entry(left=700, state=TIME_WAIT), {"nft": [policy(TCP, TCP_POLICY)]}, False),
+        (Entry(left=5000, **SIX), {"nft": [policy(TCP, TCP_POLICY)]}, True),
+        (Entry(left=5000, **SIX), {"iptables": [policy(TCP, TCP_POLICY, socket.AF_INET)]}, False),
+        (Entry(left=5000, **SIX), {"iptables": [policy(TCP, TCP_POLICY, socket.AF_INET6)]}, True),
+        (Entry(left=5000), {"iptables": [policy(TCP, TCP_POLICY, socket.AF_INET)]}, True),
+        (Entry(UDP, left=5000), {"nft": [policy(TCP, TCP_POLICY)]}, False),
+        (Entry(UDP, left=5000), {"nft": [policy(UDP, {1: 30, 2: 5000})]}, True),
+        (Entry(UDP, left=5000, status=0), {"nft": [policy(UDP, {1: 30, 2: 5000})]}, False),
+        (Entry(UDP, left=800, status=0), {"nft": [policy(UDP, {1: 900, 2: 60})]}, True),
+        (Entry(UDP, left=800), {"nft": [policy(UDP, {1: 900, 2: 60})]}, True),
+        (Entry(ESP, left=800), {"iptables": [policy(255, {1: 900}, socket.AF_INET)]}, True),
+        (Entry(SCTP, left=800, state=4), {"nft": [policy(SCTP, {4: 900})]}, True),
+        (Entry(left=5000), {"nft": [policy(TCP, {3: 700}), policy(TCP, {3: 6000})]}, True),
+        (Entry(left=5000), {"nft": []}, False),
+    ],
+)
+def test_what_a_policy_may_have_given_is_left_alone(entry, policies, spared, check):
+    before = entry.left
+    host = ruled([entry], **policies)
+    found = run(host, check, timeouts=ALL_TIMEOUTS)
+    assert (found["spared"], found["shortened"]) == ((1, 0) if spared else (0, 1))
+    assert [state["spared"] for state in found["states"]] == [int(spared)]
+    assert entry.left == (before if spared or check else 500)
+    assert run(ruled([entry], **policies), True, timeouts=ALL_TIMEOUTS, under_policies=True)["spared"] == 0
+    entry.left = before
+
+
+def test_what_is_spared_is_what_was_meant():
+    host = ruled(flows(8, left=3000) + flows(4, left=9000, zone=1), nft=[policy(TCP, TCP_POLICY)])
+    found = run(host, timeouts=TEN_MINUTES, match={"destination_port": [443], "state": ["ESTABLISHED"]}, most=None)
+    assert (found["spared"], found["shortened"]) == (8, 4)
+    assert run(host, timeouts=TEN_MINUTES, match={"destination_port": [80]})["spared"] == 0
+    assert run(host, timeouts=TEN_MINUTES, match={"state": ["CLOSE_WAIT"]})["spared"] == 0
+    assert run(host, timeouts={"tcp_established": 5000})["spared"] == 0
+
+
+@pytest.mark.parametrize(
+    ("listed", "built_in", "asked"),
+    [
+        ("nf_conntrack 1 1 -, Live 0x0\n", None, []),
+        ("nf_conntrack 1 1 -, Live 0x0\nnft_ct 1 1 -, Live 0x0\n", None, [NFT_OBJECTS]),
+        ("nf_conntrack 1 1 -, Live 0x0\nnfnetlink_cttimeout 1 1 -, Live 0x0\n", "", [CT_TIMEOUTS]),
+        ("xfs 1 1 -, Live 0x0\n", "kernel/net/netfilter/nft_ct.ko\n", [NFT_OBJECTS]),
+        ("", "kernel/net/netfilter/nf_conntrack.ko\n", []),
+        ("", None, [NFT_OBJECTS, CT_TIMEOUTS]),
+        (None, None, [NFT_OBJECTS, CT_TIMEOUTS]),
+    ],
+    ids=["a module", "loaded", "the other", "built in", "not built in", "not known", "no modules at all"],
+)
+def test_who_keeps_policies_is_asked_only_where_that_loads_nothing(listed, built_in, asked):
+    host = TableHost(flows(1))
+    del host.texts["/proc/modules"]
+    if listed is not None:
+        host.texts["/proc/modules"] = listed
+    if built_in is not None:
+        host.texts["/lib/modules/6.1.0-37-amd64/modules.builtin"] = built_in
+    run(host, timeouts=TEN_MINUTES)
+    assert host.table.asked == asked
+    host.table.asked.clear()
+    run(host, timeouts=TEN_MINUTES, under_policies=True)
+    assert host.table.asked == []
+
+
+@pytest.mark.parametrize("number", [errno.EPERM, errno.EACCES, errno.ENOBUFS])
+@pytest.mark.parametrize("where", ["answered", "read"])
+def test_where_the_kernel_does_not_tell_of_policies_nothing_is_shortened(number, where):
+    host = ruled(flows(5))
+    host.table.policies[NFT_OBJECTS] = [refusal(number) if where == "answered" else refused(number)]
+    with pytest.raises(
+        TableError, match=f"which timeout policies there are .{errno.errorcode[number]}, .*under_policies"
+    ):
+        run(host, timeouts=TEN_MINUTES)
+    assert (host.table.updated, host.table.open) == ([], 0)
+    assert run(host, timeouts=TEN_MINUTES, under_policies=True)["shortened"] == 5
+
+
+@pytest.mark.parametrize("times", [1, 2, 3])
+def test_rules_that_change_while_they_are_read_are_read_anew(times):
+    host = ruled(flows(5, left=3000))
+    interrupted = HEADER.pack(HEADER.size, 0xA12, INTERRUPTED | 2, 1, 0)
+    answers = [[interrupted + done()]] * times + [[policy(TCP, TCP_POLICY) + done()]]
+    host.table.policies = Answers(answers)
+    if times == 3:
+        with pytest.raises(TableError, match="rules were changed all the while"):
+            run(host, timeouts=TEN_MINUTES)
+    else:
+        assert run(host, timeouts=TEN_MINUTES)["spared"] == 5
+
+
+class Answers:
+    """One after the other to nftables' request, and none to the other."""
+
+    def __init__(self, answers):
+        self.answers = list(answers)
+
+    def get(self, request, other):
+        return self.answers.pop(0) if request == NFT_OBJECTS else other
 
 
 # What happens meanwhile.
@@ -528,6 +767,28 @@ def test_the_second_look_keeps_to_the_networks_asked_for(clock):
     assert [entry.left for entry in host.table.entries] == [600, 600, 120, 600, 600, 600]
 
 
+@pytest.mark.parametrize("state", [TIME_WAIT, CLOSE_WAIT])
+def test_the_second_look_is_for_what_was_shortened_however_slowly(clock, state):
+    """What nobody named, and what the limit left, has what the first look gave to others, and keeps it."""
+    others = [Entry(ports=(port, 80), left=600, state=state) for port in range(300)]
+    host = TableHost(flows(300) + others + flows(300, left=9000, zone=1))
+    host.table.before_update = ends(7)
+    found = run(host, timeouts=TEN_MINUTES, match={"state": ["ESTABLISHED"]}, rate=10, limit=300)
+    assert (found["shortened"], found["corrected"]) == (300, 1)
+    assert {entry.left for entry in others} == {600}
+    assert {entry.left for entry in host.table.entries[600:]} == {9000}
+    assert host.table.entries[7].left == 120
+    assert len(host.table.updated) == 301
+
+
+def test_the_second_look_keeps_to_the_rate(clock):
+    host = TableHost(flows(100))
+    host.table.before_update = ends(*range(100))
+    begun = clock.now
+    assert run(host, timeouts=TEN_MINUTES, rate=10)["corrected"] == 100
+    assert clock.now - begun >= 19
+
+
 def test_longer_timeouts_than_the_kernel_has_are_kept(clock):
     """Who wants more than is live now, of entries from before that have still more, gets just that."""
     entries = [Entry(ports=(1, 2), left=9000), Entry(ports=(2, 2), left=9000, state=CLOSE_WAIT)]
@@ -572,6 +833,7 @@ def test_without_ctnetlink():
     [
         ({"limit": -1}, "limit: -1 will not do"),
         ({"rate": -1}, "rate: -1 will not do"),
+        ({"most": -1}, "most: -1 will not do"),
         ({"timeouts": {"tcp": 5}}, "timeouts: {'tcp': 5} will not do: 'tcp' is not a timeout"),
         ({"match": {"protocol": ["tpc"]}}, "match: 'tpc' will not do: expected one of icmp, tcp"),
         (

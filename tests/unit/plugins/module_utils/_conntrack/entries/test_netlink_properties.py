@@ -113,7 +113,15 @@ def test_any_attributes(answers):
     used(answers)
 
 
-OPTIONS = {"limit": 0, "rate": 0, "match": None, "timeout_profile": "server", "timeouts": {}}
+OPTIONS = {
+    "limit": 0,
+    "rate": 0,
+    "most": 0,
+    "under_policies": False,
+    "match": None,
+    "timeout_profile": "server",
+    "timeouts": {},
+}
 WANTED = examine.read_options(
     dict(OPTIONS, sample=0, group_by=["state", "source+zone+mark"], top=9, prefix_lengths={}, anonymise=True)
 )

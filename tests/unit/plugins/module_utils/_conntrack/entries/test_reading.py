@@ -138,7 +138,7 @@ def test_where_the_dump_is_refused_the_file_is_read(number):
             False,
             "the kernel refuses the use of ctnetlink and of /proc/net/nf_conntrack: expected CAP_NET_ADMIN",
         ),
-        (errno.EACCES, False, "expected CAP_NET_ADMIN"),
+        (errno.EACCES, False, "(EACCES): a security module such as SELinux forbids it"),
         (errno.EPERM, True, "the kernel refuses the use of ctnetlink: expected CAP_NET_ADMIN"),
         (errno.EINVAL, False, "the use of ctnetlink and of /proc/net/nf_conntrack failed (Invalid argument)"),
         (errno.EPROTONOSUPPORT, True, "the use of ctnetlink failed (Protocol not supported)"),
