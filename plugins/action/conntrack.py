@@ -110,7 +110,10 @@ class ActionModule(Guard):
             result.update({name: said[name] for name in ("changed", "id", "diff", "reboot_needed") if name in said})
             result["after"] = said.get("facts", facts)
         if policy.expire_existing and not result["files_only"]:
-            result.update(self._expired(plan.timeouts, result, task_vars))
+            options: Result = {"timeouts": plan.timeouts}
+            if policy.expire_most is not None:
+                options["most"] = policy.expire_most
+            result.update(self._expired(options, result, task_vars))
         return result
 
     def _facts(self, task_vars: dict[str, Any]) -> Facts:
@@ -126,9 +129,9 @@ class ActionModule(Guard):
             facts = self._run("conntrack_facts", {}, task_vars)["ansible_facts"]["conntrack"]
         return facts
 
-    def _expired(self, timeouts: Mapping[str, int], done: Result, task_vars: dict[str, Any]) -> Result:
+    def _expired(self, options: Mapping[str, Any], done: Result, task_vars: dict[str, Any]) -> Result:
         try:
-            expired = self._run("conntrack_expire", {"timeouts": timeouts}, task_vars)
+            expired = self._run("conntrack_expire", options, task_vars)
         except Failed as failed:
             # What was changed before stays.
             raise Failed(

@@ -97,6 +97,9 @@ options:
         description: Whether entries that are in the table already are to be shortened to the timeouts planned.
         type: bool
         default: false
+      conntrack_expire_most:
+        description: Read, and of no effect here.
+        type: int
       conntrack_target:
         description: Whether the facts are those of a V(host), or of the builder of an V(image).
         type: str

@@ -61,6 +61,7 @@ def conntrack_relief(hosts: Iterable[Mapping[str, Any]], done: bool = False) -> 
 def _host(variables: Mapping[str, Any]) -> dict[str, Any]:
     from ansible_collections.headroom.netfilter.plugins.plugin_utils._conntrack.render.change import planned_as_asked
     from ansible_collections.headroom.netfilter.plugins.plugin_utils._conntrack.schema import Misfit
+    from ansible_collections.headroom.netfilter.plugins.plugin_utils._conntrack.show.relief import most_of
 
     name, before = str(variables["inventory_hostname"]), _facts(variables, "__conntrack_before")
     try:
@@ -76,6 +77,7 @@ def _host(variables: Mapping[str, Any]) -> dict[str, Any]:
         "raised": _result(variables, "__relieve_raised"),
         "after": _facts(variables, "__relieve_after") or None,
         "refusals": plan.refusals,
+        "most": most_of(variables),
     }
 
 

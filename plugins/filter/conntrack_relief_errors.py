@@ -11,8 +11,8 @@ short_description: Find what is wrong in the variables of the playbook relieve
 version_added: 0.1.0
 author: headroom.netfilter maintainers (@headroom)
 description:
-  - Reads C(relieve_confirm), C(relieve_timeouts) and C(relieve_wait), so that the playbook C(headroom.netfilter.relieve) can stop
-    before it touches a host.
+  - Reads C(relieve_confirm), C(relieve_timeouts), C(relieve_wait) and C(relieve_most), so that the playbook
+    C(headroom.netfilter.relieve) can stop before it touches a host.
 options:
   _input:
     description: The variables; V(none) and the empty string are unset.

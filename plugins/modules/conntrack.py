@@ -102,6 +102,11 @@ options:
       - Nothing is shortened where files alone are written.
     type: bool
     default: false
+  expire_most:
+    description:
+      - Where there are more entries to shorten than this, none is, and the task fails, after the change, which stays; V(0) for no bound.
+      - Without it, half of the entries in the table.
+    type: int
   target:
     description:
       - V(host), or V(image) where this runs on the tree of an image that is being built.

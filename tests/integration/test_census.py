@@ -20,7 +20,7 @@ from test_elsewhere import NOBODY
 
 CENSUS, EXPIRE = "headroom.netfilter.conntrack_census_info", "headroom.netfilter.conntrack_expire"
 # Entries of entries.py have a day.
-SHORTER = {"timeouts": {"udp": 60}}
+SHORTER = {"timeouts": {"udp": 60}, "most": 0}
 
 
 def test_namespaces_by_name_process_and_inode(

@@ -246,6 +246,7 @@ ANSWERS: dict[str, dict[str, Any]] = {
         "examined": 10,
         "complete": True,
         "shortened": 7,
+        "spared": 1,
         "gone": 0,
         "busy": 0,
         "corrected": 0,
@@ -258,6 +259,7 @@ ANSWERS: dict[str, dict[str, Any]] = {
                 "timeout": 30,
                 "examined": 10,
                 "shortened": 7,
+                "spared": 1,
             }
         ],
     },

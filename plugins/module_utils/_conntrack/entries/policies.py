@@ -132,6 +132,7 @@ def _those(host: Host, kept: Kept) -> List[Policy]:
 def _answered(conversation: Netfilter, kept: Kept) -> Optional[List[Policy]]:
     """None where rules were changed meanwhile."""
     found = []
+    conversation.shut_out()
     conversation.send(dump_of(kept.request, kept.filter, conversation.sequence))
     for answer in conversation.received():
         for message in told(answer):

@@ -37,6 +37,7 @@ class Policy(NamedTuple):
     firewall: bool = True
     takeover: bool = False
     expire_existing: bool = False
+    expire_most: Optional[int] = None
     target: str = "host"
     state: str = "present"
 
@@ -74,6 +75,7 @@ _READERS: Dict[str, Reader] = {
     "conntrack_firewall": truth,
     "conntrack_takeover": truth,
     "conntrack_expire_existing": truth,
+    "conntrack_expire_most": whole(0, LARGEST_LIMIT, "entries"),
     "conntrack_target": one_of(TARGETS),
     "conntrack_state": one_of(STATES),
 }

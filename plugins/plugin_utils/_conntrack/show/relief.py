@@ -7,6 +7,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 from ansible_collections.headroom.netfilter.plugins.module_utils._conntrack import readers
+from ansible_collections.headroom.netfilter.plugins.module_utils._conntrack.entries.expire import bound
+from ansible_collections.headroom.netfilter.plugins.module_utils._conntrack.kernel import LARGEST_LIMIT
 from ansible_collections.headroom.netfilter.plugins.module_utils._conntrack.sources import proc as table
 from ansible_collections.headroom.netfilter.plugins.module_utils._conntrack.values import Facts
 from ansible_collections.headroom.netfilter.plugins.plugin_utils._conntrack.show.table import columns, said
@@ -18,6 +20,7 @@ _READERS: dict[str, readers.Reader] = {
     "relieve_confirm": readers.truth,
     "relieve_timeouts": readers.timeouts("relieve_timeouts"),
     "relieve_wait": readers.whole(0, LONGEST_WAIT, "seconds"),
+    "relieve_most": readers.whole(0, LARGEST_LIMIT, "entries"),
 }
 
 
@@ -37,6 +40,7 @@ class Relief(NamedTuple):
     raised: Mapping[str, Any] | None
     after: Facts | None
     refusals: Sequence[str] = ()
+    most: int | None = None  # entries to shorten, as asked for
 
 
 def lines(hosts: Sequence[Relief], done: bool) -> list[str]:
@@ -57,7 +61,7 @@ def _host(host: Relief, done: bool) -> list[str]:
     if not host.census or host.census["source"] is None:
         return [host.name, "  connection tracking is not loaded: nothing can be full"]
     parts = [[host.name, _use("now" if not done else "before", host.before)], _who(host.census), _stale(host.census)]
-    parts.append(_raised(host, done) + _shortened(host.expired, done))
+    parts.append(_raised(host, done) + _shortened(host.expired, host.most, done))
     if done and host.after:
         parts.append(_freed(host))
     return [line for part in parts for line in part]
@@ -103,7 +107,13 @@ def _stale(census: Mapping[str, Any]) -> list[str]:
     return found
 
 
-def _shortened(expired: Mapping[str, Any] | None, done: bool) -> list[str]:
+def most_of(variables: Mapping[str, Any]) -> int | None:
+    """What the variables of the playbook say of it; what is wrong in them is told before."""
+    found, _wrong = readers.read_each(variables, {"relieve_most": _READERS["relieve_most"]})
+    return found.get("relieve_most")
+
+
+def _shortened(expired: Mapping[str, Any] | None, most: int | None, done: bool) -> list[str]:
     if not expired:
         return []
     if expired.get("failed"):
@@ -117,6 +127,19 @@ def _shortened(expired: Mapping[str, Any] | None, done: bool) -> list[str]:
                     **state
                 )
             )
+    allowed = bound(most, expired["examined"])
+    if not done and expired["shortened"] > allowed:
+        found.append(
+            "    more than {0}{1}, so that none is without a second word: -e relieve_most={2}, or 0 for no bound".format(
+                int(allowed), " (half of the table)" if most is None else "", expired["shortened"]
+            )
+        )
+    if expired["spared"]:
+        found.append(
+            "    {0} more {1} left alone: a timeout policy of a rule may have given them what they have left".format(
+                expired["spared"], "were" if done else "would be"
+            )
+        )
     return found
 
 

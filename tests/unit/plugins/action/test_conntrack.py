@@ -27,6 +27,7 @@ EXPIRED = {
     "examined": 9,
     "complete": True,
     "shortened": 7,
+    "spared": 0,
     "gone": 0,
     "busy": 0,
     "corrected": 0,
@@ -343,6 +344,14 @@ def test_entries_are_shortened_at_each_run(check_mode, shortened):
     result = run(machine, check_mode, expire_existing=True)
     assert machine.asked == [(FACTS, {}), ("conntrack_expire", {"timeouts": result["plan"]["timeouts"]})]
     assert (result["changed"], result["expired"]["shortened"]) == (bool(shortened), shortened)
+
+
+@pytest.mark.parametrize(("asked", "most"), [("500", 500), (0, 0), ("0", 0)])
+def test_how_many_entries_may_be_shortened_is_handed_on(asked, most):
+    machine = converged()
+    machine.answers["conntrack_expire"] = dict(EXPIRED, changed=False)
+    result = run(machine, expire_existing=True, expire_most=asked)
+    assert machine.asked[1:] == [("conntrack_expire", {"timeouts": result["plan"]["timeouts"], "most": most})]
 
 
 def test_a_change_stays_one_where_entries_cannot_be_shortened():

@@ -56,7 +56,12 @@ CENSUS = {
     ],
     "stale": {"entries": 0, "share": 0.0, "margin": None, "timeouts": {}},
 }
-EXPIRED = {"shortened": 1, "examined": 1, "states": [{"shortened": 1, "protocol": "tcp", "state": "NEW", "timeout": 1}]}
+EXPIRED = {
+    "shortened": 1,
+    "spared": 1,
+    "examined": 1,
+    "states": [{"shortened": 1, "protocol": "tcp", "state": "NEW", "timeout": 1}],
+}
 PLAN = {"refusals": [], "warnings": [], "drift": [], "reasons": {}, "contents": {}, "timeouts": {}, "live": {}}
 PLAN.update(dict.fromkeys(("max", "buckets", "full_bytes", "expect_max")))
 RESULT = {"changed": True, "checked": False, "files_only": False}
@@ -90,7 +95,7 @@ def calls(text):
     told = replaced(FACTS, text)
     before = {"ansible_facts": {"conntrack": told}}
     host = {"inventory_hostname": "web01", "__conntrack_before": before}
-    relief = {"__relieve_census": replaced(CENSUS, text), "__relieve_expired": EXPIRED}
+    relief = {"__relieve_census": replaced(CENSUS, text), "__relieve_expired": EXPIRED, "relieve_most": text}
     result = {**RESULT, "before": told, "plan": dict(PLAN, warnings=[text]), "not_restored": [text]}
     policy = dict.fromkeys(("conntrack_max", "conntrack_headroom", "conntrack_timeouts", "conntrack_apply"), text)
     reading = {"event": "before", "facts": told, "end": text}
@@ -102,7 +107,9 @@ def calls(text):
         "conntrack_input_errors": ([dict(policy, inventory_hostname="web01", **{text: 1})],),
         "conntrack_plan": (told, policy),
         "conntrack_relief": ([dict(host, **relief)],),
-        "conntrack_relief_errors": ({"relieve_timeouts": text, "relieve_wait": text, "relieve_confirm": text},),
+        "conntrack_relief_errors": (
+            dict.fromkeys(("relieve_timeouts", "relieve_wait", "relieve_confirm", "relieve_most"), text),
+        ),
         "conntrack_risks": (told,),
         "conntrack_raise": (dict(PLAN, reasons={"max": text}), told),
         "conntrack_table": ([dict(host, conntrack_result=result)],),

@@ -39,6 +39,7 @@ DESIGN = {
     "conntrack_firewall": True,
     "conntrack_takeover": False,
     "conntrack_expire_existing": False,
+    "conntrack_expire_most": None,
     "conntrack_target": "host",
     "conntrack_state": "present",
 }
@@ -67,7 +68,12 @@ def test_defaults_are_those_of_the_design(values):
 def test_what_has_no_default_is_not_set():
     """A variable that is set to nothing would win over one of the inventory's by mistake."""
     assert None not in DEFAULTS.values()
-    assert set(DESIGN) - set(DEFAULTS) == {"conntrack_max", "conntrack_expected_connections", "conntrack_hashsize"}
+    assert set(DESIGN) - set(DEFAULTS) == {
+        "conntrack_max",
+        "conntrack_expected_connections",
+        "conntrack_hashsize",
+        "conntrack_expire_most",
+    }
 
 
 def test_the_defaults_are_good_input():

@@ -10,7 +10,7 @@ from ansible_collections.headroom.netfilter.plugins.module_utils._conntrack.plan
 from ansible_collections.headroom.netfilter.plugins.module_utils._conntrack.plan.spelling import misspelt
 
 ROLE = ["conntrack_" + field for field in Policy._fields]
-PLAYBOOKS = ["relieve_confirm", "relieve_timeouts", "relieve_wait", "audit_fail_on"]
+PLAYBOOKS = ["relieve_confirm", "relieve_timeouts", "relieve_wait", "relieve_most", "audit_fail_on"]
 DRILL = ["drill_" + name for name in ("firewall", "reload", "reboot", "out_of_band")]
 KNOWN = ROLE + PLAYBOOKS + DRILL
 
@@ -37,10 +37,12 @@ NEAR = [
     ("conntrack_timeouts_profile", "conntrack_timeout_profile"),
     ("conntrack_entries_pre_bucket", "conntrack_entries_per_bucket"),
     ("conntrack_expire_exisiting", "conntrack_expire_existing"),
+    ("conntrack_expire_mots", "conntrack_expire_most"),
     ("conntrack_firewalls", "conntrack_firewall"),
     ("relieve_confrim", "relieve_confirm"),
     ("relieve_timeout", "relieve_timeouts"),
     ("relieve_wiat", "relieve_wait"),
+    ("relieve_msot", "relieve_most"),
     ("drill_reebot", "drill_reboot"),
     ("drill_relaod", "drill_reload"),
     ("drill_fire_wall", "drill_firewall"),

@@ -42,6 +42,7 @@ def census(margin=None, stale=600):
 EXPIRED = {
     "examined": 1000,
     "shortened": 600,
+    "spared": 0,
     "states": [
         {"protocol": "tcp", "state": "ESTABLISHED", "timeout": 7440, "examined": 800, "shortened": 600},
         {"protocol": "udp", "state": "REPLIED", "timeout": 120, "examined": 200, "shortened": 0},
@@ -56,6 +57,7 @@ UNRAISED = dict(RAISED, after=RAISED["before"])
 
 def host(name="web01", **given):
     parts = {"before": facts(), "census": census(), "expired": EXPIRED, "raised": RAISED, "after": facts(500, 4000)}
+    parts["most"] = 0
     return Relief(name, **dict(parts, **given))
 
 
@@ -102,6 +104,31 @@ def test_what_would_be_done():
         "",
         "Nothing was changed. To do it: -e relieve_confirm=true",
     ]
+
+
+@pytest.mark.parametrize(
+    ("most", "line"),
+    [
+        (
+            None,
+            "more than 500 (half of the table), so that none is without a second word: -e relieve_most=600, or 0 for no bound",
+        ),
+        (599, "more than 599, so that none is without a second word: -e relieve_most=600, or 0 for no bound"),
+        (600, None),
+        (0, None),
+    ],
+)
+def test_what_takes_a_second_word_is_told_before(most, line):
+    shown = said(host(most=most), done=False)
+    assert [each for each in shown if "second word" in each] == ([line] if line else [])
+    assert not any("second word" in each for each in said(host(most=most), done=True))
+
+
+@pytest.mark.parametrize("done", [False, True])
+def test_what_was_left_alone_is_told(done):
+    line = "30 more {} left alone: a timeout policy of a rule may have given them what they have left"
+    shown = said(host(expired=dict(EXPIRED, spared=30)), done=done)
+    assert line.format("were" if done else "would be") in shown
 
 
 @pytest.mark.parametrize(
@@ -178,6 +205,10 @@ def test_no_hosts():
         ("relieve_timeouts", {"tcp_establish": 600}, "did you mean tcp_established?"),
         ("relieve_wait", "10", None),
         ("relieve_wait", 3601, "from 0 to 3600"),
+        ("relieve_most", "0", None),
+        ("relieve_most", "", None),
+        ("relieve_most", "half", "expected a whole number of entries"),
+        ("relieve_most", -1, "expected a whole number of entries"),
     ],
 )
 def test_errors(name, value, wrong):
