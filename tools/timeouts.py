@@ -51,6 +51,9 @@ def page() -> str:
         "a value below its floor on a host that translates addresses, or with the profile gateway.",
         "",
         "A timeout applies to an entry from its next packet on: lowering one does not shorten entries that are already there.",
+        "",
+        "A flow that a rule gives a timeout policy (`ct timeout` of nftables, `CT --timeout` of iptables) has that policy's timeouts in",
+        "place of these; `conntrack_expire` [leaves its entry alone](incident.md#timeout-policies).",
     ]
     for name in names:
         profile = profiles.PROFILES[name]

@@ -110,10 +110,10 @@ class ActionModule(Guard):
             result.update({name: said[name] for name in ("changed", "id", "diff", "reboot_needed") if name in said})
             result["after"] = said.get("facts", facts)
         if policy.expire_existing and not result["files_only"]:
-            options: Result = {"timeouts": plan.timeouts}
+            wanted: Result = {"timeouts": plan.timeouts}
             if policy.expire_most is not None:
-                options["most"] = policy.expire_most
-            result.update(self._expired(options, result, task_vars))
+                wanted["most"] = policy.expire_most
+            result.update(self._expired(wanted, result, task_vars))
         return result
 
     def _facts(self, task_vars: dict[str, Any]) -> Facts:
