@@ -24,12 +24,10 @@ from ..sources.tracking import release
 from . import entry as entries
 from .census import Kind
 from .netlink import attributes, dump_of, told
-from .reading import ATTEMPTS, TableError
+from .reading import ATTEMPTS, TableError, why
 
 # What a policy for protocols that connection tracking knows nothing of has for a protocol (nf_conntrack_proto_generic.c).
 _GENERIC = 255
-_SECONDS = struct.Struct(">I")
-_NUMBER = struct.Struct(">H")
 # What a kernel says that has no such rules: it knows neither the request nor the part of it that would answer.
 _NONE = (errno.EINVAL, errno.EOPNOTSUPP)
 
@@ -119,10 +117,11 @@ def _those(host: Host, kept: Kept) -> List[Policy]:
             if found is not None:
                 return found
     except OSError as error:
+        if error.errno == errno.EPERM:
+            raise TableError(why(error, None)) from None
         raise TableError(
-            "the kernel does not say which timeout policies there are ({0}, {1}): {2} refuses to answer, so that entries under one "
-            "cannot be left alone; run as root, and where a security module such as SELinux forbids it, allow it, or say "
-            "under_policies: true".format(
+            "the kernel does not say which timeout policies there are ({0}, {1}), so that entries under one cannot be left alone: "
+            "make it answer for {2}, which a security module such as SELinux may forbid, or say under_policies: true".format(
                 errno.errorcode.get(error.errno or 0, error.errno), error.strerror, kept.module
             )
         ) from None
@@ -154,7 +153,11 @@ def _policy(inside: Mapping[int, bytes], kept: Kept) -> Optional[Policy]:
     if kept.protocol not in inside:
         return None
     return Policy(
-        inside[kept.protocol][0],
-        None if kept.both else _NUMBER.unpack(inside[kept.family])[0],
-        {kind: _SECONDS.unpack(value)[0] for kind, value in attributes(inside.get(kept.seconds, b"")).items()},
+        _number(inside[kept.protocol]),
+        None if kept.both else _number(inside.get(kept.family, b"")) or None,
+        {kind: _number(value) for kind, value in attributes(inside.get(kept.seconds, b"")).items()},
     )
+
+
+def _number(value: bytes) -> int:
+    return int.from_bytes(value, "big")
