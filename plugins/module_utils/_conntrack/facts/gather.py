@@ -96,8 +96,8 @@ def chosen_subsets(subsets: Iterable[str]) -> FrozenSet[str]:
 
 
 def _kernel(host: Host, names: kernel.Flavour) -> Dict[str, Any]:
-    # A key that only the first network namespace has, whatever modules are loaded. A tree may have none of any.
-    first = host.exists("/proc/sys/net/core/netdev_max_backlog") or not host.exists("/proc/sys/net")
+    # A key that only the first network namespace has, whatever modules are loaded. The tree of what never ran has none at all.
+    first = host.exists("/proc/sys/net/core/netdev_max_backlog") or not host.exists("/proc/sys/kernel/osrelease")
     return {
         "release": tracking.release(host),
         "page_size": host.page_size(),
