@@ -713,7 +713,7 @@ ansible_facts:
           sample: 12
         log:
           description:
-            - Messages of a full table in the kernel's ring buffer, and in the last MiB of kern.log, messages and syslog in C(/var/log).
+            - Messages of a full table in the kernel's ring buffer, and in the last MiB of each log file that syslog daemons write in C(/var/log).
             - If none has such a message and the own network namespace has dropped packets, those of this boot in the journal, the newest
               MiB.
           type: dict

@@ -19,7 +19,15 @@ from ..sources.log import RING, TELLING, Log
 # Bytes of each log, from its end; some 11,000 messages.
 TAIL = 1024 * 1024
 
-_FILES = ("/var/log/kern.log", "/var/log/messages", "/var/log/syslog")
+_FILES = (
+    "/var/log/kern.log",
+    "/var/log/messages",
+    "/var/log/syslog",
+    # Arch's syslog-ng, metalog, Void's socklog.
+    "/var/log/kernel.log",
+    "/var/log/kernel/current",
+    "/var/log/socklog/kernel/current",
+)
 
 _JOURNAL = "journal"
 # The second before the merge of /usr.

@@ -6,7 +6,7 @@
 from typing import List, NamedTuple, Optional
 
 # In all of them: a log without it is not gone through.
-TELLING = "_conntrack: table full"
+TELLING = "table full"
 RING = "kernel ring buffer"
 
 

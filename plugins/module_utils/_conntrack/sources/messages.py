@@ -1,13 +1,19 @@
 # Copyright: headroom.netfilter maintainers
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What logs say of a full table, line by line: how often, when, and in which network namespaces."""
+"""What logs say of a full table, line by line: how often, when, and in which network namespaces.
 
+What stands between a line's beginning and the kernel's words was seen in files that busybox, inetutils, rsyslog, socklog and
+syslog-ng wrote (tests/integration/test_syslog_oracle.py), or read in the sources of metalog, OpenWrt's logread, journalctl
+and svlogd.
+"""
+
+import json
 import re
 import time
 from datetime import datetime
 from functools import partial
-from typing import Callable, List, Match, NamedTuple, Optional, Pattern, Sequence, Set, Tuple
+from typing import Any, Callable, Dict, Iterator, List, Match, NamedTuple, Optional, Pattern, Sequence, Set, Tuple
 
 from ..host.door import Host
 from .log import RING, TELLING, Log
@@ -16,23 +22,60 @@ from .log import RING, TELLING, Log
 _DAY = 86400.0
 # Seconds since 1970: the year 2100, where it is not known what is now.
 _LATEST = 4102444800.0
+# Of TAI64N, as daemontools and runit count.
+_TAI64 = 2**62 + 10
 
-# Of the kernel alone, whose facility is 0; the caller in brackets is there with CONFIG_PRINTK_CALLER.
-_RING_LINE = re.compile(r"<[0-7]>(?:\[ *(?P<seconds>[0-9]{1,9}\.[0-9]+)\](?:\[ *[CT][0-9]+\])? )?(?P<text>.*)")
+# The caller in brackets is there with CONFIG_PRINTK_CALLER.
+_CALLER = r"\[ *[CT][0-9]+\]"
+# Of the kernel alone, whose facility is 0.
+_RING_LINE = re.compile(r"<[0-7]>(?:\[ *(?P<seconds>[0-9]{1,9}\.[0-9]+)\](?:" + _CALLER + r")? )?(?P<text>.*)")
 _MONTHS = ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"]
+_STAMP = (
+    r"(?P<stamp>(?:[A-Z][a-z]{2} )?(?:(?:(?P<before>(?:19|20)[0-9]{2}) )?(?P<month>[A-Z][a-z]{2}) +(?P<day>[0-9]{1,2})"
+    r"(?: (?P<behind>(?:19|20)[0-9]{2}))? |(?P<date>[0-9]{4}-[0-9]{2}-[0-9]{2})(?:T| |(?P<utc>_)))"
+    r"(?P<time>[0-9]{2}:[0-9]{2}:[0-9]{2})(?:[.,][0-9]+)?(?P<zone>Z|[+-][0-9]{2}:?[0-9]{2}| (?:UTC|GMT)(?= ))?"
+    r"(?: (?P<last>(?:19|20)[0-9]{2})| [A-Z]{2,5}| [+-][0-9]{2,4})?"
+    r"|(?P<since1970>[0-9]{9,11})(?:\.[0-9]+)?|@(?P<tai64n>[0-9a-f]{24})|\[ *[0-9]+\.[0-9]+\]) "
+)
+# Other than the name of a program, which may follow the time at once.
+_HOST = r"[^\s\[](?:\S*[^\s:])? "
+# The facility before or behind the host is kern, or user where syslog(3) of glibc has made that of it for busybox klogd.
+_FACILITY = r"[<\[]?(?:kern|user)\.[a-z]{4,7}[>\]]?:? "
+_PROGRAM = r"(?:kernel(?:\[[0-9]+\])?:|\[kernel\])"
+# What says whose words a line has: the program's name or, where there is none, the facility.
+_WHOSE = "|".join(
+    (
+        # RFC 5424: host, program, process, message, structured data.
+        _HOST + r"kernel \S+ \S+ (?:-|(?:\[(?:[^\]\\]|\\.)*\])+) ",
+        # The second time is the sender's, which socklog leaves where it was.
+        "(?:{0})?(?:{1})?(?:{0})?(?:[A-Z][a-z]{{2}} +[0-9]{{1,2}} [0-9:]{{8}} )?{2}".format(_FACILITY, _HOST, _PROGRAM),
+        "(?:" + _HOST + ")?" + _FACILITY.replace("(?:kern|user)", "kern"),
+    )
+)
+_SINCE_BOOT = r" *(?:\[ *[0-9.]+\] *)?(?:" + _CALLER + " *)?"
 _FILE_LINE = re.compile(
-    r"(?:(?P<month>[A-Z][a-z]{2}) +(?P<day>[0-9]{1,2})|(?P<date>[0-9]{4}-[0-9]{2}-[0-9]{2})T)"
-    r" ?(?P<time>[0-9]{2}:[0-9]{2}:[0-9]{2})"
-    r"(?:[.,][0-9]+)?(?P<zone>Z|[+-][0-9]{2}:?[0-9]{2})?"
-    r" \S+ kernel: *(?:\[ *[0-9.]+\] *)?(?P<text>.*)"
+    r"(?:<[0-7]>(?:1 )?)?(?:" + _STAMP + r"|(?=kern\.))(?:" + _WHOSE + r")\ufeff?" + _SINCE_BOOT + "(?P<text>.*)"
 )
 # nf_conntrack_core.c: older kernels without a prefix; since 6.17 the namespace, unless it is the first; ip_conntrack of 2.6.
+# OpenVZ names the container before the message (2.6.32 and 3.10) or within it (2.6.18).
+_CONTAINER = r"(?:(?:CT|VE|VPS) ?[0-9a-fA-F-]{1,36}:? )?"
 _FULL = re.compile(
-    r"(?:message repeated ([0-9]{1,9}) times: \[ *(?:\[ *[0-9.]+\] *)?)?"
-    r"(?:nf_conntrack: )?(?:nf|ip)_conntrack: table full(?: in netns ([0-9]{1,10}))?, dropping packet\b"
+    r"(?:message repeated (?P<times>[0-9]{1,9}) times: \[" + _SINCE_BOOT + ")?"
+    r"(?:nf_conntrack: )?" + _CONTAINER + "(?:nf|ip)_conntrack:? " + _CONTAINER + "table full"
+    r"(?: in netns (?P<netns>[0-9]{1,10}))?, dropping packet\b"
+)
+# Instead of the line before it once more: of syslogd and its kin, and of metalog. What syslog-ng quotes, as if the kernel said
+# it, may be further up: its threads overtake each other.
+_AGAIN = re.compile(
+    r"(?:" + _STAMP + "(?:" + _HOST + ")?(?:" + _FACILITY + r")?(?:syslogd?(?:\[[0-9]+\])?: )?)?"
+    r" *(?:-+ )?[Ll]ast (?:message|output) (?:'(?P<quoted>.*)' )?repeated (?:(?P<times>[0-9]{1,9}) times|twice)"
 )
 # lib/ratelimit.c, before the first message that is let through again.
 _SUPPRESSED = re.compile(r"(?:__ratelimit|net_ratelimit|printk): ([0-9]{1,18}) (?:callbacks|messages) suppressed\b")
+# Characters that syslog-ng quotes.
+_QUOTED = 20
+# The fields of journalctl -o export that count.
+_FIELD = re.compile("^(MESSAGE|SYSLOG_FACILITY|_TRANSPORT|__REALTIME_TIMESTAMP)=(.*)$", re.M)
 
 
 class _Tally(NamedTuple):
@@ -77,22 +120,54 @@ def _boot_and_now(host: Host) -> Tuple[Optional[float], Optional[float]]:
 def _tally(source: str, log_text: str, line: Pattern[str], moment: Callable[[Match[str]], Optional[float]]) -> _Tally:
     """The messages among the lines of the kernel; lines of others may stand between them, and hold all but a line feed."""
     full, suppressed, pending = 0, 0, 0
+    was_full = False  # the line before
+    beginnings: Set[str] = set()
     lines: List[Match[str]] = []  # the first and the last
     netns: Set[int] = set()
-    everything = log_text if TELLING in log_text else ""
-    for said in filter(None, map(line.match, everything.split("\n"))):
-        found = _FULL.match(said.group("text"))
+    for whole in _lines(log_text) if TELLING in log_text else ():
+        said = line.match(whole)
+        text = said.group("text") if said else ""
+        again = _AGAIN.match(text if said else whole) if beginnings else None
+        if again and (again.group("quoted") in beginnings if again.group("quoted") else was_full):
+            full += int(again.group("times") or 1)
+            lines[1:] = [said or again] if said or again.group("stamp") else lines[1:]
+            continue
+        found = _FULL.match(text)
+        was_full = found is not None
         if found:
-            full += int(found.group(1) or 1)
+            full += int(found.group("times") or 1)
+            beginnings.add(text[:_QUOTED])
             suppressed += pending
-            lines[1:] = [said]
-            if found.group(2):
-                netns.add(int(found.group(2)))
-        # What was suppressed counts when the next message is one of these.
-        kept_back = _SUPPRESSED.match(said.group("text"))
-        pending = int(kept_back.group(1)) if kept_back else 0
+            lines[1:] = [said]  # type: ignore[list-item]
+            if found.group("netns"):
+                netns.add(int(found.group("netns")))
+        if said:
+            # What was suppressed counts when the next message is one of these.
+            kept_back = _SUPPRESSED.match(text)
+            pending = int(kept_back.group(1)) if kept_back else 0
     moments = [moment(said) for said in lines]
     return _Tally(source, full, suppressed, [seconds for seconds in moments if seconds is not None], netns)
+
+
+def _lines(text: str) -> Iterator[str]:
+    """The lines of a log; of what journalctl -o json and -o export say those of the kernel, as -o short-unix has them."""
+    if "__REALTIME_TIMESTAMP" not in text:
+        yield from text.split("\n")
+        return
+    for block in text.split("\n\n"):
+        for record in map(_of_json, block.split("\n")) if block.startswith("{") else [dict(_FIELD.findall(block))]:
+            # Processes write to /dev/kmsg under another facility.
+            if (record.get("_TRANSPORT"), record.get("SYSLOG_FACILITY")) == ("kernel", "0"):
+                moment, said = str(record.get("__REALTIME_TIMESTAMP"))[:-6], str(record.get("MESSAGE"))
+                yield "{0} - kernel: {1}".format(moment, said.replace("\n", " "))
+
+
+def _of_json(line: str) -> Dict[str, Any]:
+    try:
+        record = json.loads(line)
+    except (ValueError, RecursionError):
+        return {}
+    return record if isinstance(record, dict) else {}
 
 
 def _since_boot(line: Match[str], boot: Optional[float]) -> Optional[float]:
@@ -102,16 +177,28 @@ def _since_boot(line: Match[str], boot: Optional[float]) -> Optional[float]:
 
 def _moment(line: Match[str], now: Optional[float]) -> Optional[float]:
     """Seconds since 1970; a time without zone is the host's, one without year of the last twelve months."""
-    clock, zone = line.group("time"), line.group("zone")
+    found = line.groupdict()
+    if found["since1970"]:
+        return float(found["since1970"])
+    if found["tai64n"]:
+        return float(int(found["tai64n"][:16], 16) - _TAI64)
+    if not found["time"]:
+        return None
+    # svlogd -tt.
+    clock, zone = found["time"], "Z" if found["utc"] else found["zone"]
+    year = found["before"] or found["behind"] or found["last"]
     try:
-        if line.group("date"):
-            return _seconds(line.group("date"), clock, zone)
-        if now is None:
+        if found["date"]:
+            return _seconds(found["date"], clock, zone)
+        if now is None and not year:
             return None
         date = "{0:04d}-{1:02d}-{2:02d}".format
-        year, month, day = time.localtime(now).tm_year, _MONTHS.index(line.group("month")) + 1, int(line.group("day"))
-        this_year = _seconds(date(year, month, day), clock, zone)
-        return this_year if this_year <= now + _DAY else _seconds(date(year - 1, month, day), clock, zone)
+        month, day = _MONTHS.index(found["month"]) + 1, int(found["day"])
+        if year or now is None:
+            return _seconds(date(int(year), month, day), clock, zone)
+        this_year = time.localtime(now).tm_year
+        moment = _seconds(date(this_year, month, day), clock, zone)
+        return moment if moment <= now + _DAY else _seconds(date(this_year - 1, month, day), clock, zone)
     except (ValueError, OverflowError):
         return None
 
@@ -120,7 +207,7 @@ def _seconds(date: str, clock: str, zone: Optional[str]) -> float:
     moment = datetime.strptime(date + " " + clock, "%Y-%m-%d %H:%M:%S")
     if zone is None:
         return moment.timestamp()
-    minutes = 0 if zone == "Z" else int(zone[0] + "1") * (int(zone[1:3]) * 60 + int(zone[-2:]))
+    minutes = 0 if zone[0] not in "+-" else int(zone[0] + "1") * (int(zone[1:3]) * 60 + int(zone[-2:]))
     return (moment - datetime(1970, 1, 1)).total_seconds() - 60 * minutes
 
 

@@ -279,6 +279,10 @@ PARSERS = {
             "Jan 1 00:00:00 a kernel: [",
             "2026-01-01T00:00:00",
             "Jan 1 00:00:00 a kernel: nf_conntrack: table full, dropping packet\n",
+            "<4>1 2026-01-01T00:00:00 a kernel - - [",
+            ("Jan 1 00:00:00 a kernel: nf_conntrack: table full, dropping packet\nJan 1 00:00:00 last message '", "'"),
+            "__REALTIME_TIMESTAMP\n\n{",
+            "__REALTIME_TIMESTAMP=1\n\n",
         ],
     ),
 }

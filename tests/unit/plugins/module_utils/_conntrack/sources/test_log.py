@@ -2,6 +2,7 @@
 # Copyright: headroom.netfilter maintainers
 """Messages of a full table, from lines as kernels and loggers write them."""
 
+import json
 import os
 import time
 
@@ -63,6 +64,12 @@ def test_none(read, tmp_path):
         ("nf_conntrack: table full in netns 4026532000, dropping packet", [4026532000]),
         ("nf_conntrack: nf_conntrack: table full in netns 4026532000, dropping packet", [4026532000]),
         ("ip_conntrack: table full, dropping packet.", []),
+        # OpenVZ, by the age of its kernels: 2.6.18, 2.6.32, 3.10.
+        ("ip_conntrack: VPS 101 table full, dropping packet.", []),
+        ("ip_conntrack: CT 101: table full, dropping packet.", []),
+        ("CT101: nf_conntrack: table full, dropping packet", []),
+        ("VE101: nf_conntrack: table full, dropping packet.", []),
+        ("VE0f8fad5b-d9cb-469f-a165-70867728950e: nf_conntrack table full, dropping packet", []),
     ],
 )
 @pytest.mark.parametrize("start", ["<4>[   61.500000] ", "<4>[   61.500000][    C1] ", "<4>[   61.500000][  T1234] "])
@@ -137,12 +144,63 @@ def test_suppressed(read, text, count, suppressed):
         ("2026-13-42T03:13:01 web-1", None),
         ("0000-00-00T00:00:00Z web-1", None),
         ("Foo 22 03:13:01 web-1", None),
+        # syslog-ng's ts-format(full), OpenWrt's logread, dates with a year of rsyslog's templates.
+        ("2024 Nov 22 03:13:01 web-1", "2024-11-22T08:13:01Z"),
+        ("Fri Nov 22 03:13:01 2024", "2024-11-22T08:13:01Z"),
+        ("Nov 22 2024 03:13:01.123 web-1", "2024-11-22T08:13:01Z"),
+        # journalctl -o short-full, short-unix and short-monotonic.
+        ("Sun 2026-11-22 03:13:01 EST web-1", "2026-11-22T08:13:01Z"),
+        ("Sun 2026-11-22 08:13:01 UTC web-1", "2026-11-22T08:13:01Z"),
+        ("1795335181.123456 web-1", "2026-11-22T08:13:01Z"),
+        ("[   61.500000] web-1", None),
+        # svlogd -tt and -t.
+        ("2026-11-22_08:13:01.12345", "2026-11-22T08:13:01Z"),
+        ("@400000006b02a41726d9b5cc", "2026-11-22T08:13:01Z"),
     ],
 )
-@pytest.mark.parametrize("uptime_of_kernel", ["", "[1694413.644132] ", "[    3.644132] "])
+@pytest.mark.parametrize("uptime_of_kernel", ["", "[1694413.644132] ", "[    3.644132] ", "[    3.644132][    C1] "])
 def test_times_of_text_logs(read, stamp, moment, uptime_of_kernel):
     line = "{0} kernel: {1}{2}\n".format(stamp, uptime_of_kernel, FULL)
     assert read(kern_log=line) == Log(1, 0, moment, moment, [], ["/var/log/kern.log"])
+
+
+@pytest.mark.parametrize(
+    "start",
+    [
+        "Nov 22 03:13:01 web kern.warn kernel: ",
+        "Nov 22 03:13:01 web kern.warn kernel: [  152.014434] ",
+        "Nov 22 03:13:01 web kern.warn [  152.014434][  T101] ",
+        "Nov 22 03:13:01 web user.warn kernel: ",
+        "Nov 22 03:13:01 kernel: ",
+        "Nov 22 03:13:01 web kern.warning kernel:[  152.014434] ",
+        "Nov 22 03:13:01 <kern.warn> web kernel: ",
+        "Nov 22 03:13:01 [kernel] [  152.014434] ",
+        "<4>Nov 22 03:13:01 web kernel: ",
+        "<4>1 2026-11-22T03:13:01-05:00 web kernel - - - [  152.014434] ",
+        "<4>1 2026-11-22T03:13:01-05:00 web kernel - - - \ufeff",
+        '<4>1 2026-11-22T03:13:01-05:00 web kernel - - [meta sequenceId="1"][x y="[z\\]"] [  152.1][    C1] ',
+        "2026-11-22_08:13:01.12345 kern.warn: ",
+        "2026-11-22_08:13:01.12345 kern.warn: Nov 22 03:13:02 kernel: ",
+        "Sun Nov 22 03:13:01 2026 kern.warn kernel: [  152.014434] ",
+        "1795335181 web kernel: ",
+    ],
+)
+def test_what_daemons_put_before_the_kernels_words(read, start):
+    moment = "2026-11-22T08:13:01Z"
+    said = "{0}net_ratelimit: 83 callbacks suppressed\n{0}{1}\n".format(start, FULL)
+    assert read(messages=said) == Log(1, 83, moment, moment, [], ["/var/log/messages"])
+
+
+def test_a_line_without_a_time(read):
+    assert read(messages="kern.warn: kernel: " + FULL) == Log(1, 0, None, None, [], ["/var/log/messages"])
+
+
+@pytest.mark.parametrize("name", ["kernel.log", "kernel/current", "socklog/kernel/current"])
+def test_where_else_daemons_write(tmp_path, name):
+    target = tmp_path / "var/log" / name
+    target.parent.mkdir(parents=True)
+    target.write_text("Nov 22 03:13:01 web kernel: " + FULL + "\n")
+    assert log(Host(str(tmp_path)), dropped=False).source == ["/var/log/" + name]
 
 
 def test_a_year_that_cannot_be_told_is_no_time(read):
@@ -157,6 +215,17 @@ def test_a_year_that_cannot_be_told_is_no_time(read):
         "Nov 22 03:13:01 web sudo: root : COMMAND=/bin/grep kernel: " + FULL,
         "Nov 22 03:13:01 web python3[77]: kernel: " + FULL,
         "Nov 22 03:13:01 web kernel: said " + FULL,
+        "Nov 22 03:13:01 web user.notice " + FULL,
+        "Nov 22 03:13:01 web user.notice python3: kernel: " + FULL,
+        "Nov 22 03:13:01 web kern.warn python3: kernel: " + FULL,
+        "<12>Nov 22 03:13:01 web kernel: " + FULL,
+        "<13>1 2026-11-22T03:13:01-05:00 web kernel - - - " + FULL,
+        "<4>1 2026-11-22T03:13:01-05:00 web python3 - - - kernel: " + FULL,
+        '<4>1 2026-11-22T03:13:01-05:00 web python3 - - [x y="kernel - - -"] ' + FULL,
+        "Nov 22 03:13:01 [python3] [kernel] " + FULL,
+        "Nov 22 03:13:01 python3: kernel: " + FULL,
+        "web kernel: " + FULL,
+        "kernel: " + FULL,
         FULL,
     ],
 )
@@ -184,6 +253,100 @@ def test_lines_of_others_between_two_of_the_kernel(read):
 def test_repeats_that_rsyslog_took_together(read, inner):
     line = "Nov 22 03:13:02 web kernel: {0}message repeated 3 times: [{0}{1}]\n".format(inner, FULL)
     assert read(syslog="Nov 22 03:13:01 web kernel: " + FULL + "\n" + line).table_full == 4
+
+
+HEAD = "Nov 22 03:13:01 web "
+
+
+@pytest.mark.parametrize(
+    ("again", "count"),
+    [
+        (HEAD + "last message repeated 3 times", 4),
+        (HEAD + "syslogd: last message repeated 3 times", 4),
+        (HEAD + "--- last message repeated 3 times ---", 4),
+        ("<46>" + HEAD + "last message repeated 3 times", 1),
+        (HEAD + "kernel: Last message 'nf_conntrack: nf_con' repeated 3 times, suppressed by syslog-ng on web", 4),
+        (
+            HEAD
+            + "CRON[1]: x\n"
+            + HEAD
+            + "kernel[77]: Last message 'nf_conntrack: nf_con' repeated 3 times, suppressed by x",
+            4,
+        ),
+        (HEAD + "kernel[77]: Last message 'it's eth0: link up' repeated 3 times, suppressed by syslog-ng on web", 1),
+        (HEAD + "CRON[1]: Last message 'nf_conntrack: nf_con' repeated 3 times, suppressed by syslog-ng on web", 1),
+        ("                - Last output repeated 3 times -", 4),
+        ("                - Last output repeated twice -", 2),
+        (HEAD + "last message repeated 3 times\n" + HEAD + "last message repeated 2 times", 6),
+        (HEAD + "CRON[1]: x\n" + HEAD + "last message repeated 3 times", 1),
+        (HEAD + "kernel: eth0: up\n" + HEAD + "last message repeated 3 times", 1),
+        (HEAD + "CRON[1]: last message repeated 3 times", 1),
+        (HEAD + "last message buffered 3 times", 1),
+        ("", 1),
+    ],
+    ids=repr,
+)
+def test_lines_that_stand_for_the_one_before(read, again, count):
+    assert read(syslog=HEAD + "kernel: " + FULL + "\n" + again + "\n").table_full == count
+
+
+def test_the_time_of_a_repetition(read):
+    lines = HEAD + "kernel: " + FULL + "\nNov 22 03:14:01 web last message repeated 3 times\n"
+    assert read(syslog=lines)[2:4] == ("2026-11-22T08:13:01Z", "2026-11-22T08:14:01Z")
+    lines = HEAD + "kernel: " + FULL + "\n                - Last output repeated twice -\n"
+    assert read(syslog=lines)[2:4] == ("2026-11-22T08:13:01Z", "2026-11-22T08:13:01Z")
+
+
+def test_a_host_of_alpines(read):
+    """Read of a real one: busybox writes facility and level between host and program."""
+    text = (
+        "Jun  4 09:24:12 alpine daemon.info init: starting pid 1906\n"
+        "Jun  4 09:24:12 alpine kern.warn kernel: [  152.014434] nf_conntrack: nf_conntrack: table full, dropping packet\n"
+        "Jun  4 09:24:17 alpine kern.warn kernel: [  157.027681] net_ratelimit: 83 callbacks suppressed\n"
+        "Jun  4 09:24:17 alpine kern.warn kernel: [  157.027684] nf_conntrack: nf_conntrack: table full, dropping packet\n"
+    )
+    assert read(messages=text) == Log(2, 83, "2026-06-04T13:24:12Z", "2026-06-04T13:24:17Z", [], ["/var/log/messages"])
+
+
+def test_what_a_repetition_stands_for_leaves_what_was_suppressed(read):
+    """The kernel's own words after it count for the next message."""
+    once = HEAD + "kernel: net_ratelimit: 7 callbacks suppressed\n" + HEAD + "kernel: " + FULL + "\n"
+    assert read(syslog=once + HEAD + "last message repeated 9 times\n" + once)[:2] == (11, 14)
+
+
+MICROSECONDS = "1795335181123456"
+RECORD = {"_TRANSPORT": "kernel", "SYSLOG_FACILITY": "0", "__REALTIME_TIMESTAMP": MICROSECONDS, "MESSAGE": FULL}
+
+
+def exported(**fields):
+    return "".join("{0}={1}\n".format(*item) for item in dict(RECORD, **fields).items()) + "\n"
+
+
+def as_json(**fields):
+    return json.dumps(dict(RECORD, **fields)) + "\n"
+
+
+@pytest.mark.parametrize("record", [exported, as_json])
+def test_a_journal_that_was_exported(read, record):
+    text = record() + record(MESSAGE="net_ratelimit: 9 callbacks suppressed") + record() + record(_TRANSPORT="syslog")
+    text += record(SYSLOG_FACILITY="3")
+    moment = "2026-11-22T08:13:01Z"
+    assert read(syslog=text) == Log(2, 9, moment, moment, [], ["/var/log/syslog"])
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "{" * 99999 + "}",
+        '{"__REALTIME_TIMESTAMP": [], "MESSAGE": {}, "_TRANSPORT": "kernel", "SYSLOG_FACILITY": "0"}',
+        as_json(MESSAGE=[110, 102]),
+        as_json(MESSAGE="x\n" + HEAD + "kernel: " + FULL),
+        "[]\n{}\n3\n",
+    ],
+    ids=lambda text: text[:40],
+)
+def test_records_that_say_nothing(read, text):
+    assert read(syslog=as_json(MESSAGE="table full") + text).table_full == 0
 
 
 def test_what_stands_in_several_sources_is_counted_once(read):
