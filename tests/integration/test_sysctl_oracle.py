@@ -196,11 +196,7 @@ class Jail:
 
     def __init__(self, root: Path, program: Path) -> None:
         self.root, self.program = root, program
-        listed = subprocess.run(["ldd", program], capture_output=True, text=True, check=True).stdout
-        for path in (str(program), *re.findall(r"(/\S+) \(", listed)):
-            copy = root / path.lstrip("/")
-            copy.parent.mkdir(parents=True, exist_ok=True)
-            shutil.copy(path, copy)
+        self.bring(program, str(program).lstrip("/"))
         (root / "dev").mkdir()
         (root / "dev/null").touch()
         for key in KEYS:
@@ -209,6 +205,14 @@ class Jail:
                 os.link(self.file(MAX), self.file(key))
             else:
                 self.file(key).touch()
+
+    def bring(self, program: Path, where: str) -> None:
+        """Also what it is linked with."""
+        listed = subprocess.run(["ldd", program], capture_output=True, text=True, check=True).stdout
+        for path, name in [(str(program), where), *((path, path) for path in re.findall(r"(/\S+) \(", listed))]:
+            copy = self.root / name.lstrip("/")
+            copy.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(path, copy)
 
     def file(self, key: str) -> Path:
         return self.root / "proc/sys" / key.replace(".", "/")

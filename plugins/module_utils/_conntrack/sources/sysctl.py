@@ -149,7 +149,11 @@ def number(key: str, value: Optional[str]) -> Optional[int]:
         return None
     digits = found.group(1)
     base = 16 if "x" in digits.lower() else 8 if digits.lstrip("-").startswith("0") else 10
-    least, most = (-LONGEST_TIMEOUT, LONGEST_TIMEOUT) if "_timeout" in key else (0, LARGEST_LIMIT)
+    if "_timeout" in key:
+        least, most = -LONGEST_TIMEOUT, LONGEST_TIMEOUT
+    else:
+        # No buckets at all are refused (nf_conntrack_hash_resize).
+        least, most = int(key.endswith("_buckets")), LARGEST_LIMIT
     result = int(digits, base)
     return result if least <= result <= most else None
 

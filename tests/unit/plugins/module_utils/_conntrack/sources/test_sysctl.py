@@ -75,6 +75,7 @@ LINES = [
     ("failing allowed twice", "--" + MAX + " = 5\n", {}),
     ("the last of two", "{0}=5\n{0}=6\n".format(MAX), both("2 6")),
     ("a refused value in place of a good one", "{0}=5\n{0}=many\n".format(MAX), {}),
+    ("no buckets", "{0}=5\n{0}=0\n".format(BUCKETS), {}),
     ("a good value in place of a refused one", "{0}=many\n{0}=5\n".format(MAX), both("2 5")),
     ("taken back", "{0}=5\n-{0}\n".format(MAX), {}),
     ("taken back and set again", "-{0}\n{0}=5\n".format(MAX), both("2 5")),
@@ -276,6 +277,11 @@ def test_names_of_one_variable(keys, expected):
 )
 def test_number(value, limit, timeout):
     assert (sysctl.number(MAX, value), sysctl.number(UDP, value)) == (limit, timeout)
+
+
+@pytest.mark.parametrize(("value", "buckets"), [("1", 1), ("0", None), ("-0", None), ("00", None), ("-1", None)])
+def test_buckets(value, buckets):
+    assert sysctl.number(BUCKETS, value) == buckets
 
 
 @pytest.mark.parametrize(
