@@ -449,12 +449,21 @@ ansible_facts:
               elements: str
               returned: always
               sample: [nf_conntrack.hashsize=65536]
+            parameters:
+              description: Parameters that lines give the module, which not every kernel's has, and this one's does.
+              type: list
+              elements: str
+              returned: always
+              sample: [ip_conntrack_disable_ve0]
             early:
-              description: Lines that have the module, or one that needs it, loaded before sysctl.d is applied.
+              description:
+                - What has the module, or one that brings it, loaded before sysctl.d is applied. Lines, and words of the kernel's command line.
+                - C(module) is what is loaded, whose name may stand there as an alias, and C(brings) the module.
+                - Where that is V(false) this kernel has none of the name, though others do.
               type: list
               elements: dict
               returned: always
-              sample: [{path: /etc/modules-load.d/nf_conntrack.conf, line: 3, module: nf_conntrack}]
+              sample: [{path: /etc/modules-load.d/nf_conntrack.conf, line: 3, module: nf_conntrack, brings: true}]
             udev:
               description: What udev's rules have run when the module is loaded, and whether it is there.
               type: list

@@ -107,7 +107,8 @@ FACTS: dict[str, Any] = {
             }
         ],
         "command_line": ["nf_conntrack.acct=1"],
-        "early": [{"path": "/etc/modules", "line": 1, "module": "nf_conntrack"}],
+        "parameters": ["acct"],
+        "early": [{"path": "/etc/modules", "line": 1, "module": "nf_conntrack", "brings": True}],
         "udev": [
             {
                 "path": "/etc/udev/rules.d/91-a.rules",

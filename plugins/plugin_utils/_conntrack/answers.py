@@ -111,7 +111,8 @@ ASSIGNMENTS = Record(
         "aliases": ListOf(KEY),
         "modprobe": ListOf(MODPROBE_LINE, MOST_ASSIGNED),
         "command_line": ListOf(TEXT, MOST_ASSIGNED),
-        "early": ListOf(Record({"path": PATH, "line": COUNT, "module": TEXT}), MOST_ASSIGNED),
+        "parameters": ListOf(TEXT, MOST_ASSIGNED),
+        "early": ListOf(Record({"path": PATH, "line": COUNT, "module": TEXT, "brings": Truth()}), MOST_ASSIGNED),
         "udev": ListOf(
             Record({"path": PATH, "line": COUNT, "resets": Truth(), "call": OrNone(CALL), "runs": Truth()}),
             MOST_ASSIGNED,

@@ -13,7 +13,9 @@
 - ``modprobe``: the lines of modprobe.d that concern the module, as kmod takes them (``command``, ``name``, ``rest``), and those that
   it ignores, whose ``command`` is empty.
 - ``command_line``: words of the kernel's that are about connection tracking or modules, and --.
-- ``early``: lines that have a ``module`` loaded before sysctl.d is applied, which is ours or needs it.
+- ``parameters``: those of the module that lines give it and that not every kernel's has, as this one's does.
+- ``early``: what has a ``module`` loaded before sysctl.d is applied, which is ours or ``brings`` it: lines, and words of the kernel's
+  command line. Those that would bring it on other kernels, and name none that this one has, are there, too.
 - ``udev``: what rules have run at a load: ``resets`` takes back what was there, ``call`` applies settings, and ``runs`` if it is there.
 - ``owners``: who writes these keys at each boot, after sysctl.d: owners.owner.Owner. What ``yields`` does not where sysctl.d has
   the key.
@@ -38,6 +40,7 @@ from .said import HASHSIZE
 if TYPE_CHECKING:
     # The same as in sources.sysctl.
     from ..host.door import Host
+    from .modules import Modules
 
 # Of each part. Somebody's list of all timeouts is 40 lines.
 MOST = 200
@@ -47,6 +50,7 @@ MOST_CALLED = 32
 _UNLOADING = ((FIREWALLD, "CleanupModulesOnExit"), (IPTABLES, "IPTABLES_MODULES_UNLOAD"))
 
 Part = List[Dict[str, Any]]
+Named = Tuple[str, bool]
 Assignments = Dict[str, Any]
 
 
@@ -63,6 +67,7 @@ PARTS = (
     "aliases",
     "modprobe",
     "command_line",
+    "parameters",
     "early",
     "udev",
     "owners",
@@ -89,7 +94,8 @@ def assignments(host: "Host", facts: Facts, owned: Sequence[Owner]) -> Tuple[Ass
     if not is_builtin or _is_spoken_of(host, module):
         _parameters(host, module, found)
     if not is_builtin:
-        _loads(host, module, found)
+        _known(host, module, facts["kernel"]["release"], found)
+        _loads(host, module, facts["kernel"]["release"], found)
     keys = _keys(facts, found)
     calls = [call for rule in found["udev"] if rule["call"] for call in [rule["call"]]] + _installed(found)
     procps = facts["services"]["systemd_sysctl"] is None or any(is_procps(call) and not call["files"] for call in calls)
@@ -102,7 +108,7 @@ def assignments(host: "Host", facts: Facts, owned: Sequence[Owner]) -> Tuple[Ass
         if sum(len(file["lines"]) for file in found[name]) > MOST:
             found["untold"].append(name)
             found[name] = []
-    for name in ("modprobe", "command_line", "early", "udev", "owners", "unloading"):
+    for name in ("modprobe", "command_line", "parameters", "early", "udev", "owners", "unloading"):
         if len(found[name]) > MOST:
             found["untold"].append(name)
             found[name] = found[name][:MOST]
@@ -192,31 +198,71 @@ def modprobe_lines(texts: Mapping[str, str], module: str, found: Assignments) ->
     return lines
 
 
-def _loads(host: "Host", module: str, found: Assignments) -> None:
+def _known(host: "Host", module: str, release: str, found: Assignments) -> None:
+    from .loading import unusual
+
+    given = unusual(found, module, kernel.version(release))
+    if given:
+        there = set(host.list("/sys/module/{0}/parameters".format(module)))
+        if given - there:
+            # Of a module that is not loaded, and what has no file in /sys.
+            there |= _modules(host, release).parameters(module)
+        found["parameters"] = sorted(given & there)
+
+
+def _modules(host: "Host", release: str) -> "Modules":
+    # Few hosts name others than connection tracking itself.
+    from ..sources import modprobe
+    from .modules import Modules
+
+    files = modprobe.configuration_files(host)
+    return Modules(host, release, [line for path in files for line in modprobe.parse(path, host.read(path) or "")])
+
+
+def _loads(host: "Host", module: str, release: str, found: Assignments) -> None:
     """What loads the module before systemd-sysctl runs, itself or with another that needs it; what udev has run then.
 
     Of initramfs-tools it is said what the next update of the initial RAM disk brings. Nothing of a dracut's.
     """
     from ..sources import modprobe
 
+    command_line = " ".join(found["command_line"])
+    modules: List[Modules] = []
+
+    def named(name: str) -> Named:
+        if name == module and not _is_renamed(found, module):
+            return name, True
+        modules.extend([] if modules else [_modules(host, release)])
+        return modules[0].early(name, module, command_line)
+
     for path in modprobe.files(host, sysctl.folders("modules-load.d"), ".conf"):
-        found["early"] += early_file(path, host.read(path) or "", module, found)
+        found["early"] += early_file(path, host.read(path) or "", named, found)
     initramfs = "/etc/initramfs-tools/modules"
-    named = "\n".join((line.split() or [""])[0] for line in (host.read(initramfs) or "").split("\n"))
-    found["early"] += early_file(initramfs, named, module, found)
+    first = "\n".join((line.split() or [""])[0] for line in (host.read(initramfs) or "").split("\n"))
+    found["early"] += early_file(initramfs, first, named, found)
+    for _offset, name, value in modprobe.arguments(command_line):
+        if name == "modules_load":
+            # All of it stands in the one line that there is.
+            lines = early_file(kernel.COMMAND_LINE, (value or "").replace(",", "\n"), named, found)
+            found["early"] += [dict(line, line=0) for line in lines]
     for path in modprobe.files(host, sysctl.folders("udev/rules.d"), ".rules"):
         found["udev"] += udev_file(path, host.read(path) or "", module, host.exists, found)
 
 
-def early_file(path: str, text: str, module: str, found: Assignments) -> Part:
-    from ..sources.modprobe import brings
+def _is_renamed(found: Assignments, module: str) -> bool:
+    """Whether a line of modprobe.d has its name stand for others."""
+    return any(line["command"] == "alias" and line["rest"] != module for line in found["modprobe"])
 
+
+def early_file(path: str, text: str, named: Callable[[str], Named], found: Assignments) -> Part:
+    """``named`` gives for a name the module, if it is to be told of, and whether that is connection tracking itself or brings it."""
     lines: Part = []
     for number, line in enumerate(text.split("\n"), 1):
         name = line.strip().replace("-", "_")
-        if name and name[0] not in "#;" and brings(name, module):
-            lines.append({"path": path, "line": number, "module": name})
-    if lines and not is_told(path):
+        module, brings = named(name) if name and name[0] not in "#;" else ("", False)
+        if module:
+            lines.append({"path": path, "line": number, "module": module, "brings": brings})
+    if not is_told(path, *(line["module"] for line in lines)):
         found["untold"].append("early")
     return lines
 

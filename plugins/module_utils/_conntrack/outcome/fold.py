@@ -220,7 +220,7 @@ class _Fold:
         if not self.is_builtin or self.told["modprobe"] or self.told["command_line"]:
             from . import loading
 
-            self.loaded = loading.loading(self.told, self.names.module, self.is_builtin)
+            self.loaded = loading.loading(self.told, self.names.module, self.version, self.is_builtin)
 
     def folded(self) -> Folded:
         early = self._at_boot()
@@ -233,6 +233,10 @@ class _Fold:
 
     def problems(self) -> List[Problem]:
         found = list(self.loaded.problems) if self.loaded else []
+        for line in self.told["early"]:
+            if not line["brings"]:
+                said = "this kernel has no module {0}, so that nothing is loaded by that name".format(line["module"])
+                found.append(Problem(USELESS, WARNING, said, line["path"], line["line"] or None))
         there = self.facts["services"]["systemd_sysctl"]
         for rule in self.told["udev"]:
             if rule["call"] and not rule["runs"]:

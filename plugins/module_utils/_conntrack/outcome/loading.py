@@ -18,10 +18,19 @@ from .said import BUILT_IN, CRITICAL, INFO, LOAD, ODD, USELESS, WARNING, Line, P
 if TYPE_CHECKING:
     from ..sources.udev import Sysctl
 
-# What nf_conntrack has had since 2.6.20; nf_conntrack_helper is gone in 6.0. dyndbg and async_probe are every module's.
-_FLAGS = {"acct", "tstamp", "nf_conntrack_helper", "enable_hooks"}
+_NEVER = (1000, 0)
 _NUMBERS = {"hashsize", "expect_hashsize"}
-_OTHERS = {"dyndbg", "async_probe"}
+# Of nf_conntrack, ip_conntrack has none: since which release, and from which on no more.
+_FLAGS = {
+    "acct": ((2, 6), _NEVER),
+    "tstamp": ((2, 6), _NEVER),
+    "nf_conntrack_helper": ((2, 6), (6, 0)),
+    "enable_hooks": ((5, 13), _NEVER),
+}
+# Every module's.
+_OTHERS = {"dyndbg": ((3, 4), _NEVER), "async_probe": ((4, 2), _NEVER)}
+# Since this release a parameter that is not known is passed over with a warning (unknown_module_param_cb).
+_PASSED_OVER = (3, 11)
 # kstrtouint with base 0, and kstrtobool.
 _NUMBER = re.compile(r"\+?(0[xX][0-9a-fA-F]+|0[0-7]*|[1-9][0-9]{0,9})")
 _FLAG = re.compile(r"([yYtT1nNfF0]|[oO][nNfF]).*", re.S)
@@ -55,8 +64,8 @@ class Loading(NamedTuple):
     problems: List[Problem]
 
 
-def loading(assignments: Dict[str, Any], module: str, builtin: bool = False) -> Loading:
-    """Of the parts that assignments.py has read."""
+def loading(assignments: Dict[str, Any], module: str, version: Tuple[int, int], builtin: bool = False) -> Loading:
+    """Of the parts that assignments.py has read, on a kernel of a release."""
     taken = [modprobe.Line(*(line[name] for name in modprobe.Line._fields)) for line in assignments["modprobe"]]
     texts = {(line["path"], line["line"]): line["text"] for line in assignments["modprobe"]}
     command_line = " ".join(assignments["command_line"])
@@ -71,7 +80,9 @@ def loading(assignments: Dict[str, Any], module: str, builtin: bool = False) -> 
                 found.problem(BUILT_IN, INFO, said, one.path, one.line)
         return Loading(_built_in(command_line, module), None, None, None, None, found.problems)
 
-    parameters = found.parameters(modprobe.parameters(modprobe.given(taken, command_line, module)), module)
+    has = _usual(module, version) | set(assignments["parameters"])
+    options = modprobe.parameters(modprobe.given(taken, command_line, module))
+    parameters = found.parameters(options, module, has, version)
     swallows = found.swallows(taken, module)
     install = found.install(taken, module)
     barred = _barring(command_line, module)
@@ -88,6 +99,19 @@ def loading(assignments: Dict[str, Any], module: str, builtin: bool = False) -> 
     return Loading(given[0], given[1], swallows, found.refused, install, found.problems)
 
 
+def unusual(assignments: Dict[str, Any], module: str, version: Tuple[int, int]) -> Set[str]:
+    """The parameters that lines give the module, but for those that every one of the kernel's release has."""
+    taken = [modprobe.Line(*(line[name] for name in modprobe.Line._fields)) for line in assignments["modprobe"]]
+    options = modprobe.parameters(modprobe.given(taken, " ".join(assignments["command_line"]), module))
+    return {option.name for option in options} - _usual(module, version)
+
+
+def _usual(module: str, version: Tuple[int, int]) -> Set[str]:
+    own = _FLAGS if module == "nf_conntrack" else {}
+    numbers = _NUMBERS if module == "nf_conntrack" else {"hashsize"}
+    return numbers | {name for name, (since, until) in [*own.items(), *_OTHERS.items()] if since <= version < until}
+
+
 def is_barred(assignments: Dict[str, Any], module: str) -> bool:
     """Whether modprobe by an alias and systemd-modules-load do not load it; others do."""
     taken = [modprobe.Line(*(line[name] for name in modprobe.Line._fields)) for line in assignments["modprobe"]]
@@ -99,12 +123,8 @@ def loads_at_boot(assignments: Dict[str, Any], module: str) -> bool:
 
     systemd-modules-load obeys ``blacklist`` for the very module that it is told to load.
     """
-    names = [line["module"] for line in assignments["early"]]
-    for _offset, name, value in modprobe.arguments(" ".join(assignments["command_line"])):
-        if name == "modules_load":
-            names += [one.strip().replace("-", "_") for one in (value or "").split(",")]
-    names = [name for name in names if modprobe.brings(name, module)]
-    return bool(names) and not (set(names) <= {module, "ip_conntrack"} and is_barred(assignments, module))
+    names = {line["module"] for line in assignments["early"] if line["brings"]}
+    return bool(names) and not (names == {module} and is_barred(assignments, module))
 
 
 def said(word: str) -> Set[str]:
@@ -131,8 +151,11 @@ class _Found:
         self.problem(LOAD, CRITICAL, said, str(line.path), line.line)
         self.refused = self.refused or line
 
-    def parameters(self, options: Sequence[Option], module: str) -> Dict[str, Parameter]:
-        """The numbers that the kernel is given; the last of each counts, and 0 is as if there were none."""
+    def parameters(
+        self, options: Sequence[Option], module: str, has: Set[str], version: Tuple[int, int]
+    ) -> Dict[str, Parameter]:
+        """The numbers that the kernel is given; the last of each counts, and 0 is as if there were none. ``has`` are the names
+        of the module's parameters."""
         given: Dict[str, Parameter] = {}
         for option in options:
             line = (
@@ -140,13 +163,14 @@ class _Found:
                 if option.path == COMMAND_LINE
                 else self.line(option.path, option.line)
             )
-            for kind, severity, said in _problems(option, module):
+            is_known = option.name in has or option.name.startswith("module.")
+            for kind, severity, said in _problems(option) if is_known else [_unknown(option, module, version)]:
                 if kind == LOAD:
                     self.refuse(said, line)
                 else:
                     self.problem(kind, severity, said, option.path, option.line)
             number = _number(option.value)
-            if option.name in _NUMBERS:
+            if is_known and option.name in _NUMBERS:
                 given.pop(option.name, None)
                 if number:
                     given[option.name] = Parameter(number, line)
@@ -194,8 +218,15 @@ def _word(text: str) -> Line:
     return Line(COMMAND_LINE, COMMAND_LINE, 0, text, COMMAND_LINE, "")
 
 
-def _problems(option: Option, module: str) -> Iterator[Tuple[str, str, str]]:
-    """What is wrong with a parameter: kind, severity and words."""
+def _unknown(option: Option, module: str, version: Tuple[int, int]) -> Tuple[str, str, str]:
+    said = "{0!r:.99} is no parameter of {1} here: ".format(option.name, module)
+    if version < _PASSED_OVER:
+        return LOAD, CRITICAL, said + "before Linux 3.11 the load fails of it"
+    return USELESS, WARNING, said + "the load passes over it, and it sets nothing"
+
+
+def _problems(option: Option) -> Iterator[Tuple[str, str, str]]:
+    """What is wrong with a parameter that the module has: kind, severity and words."""
     if option.name in _NUMBERS:
         number = _number(option.value)
         said = "{0}={1}".format(option.name, option.value)
@@ -213,21 +244,8 @@ def _problems(option: Option, module: str) -> Iterator[Tuple[str, str, str]]:
             yield USELESS, WARNING, "{0}=0 is as if it were not there".format(option.name)
         elif option.value.lstrip("+") != str(number):
             yield ODD, INFO, "{0} is {1} to the kernel".format(said, number)
-    elif option.name in _FLAGS:
-        if option.value is not None and not _FLAG.fullmatch(option.value):
-            yield (
-                LOAD,
-                CRITICAL,
-                "{0}={1:.99}: the kernel wants Y or N, the load fails".format(option.name, option.value),
-            )
-    elif option.name not in _OTHERS and not option.name.startswith("module."):
-        yield (
-            USELESS,
-            WARNING,
-            "{0!r:.99} is no parameter of {1}: the load ignores it, before Linux 3.11 it fails".format(
-                option.name, module
-            ),
-        )
+    elif option.name in _FLAGS and option.value is not None and not _FLAG.fullmatch(option.value):
+        yield LOAD, CRITICAL, "{0}={1:.99}: the kernel wants Y or N, the load fails".format(option.name, option.value)
 
 
 def _number(value: Optional[str]) -> Optional[int]:

@@ -27,7 +27,9 @@ def planned(facts: Facts, contents: Mapping[str, str], gone: Gone = ()) -> Facts
         if MODPROBE in contents:
             _put(told, "modprobe", MODPROBE, modprobe_lines({MODPROBE: contents[MODPROBE]}, module, told))
         if MODULES_LOAD in contents:
-            _put(told, "early", MODULES_LOAD, early_file(MODULES_LOAD, contents[MODULES_LOAD], module, told))
+            # Whatever else is named there: the role's own file has the module itself.
+            own = early_file(MODULES_LOAD, contents[MODULES_LOAD], lambda name: (name, name == module), told)
+            _put(told, "early", MODULES_LOAD, [line for line in own if line["brings"]])
         if UDEV in contents:
             helper = facts["services"]["systemd_sysctl"]
             _put(told, "udev", UDEV, udev_file(UDEV, contents[UDEV], module, lambda path: bool(path == helper), told))

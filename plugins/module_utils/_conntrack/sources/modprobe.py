@@ -38,14 +38,6 @@ _MAGIC = re.compile(r"[*?\[\\]")
 _ESCAPED = re.compile(r"\\(.|$)")
 _BLANKS = re.compile(r"[ \t]+")
 _LINE = re.compile(r"([^ \t]+)(?:[ \t]+([^ \t]+)(?:[ \t](.*))?)?", re.S)
-# Modules that bring nf_conntrack with them, Linux 4.9 to 6.18; ip_conntrack and the rest of nf_conntrack_ are aliases.
-_BRINGS = re.compile(
-    r"ip_conntrack|nf_conntrack_.*|nf_nat(_.*)?|nf_(conncount|synproxy_core|flow_table(_.*)?)|ip_vs(_.*)?|openvswitch"
-    r"|nft_(ct|nat|masq(_.*)?|redir(_.*)?|chain_nat(_.*)?|connlimit|flow_offload|synproxy)"
-    r"|xt_(conntrack|state|connbytes|connlabel|connlimit|connmark|helper|cluster|nat|CT|NETMAP|REDIRECT|MASQUERADE)"
-    r"|xt_(CONNSECMARK|NOTRACK|ipvs)|vport_(geneve|gre|vxlan)|ip6?table_nat|ip6?t_(MASQUERADE|SYNPROXY|CLUSTERIP|REDIRECT)"
-    r"|nfnetlink_ct(timeout|helper)|act_(ct|ctinfo|connmark)"
-)
 # Lines that kmod leaves out and that are told of: more are no news.
 _MOST_IGNORED = 99
 # Decimal; to the kernel a leading 0 is octal.
@@ -111,9 +103,9 @@ def parse(path: str, text: str) -> Iterator[Line]:
     """What kmod takes of a file; a line that it leaves out has no command, and is all rest."""
     for number, whole in lines(text):
         command, name, rest = _LINE.fullmatch(whole).groups("")  # type: ignore[union-attr]
-        plain = _plain(name)
+        plain = underscored(name)
         if command == "alias":
-            rest = _plain(_BLANKS.split(rest.strip(" \t"), 1)[0]) or ""
+            rest = underscored(_BLANKS.split(rest.strip(" \t"), 1)[0]) or ""
         enough = bool(name) + bool(rest.strip(" \t")) >= _COMMANDS.get(command, 3)
         if command == "options":
             # A carriage return at the end, as of a file from elsewhere, is a blank to the kernel.
@@ -143,18 +135,13 @@ def concerned(taken: Sequence[Line], module: str) -> Iterator[Line]:
             yield line
 
 
-def brings(name: str, module: str) -> bool:
-    """Whether a load of ``name``, written with _, brings a module with it or is its own."""
-    return name in (module, "ip_conntrack") or (module == "nf_conntrack" and _BRINGS.fullmatch(name) is not None)
-
-
 def boot_options(command_line: str) -> Iterator[Tuple[str, str]]:
     """(module, parameter) of the kernel's command line, in kmod 30's reading of it."""
     for _offset, word in words(command_line.split("\0")[0]):
         found = _BOOT_OPTION.fullmatch(word)
         if found and word.count('"') % 2 == 0:
             quote, module, name, value = found.groups()
-            plain = _plain(module)
+            plain = underscored(module)
             if plain is not None and not (quote and value is None):
                 yield plain, name if value is None else name + "=" + quote + value
 
@@ -248,7 +235,7 @@ def blacklisted(taken: Sequence[Line], command_line: str, module: str) -> Option
     return None
 
 
-def _plain(name: str) -> Optional[str]:
+def underscored(name: str) -> Optional[str]:
     """As kmod compares it; None for brackets without their other. A range keeps its dash, elsewhere a dash is _."""
     plain: List[str] = []
     at = 0

@@ -39,8 +39,8 @@ def told(there, builtin=False):
     return assignments(there, examples.facts({"state": "builtin" if builtin else "loaded"}), ())[0]
 
 
-def loading(there, builtin=False):
-    return _loading.loading(told(there, builtin), "nf_conntrack", builtin)
+def loading(there, builtin=False, version=(6, 1)):
+    return _loading.loading(told(there, builtin), "nf_conntrack", version, builtin)
 
 
 def source(parameter):

@@ -83,7 +83,7 @@ def read(root, texts):
     for state in ("loaded", "loadable", "builtin"):
         facts = examples.facts({"state": state})
         facts["assignments"], _exposed = assignments(Host(str(root)), facts, ())
-        loading(facts["assignments"], "nf_conntrack", state == "builtin")
+        loading(facts["assignments"], "nf_conntrack", (6, 1), state == "builtin")
         before = copy.deepcopy(facts)
         shown = told(dict(facts, outcome=as_dict(predict(facts))))
         assert facts == before
