@@ -25,7 +25,7 @@ _LONGEST = 16 * 1024 * 1024
 # Lines. modules.alias of such a kernel has 25,000.
 _MOST_LINES = 200000
 # Nodes of an index. A name meets some tens.
-_MOST_NODES = 10000
+_MOST_NODES = 3000
 # Characters. A file's path is no longer (PATH_MAX).
 _LONGEST_KEY = 4096
 # Names that one stands for or brings: more is no kernel's.

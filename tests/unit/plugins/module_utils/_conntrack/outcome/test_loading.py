@@ -213,6 +213,44 @@ def test_nothing_wrong(tmp_path, text):
     assert loading(host(tmp_path, {A: options(text)})).problems == []
 
 
+# By the kernel's release: a parameter of that name, one that is passed over, or one that makes the load fail.
+PARAMETERS = [
+    ("hashsiz=5", (2, 6), "load"),
+    ("hashsiz=5", (3, 10), "load"),
+    ("hashsiz=5", (3, 11), "useless"),
+    ("nf_conntrack_helper=1", (3, 10), None),
+    ("nf_conntrack_helper=1", (5, 19), None),
+    ("nf_conntrack_helper=1", (6, 0), "useless"),
+    ("nf_conntrack_helper=maybe", (6, 0), "useless"),
+    ("nf_conntrack_helper=maybe", (5, 19), "load"),
+    ("enable_hooks=1", (3, 10), "load"),
+    ("enable_hooks=1", (5, 12), "useless"),
+    ("enable_hooks=1", (5, 13), None),
+    ("acct=1", (2, 6), None),
+    ("tstamp", (3, 10), None),
+    ("dyndbg=+p", (3, 10), None),
+    ("dyndbg=+p", (2, 6), "load"),
+    ("async_probe", (3, 10), "load"),
+    ("async_probe", (4, 2), None),
+    ("=", (3, 10), "load"),
+]
+
+
+@pytest.mark.parametrize(("text", "version", "kind"), PARAMETERS)
+def test_what_a_kernel_makes_of_a_parameter(tmp_path, text, version, kind):
+    found = loading(host(tmp_path, {A: options(text), B: options("hashsize=512")}), version=version)
+    assert [problem.kind for problem in found.problems] == [kind] * bool(kind)
+    assert refused(found) == ("/{0}:1".format(A) if kind == "load" else None)
+    assert (found.hashsize is None) is (kind == "load")
+
+
+def test_ip_conntrack_has_one_parameter(tmp_path):
+    text = "options ip_conntrack hashsize=512\noptions ip_conntrack expect_hashsize=5\n"
+    facts = examples.facts({"state": "loaded", "flavour": "ip_conntrack", "kernel.release": "2.6.18"})
+    there = assignments(host(tmp_path, {A: text}), facts, ())[0]
+    assert refused(_loading.loading(there, "ip_conntrack", (2, 6))) == "/{0}:2".format(A)
+
+
 FIREWALLD = (
     "install nf_conntrack /usr/sbin/modprobe --ignore-install nf_conntrack $CMDLINE_OPTS"
     " && /usr/sbin/sysctl --quiet --pattern 'net[.]netfilter[.]nf_conntrack.*' --system\n"
