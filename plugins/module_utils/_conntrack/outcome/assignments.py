@@ -199,7 +199,7 @@ def modprobe_lines(texts: Mapping[str, str], module: str, found: Assignments) ->
 
 
 def _known(host: "Host", module: str, release: str, found: Assignments) -> None:
-    from .loading import unusual
+    from .loading import CONFIGURED, unusual
 
     given = unusual(found, module, kernel.version(release))
     if given:
@@ -207,7 +207,8 @@ def _known(host: "Host", module: str, release: str, found: Assignments) -> None:
         if given - there:
             # Of a module that is not loaded, and what has no file in /sys.
             there |= _modules(host, release).parameters(module)
-        found["parameters"] = sorted(given & there)
+        # Neither may tell, as a file that is packed with zstd.
+        found["parameters"] = sorted(given & (there or CONFIGURED))
 
 
 def _modules(host: "Host", release: str) -> "Modules":

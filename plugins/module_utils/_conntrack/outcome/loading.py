@@ -23,10 +23,11 @@ _NUMBERS = {"hashsize", "expect_hashsize"}
 # Of nf_conntrack, ip_conntrack has none: since which release, and from which on no more.
 _FLAGS = {
     "acct": ((2, 6), _NEVER),
-    "tstamp": ((2, 6), _NEVER),
     "nf_conntrack_helper": ((2, 6), (6, 0)),
     "enable_hooks": ((5, 13), _NEVER),
 }
+# What kernels have that are made so (CONFIG_NF_CONNTRACK_TIMESTAMP), as those of distributions are.
+CONFIGURED = {"tstamp"}
 # Every module's.
 _OTHERS = {"dyndbg": ((3, 4), _NEVER), "async_probe": ((4, 2), _NEVER)}
 # Since this release a parameter that is not known is passed over with a warning (unknown_module_param_cb).
@@ -244,7 +245,7 @@ def _problems(option: Option) -> Iterator[Tuple[str, str, str]]:
             yield USELESS, WARNING, "{0}=0 is as if it were not there".format(option.name)
         elif option.value.lstrip("+") != str(number):
             yield ODD, INFO, "{0} is {1} to the kernel".format(said, number)
-    elif option.name in _FLAGS and option.value is not None and not _FLAG.fullmatch(option.value):
+    elif option.name in CONFIGURED.union(_FLAGS) and option.value is not None and not _FLAG.fullmatch(option.value):
         yield LOAD, CRITICAL, "{0}={1:.99}: the kernel wants Y or N, the load fails".format(option.name, option.value)
 
 

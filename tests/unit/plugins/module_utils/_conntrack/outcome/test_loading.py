@@ -244,6 +244,19 @@ def test_what_a_kernel_makes_of_a_parameter(tmp_path, text, version, kind):
     assert (found.hashsize is None) is (kind == "load")
 
 
+TSTAMP = [
+    ("it has it", {"sys/module/nf_conntrack/parameters/tstamp": "N\n"}, []),
+    ("it has not", {"sys/module/nf_conntrack/parameters/hashsize": "512\n"}, ["useless"]),
+    ("nobody knows", {}, []),
+]
+
+
+@pytest.mark.parametrize(("files", "kinds"), [case[1:] for case in TSTAMP], ids=[case[0] for case in TSTAMP])
+def test_a_parameter_that_not_every_kernel_is_made_with(tmp_path, files, kinds):
+    found = loading(host(tmp_path, dict(files, **{A: options("tstamp=1")})))
+    assert [problem.kind for problem in found.problems] == kinds
+
+
 def test_ip_conntrack_has_one_parameter(tmp_path):
     text = "options ip_conntrack hashsize=512\noptions ip_conntrack expect_hashsize=5\n"
     facts = examples.facts({"state": "loaded", "flavour": "ip_conntrack", "kernel.release": "2.6.18"})
