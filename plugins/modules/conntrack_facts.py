@@ -479,6 +479,7 @@ ansible_facts:
               description:
                 - Who sets these keys at each boot after sysctl.d, as in RV(ansible_facts.conntrack.owners), in their order.
                 - What C(yields) applies sysctl.d again after itself, and so does not set a key that is there.
+                - Where C(call) is not V(none), it is files of settings that are applied again, and their lines decide.
               type: list
               elements: dict
               returned: always
@@ -491,6 +492,7 @@ ansible_facts:
                   text: net/netfilter/nf_conntrack_max=77000
                   remedy: change or remove the line in /etc/ufw/sysctl.conf
                   yields: false
+                  call:
             unloading:
               description: The lines of firewalls' configurations that say whether their restart unloads the module.
               type: list

@@ -128,6 +128,7 @@ ASSIGNMENTS = Record(
                     "text": TEXT,
                     "remedy": TEXT,
                     "yields": Truth(),
+                    "call": OrNone(CALL),
                 }
             ),
             MOST_ASSIGNED,

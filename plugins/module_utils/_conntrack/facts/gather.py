@@ -228,7 +228,8 @@ def _others(host: Host, names: kernel.Flavour, found: Facts, chosen: FrozenSet[s
         )
         # Whether one yields to sysctl.d is told with what will be.
         added["owners"] = [
-            {name: value for name, value in as_dict(owner).items() if name != "yields"} for owner in ranked
+            {name: value for name, value in as_dict(owner).items() if name not in ("yields", "call")}
+            for owner in ranked
         ]
         added["claims"] = as_dict(claims)
     if "persistence" in chosen:

@@ -40,6 +40,7 @@ from .said import HASHSIZE
 if TYPE_CHECKING:
     # The same as in sources.sysctl.
     from ..host.door import Host
+    from ..sources.udev import Sysctl
     from .modules import Modules
 
 # Of each part. Somebody's list of all timeouts is 40 lines.
@@ -98,6 +99,7 @@ def assignments(host: "Host", facts: Facts, owned: Sequence[Owner]) -> Tuple[Ass
         _loads(host, module, facts["kernel"]["release"], found)
     keys = _keys(facts, found)
     calls = [call for rule in found["udev"] if rule["call"] for call in [rule["call"]]] + _installed(found)
+    calls += [call for owner in owned if owner.at_boot for call in [_plain(owner.call)] if call]
     procps = facts["services"]["systemd_sysctl"] is None or any(is_procps(call) and not call["files"] for call in calls)
     found["sysctl"] = _files(sysctl.assignments(host, procps), keys, found)
     for path in sorted({path for call in calls for path in call["files"]})[:MOST_CALLED]:
@@ -278,10 +280,13 @@ def udev_file(path: str, text: str, module: str, exists: Callable[[str], bool], 
         if len(said) > MOST_CALLED or not is_told(*said):
             found["untold"].append("udev")
             continue
-        plain = dict(call._asdict(), prefixes=list(call.prefixes), files=list(call.files)) if call else None
         runs = any(map(exists, rule.paths))
-        lines.append({"path": path, "line": rule.line, "resets": rule.resets, "call": plain, "runs": runs})
+        lines.append({"path": path, "line": rule.line, "resets": rule.resets, "call": _plain(call), "runs": runs})
     return lines
+
+
+def _plain(call: "Optional[Sysctl]") -> Optional[Dict[str, Any]]:
+    return dict(call._asdict(), prefixes=list(call.prefixes), files=list(call.files)) if call else None
 
 
 def _installed(found: Assignments) -> List[Dict[str, Any]]:
@@ -311,6 +316,7 @@ def _owners(owned: Sequence[Owner], keys: Sequence[str], found: Assignments) -> 
                     "text": short(owner.text or ""),
                     "remedy": short(owner.remedy),
                     "yields": owner.yields,
+                    "call": _plain(owner.call),
                 }
             )
 

@@ -443,11 +443,23 @@ class _Fold:
         found = dict(values)
         for owner in self.told["owners"]:
             line = Line(owner["path"], owner["path"], owner["line"] or 0, owner["text"], owner["name"], owner["remedy"])
+            if owner["call"]:
+                found = self._reapplied(found, owner, line)
+                continue
             for key, value in owner["keys"].items():
                 if key in found:
                     value = self._rounded(value) if key == HASHSIZE else value
                     source = "{0}: {1}".format(owner["name"], owner["evidence"])
                     found[key] = Decision(Value(UNTOLD if value is None else SET, value, source), line)
+        return found
+
+    def _reapplied(self, values: Decisions, owner: Mapping[str, Any], line: Line) -> Decisions:
+        """By an owner that applies files again: the line there decides."""
+        found = self._called(values, owner["call"], line, "{0}:{1}".format(line.path, line.line))
+        for key, decision in found.items():
+            if decision is not values[key] and decision.line and decision.line is not line:
+                source = "{0}: {1}: {2}".format(owner["name"], owner["text"].strip(), decision.value.source)
+                found[key] = Decision(decision.value._replace(source=source), decision.line._replace(by=owner["name"]))
         return found
 
 

@@ -8,11 +8,13 @@ busybox, which leave blanks before = in a name, set nothing by a word with such 
 """
 
 import re
-from typing import Dict, Iterator, List, NamedTuple, Optional, Tuple
+from typing import TYPE_CHECKING, Dict, Iterator, List, NamedTuple, Optional, Tuple
 
 from .. import kernel
-from ..sources.patterns import finds
 from ..sources.sysctl import number
+
+if TYPE_CHECKING:
+    from ..sources.udev import Sysctl
 
 # Characters. Of a longer line it is only told which keys it names.
 _LONGEST_LINE = 4096
@@ -115,6 +117,20 @@ def assignments(line: str, names: kernel.Flavour) -> Keys:
             if key and not (value.plain and number(name, value.text) is None):
                 keys[key] = number(name, value.text) if value.plain else None
     return keys
+
+
+def calls(line: str) -> Iterator["Sysctl"]:
+    """The commands of a line that apply files of settings."""
+    if line.lstrip().startswith(("#", ";")) or len(line) > _LONGEST_LINE:
+        return
+    for command in commands(line):
+        if command.words and _name(command.words[0]) in _APPLIERS and all(word.plain for word in command.words):
+            # The same as in owner.py.
+            from ..sources.udev import sysctl_call
+
+            call = sysctl_call([word.text for word in command.words])
+            if call:
+                yield call
 
 
 def commands(line: str) -> Iterator[Command]:
@@ -307,6 +323,9 @@ def _sysctl(command: Command) -> Iterator[Tuple[str, Word]]:
             looked_for = word._replace(text=pattern.group(1)) if pattern.group(1) else next(words, None)
         elif not _SYSCTL_OPTION.fullmatch(word.text):
             return
+    if looked_for and looked_for.plain:
+        # Few lines have one.
+        from ..sources.patterns import finds
     for word in settings:
         found = finds(looked_for.text, word.text) if looked_for and looked_for.plain else None
         if found is not False:
@@ -340,4 +359,9 @@ def _tee(command: Command) -> Iterator[Tuple[str, Word]]:
             yield word.text, command.text or Word("", False)
 
 
-_RUNS = {"sysctl": _sysctl, "modprobe": _load, "insmod": _load, "tee": _tee}
+def _nothing(_command: Command) -> Iterator[Tuple[str, Word]]:
+    return iter(())
+
+
+_APPLIERS = ("sysctl", "systemd-sysctl")
+_RUNS = {"sysctl": _sysctl, "systemd-sysctl": _nothing, "modprobe": _load, "insmod": _load, "tee": _tee}

@@ -9,8 +9,9 @@ what will be; Host.exposed tells of the file.
 """
 
 import re
-from itertools import islice
-from typing import Callable, Iterable, Iterator, List, Optional, Sequence, Set, Tuple
+from fnmatch import fnmatchcase
+from itertools import chain, islice
+from typing import TYPE_CHECKING, Callable, Dict, Iterable, Iterator, List, Optional, Sequence, Set, Tuple
 
 from .. import kernel
 from ..files import IPTABLES, SYSCTL
@@ -20,6 +21,11 @@ from ..sources.services import is_active
 from ..sources.tracking import sysctl
 from ..values import integer
 from .owner import Claim, Owner, lines_of, of_line, sysctl_lines
+
+if TYPE_CHECKING:
+    from ..sources.udev import Sysctl
+
+Keys = Dict[str, Optional[int]]
 
 # Processes asked for their name, and files read as scripts.
 MOST_PROCESSES = 20000
@@ -51,8 +57,10 @@ def owners(host: Host, names: kernel.Flavour, cpus: Optional[int]) -> Tuple[List
 
 
 def _enabled_units(host: Host) -> Set[str]:
-    folders = [name for name in host.list(_UNITS) if name.endswith((".wants", ".requires"))]
-    return {unit for folder in folders for unit in host.list("{0}/{1}".format(_UNITS, folder))}
+    folders = ["{0}/{1}".format(_UNITS, name) for name in host.list(_UNITS) if name.endswith((".wants", ".requires"))]
+    links = ["{0}/{1}".format(folder, unit) for folder in folders for unit in host.list(folder)]
+    # By an alias a unit is wanted under another name than its file's.
+    return {(path or "").rpartition("/")[2] for link in links for path in (link, host.link(link))}
 
 
 # kube-proxy, alone or within others, by the name of the process.
@@ -157,7 +165,7 @@ def _iptables(host: Host, names: kernel.Flavour, enabled: Set[str]) -> Iterator[
 def _scripts(host: Host, names: kernel.Flavour, enabled: Set[str], claims: List[Claim]) -> Iterator[Owner]:
     for name, path, at_boot, said in islice(_places(host, enabled), MOST_SCRIPTS):
         text = host.read(path) or ""
-        if "conntrack" not in text:
+        if "conntrack" not in text and "sysctl" not in text:
             continue
         refused = _refused(host, path)
         if refused:
@@ -165,12 +173,44 @@ def _scripts(host: Host, names: kernel.Flavour, enabled: Set[str], claims: List[
             continue
         from .commands import assignments
 
+        remedy = "take the line out of {0}".format(path)
         for number, line in lines_of(text):
-            if "conntrack" in line and (said is None or said(line)):
-                keys = assignments(line, names)
-                if keys:
-                    remedy = "take the line out of {0}".format(path)
-                    yield of_line(name, keys, path, number, line, at_boot, remedy)
+            if said is not None and not said(line):
+                continue
+            keys = assignments(line, names) if "conntrack" in line else {}
+            if keys:
+                yield of_line(name, keys, path, number, line, at_boot, remedy)
+            if "sysctl" in line:
+                for call, keys in _applied(host, line, names, said is not _EXEC or _SHELL(line) is not None):
+                    yield of_line(name, keys, path, number, line, at_boot, remedy)._replace(call=call)
+
+
+def _applied(host: Host, line: str, names: kernel.Flavour, in_shell: bool) -> Iterator[Tuple["Sysctl", Keys]]:
+    """The calls of a line that apply files, and what those say now of these keys, if anything. A shell has patterns for files."""
+    from ..sources import sysctl as settings
+    from .commands import calls, sysctl_key
+
+    for call in calls(line):
+        files = tuple(chain.from_iterable(_matching(host, path) for path in call.files)) if in_shell else call.files
+        if call.files:
+            lines = [one for path in files for one in settings.of_file(host, path)]
+        else:
+            lines = settings.assignments(host, not call.command.endswith("systemd-sysctl"))
+        keys: Keys = {}
+        for one in lines:
+            key = sysctl_key(one.key, names)
+            if key:
+                keys[key] = settings.number(one.key, one.value)
+        if keys:
+            yield call._replace(files=files), keys
+
+
+def _matching(host: Host, path: str) -> List[str]:
+    """Of a path with a pattern for its last part, as a shell takes it, the files that there are."""
+    folder, _slash, name = path.rpartition("/")
+    if not re.search(r"[*?\[]", name):
+        return [path]
+    return ["{0}/{1}".format(folder, one) for one in host.list(folder) if fnmatchcase(one, name) and one[0] != "."]
 
 
 # The owner's name, the path, whether what it says is done after each boot, and which of its lines are commands.
@@ -178,6 +218,7 @@ Place = Tuple[str, str, bool, Optional[Callable[[str], object]]]
 
 _UP = re.compile(r"\s*(pre-|post-)?up\s").match
 _EXEC = re.compile(r"\s*ExecStart(Pre|Post)?\s*=").match
+_SHELL = re.compile(r".*\bsh\b").match
 _DISPATCHER = "/etc/NetworkManager/dispatcher.d"
 _LOOKED_AT = (_DISPATCHER, "/etc/crontab", "/etc/cron.d/", "/var/spool/cron/")
 
@@ -198,9 +239,21 @@ def _places(host: Host, enabled: Set[str]) -> Iterator[Place]:
         yield "cron", path, True, None
     for period in ("hourly", "daily", "weekly", "monthly"):
         yield from _executables(host, "cron", "/etc/cron." + period, True)
-    for path in _files(host, _UNITS):
-        if path.endswith(".service"):
-            yield "systemd", path, path.rpartition("/")[2] in enabled, _EXEC
+    for unit in host.list(_UNITS):
+        if unit.endswith(".service") and not _LEFTOVER.fullmatch(unit):
+            yield "systemd", "{0}/{1}".format(_UNITS, unit), _is_started(host, unit, enabled), _EXEC
+        elif unit.endswith(".service.d"):
+            for path in _files(host, "{0}/{1}".format(_UNITS, unit)):
+                if path.endswith(".conf"):
+                    yield "systemd", path, _is_started(host, unit[: -len(".d")], enabled), _EXEC
+
+
+def _is_started(host: Host, unit: str, enabled: Set[str]) -> bool:
+    """Whether a boot starts a unit, an instance of a template, or a timer that does."""
+    name = unit[: -len(".service")]
+    if unit in enabled or name + ".timer" in enabled or is_active(host, name):
+        return True
+    return name.endswith("@") and any(one.startswith(name) and one.endswith(".service") for one in enabled)
 
 
 def _refused(host: Host, path: str) -> Optional[str]:

@@ -3,9 +3,13 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """One who sets keys, and what is a line of a file that does."""
 
-from typing import Dict, Iterator, NamedTuple, Optional, Tuple
+from typing import TYPE_CHECKING, Dict, Iterator, NamedTuple, Optional, Tuple
 
 from .. import kernel
+
+if TYPE_CHECKING:
+    # Few hosts have such a call.
+    from ..sources.udev import Sysctl
 
 
 class Owner(NamedTuple):
@@ -20,6 +24,7 @@ class Owner(NamedTuple):
     at_boot: bool  # whether it writes after systemd-sysctl at each boot, so that it wins
     remedy: str
     yields: bool = False  # whether it applies sysctl.d again after itself, so that a key there wins
+    call: Optional["Sysctl"] = None  # which files it applies, where it says nothing of keys itself
 
 
 class Claim(NamedTuple):
