@@ -43,8 +43,10 @@ def owners(host: Host, names: kernel.Flavour, cpus: Optional[int]) -> Tuple[List
     enabled = _enabled_units(host)
     claims: List[Claim] = []
     roots, others = host.by_user()
+    proxies = list(_proxies(host, names, cpus, roots, claims))
     found = [
-        *_proxies(host, names, cpus, roots, claims),
+        *proxies,
+        *_rancher(host, names, cpus, enabled, proxies),
         *_tuned(host, names, enabled),
         *_proxmox(host, names, enabled),
         *_ufw(host, names),
@@ -64,7 +66,15 @@ def _enabled_units(host: Host) -> Set[str]:
 
 
 # kube-proxy, alone or within others, by the name of the process.
-_PROXIES = {"kube-proxy": "kube-proxy", "kubelite": "microk8s", "k3s-server": "k3s", "k3s-agent": "k3s"}
+_PROXIES = {
+    "kube-proxy": "kube-proxy",
+    "hyperkube": "kube-proxy",
+    "kubelite": "microk8s",
+    "k3s-server": "k3s",
+    "k3s-agent": "k3s",
+    "rke2": "rke2",
+}
+_RANCHER = ("k3s", "rke2")
 
 
 def _proxies(
@@ -83,11 +93,27 @@ def _proxies(
             claims.append(_claim(pid, command, host.user(pid), doubt))
             continue
         # Few hosts have one: the others need not load it.
-        from . import kube_proxy
+        from . import kube_proxy, rancher
 
-        found = kube_proxy.owner(host, names, cpus, pid, command, name)
+        if name in _RANCHER:
+            found = rancher.of_process(host, names, cpus, pid, command)
+        else:
+            found = kube_proxy.owner(host, names, cpus, pid, command, name)
         if found:
             yield found
+
+
+def _rancher(
+    host: Host, names: kernel.Flavour, cpus: Optional[int], enabled: Set[str], running: Sequence[Owner]
+) -> Iterable[Owner]:
+    """What does not run now, and what no process of a tree tells of."""
+    seen = any(owner.name in _RANCHER for owner in running)
+    if seen or not any(unit.startswith(_RANCHER) for unit in enabled):
+        return ()
+    # The same.
+    from . import rancher
+
+    return rancher.of_units(host, names, cpus, enabled)
 
 
 def _command(host: Host, pid: int) -> str:

@@ -1,10 +1,10 @@
 # Copyright: headroom.netfilter maintainers
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What kube-proxy sets, alone or within k3s and microk8s: by its arguments, its configuration and its defaults."""
+"""What kube-proxy sets, alone or within hyperkube and microk8s: by its arguments, its configuration and its defaults."""
 
 import re
-from typing import Dict, List, Optional, Tuple
+from typing import Dict, List, Optional, Sequence, Tuple
 
 from .. import kernel
 from ..host.door import Host
@@ -13,9 +13,9 @@ from .commands import Keys, plain_number
 from .owner import Owner, lines_of
 
 # kube-proxy's own: entries per core, at least, and since 1.36 at most; time as Go writes it.
-_PROXY_DEFAULTS = {"maxPerCore": "32768", "min": "131072", "tcpEstablishedTimeout": "24h", "tcpCloseWaitTimeout": "1h"}
+PROXY_DEFAULTS = {"maxPerCore": "32768", "min": "131072", "tcpEstablishedTimeout": "24h", "tcpCloseWaitTimeout": "1h"}
 _PROXY_CAP = 1048576
-_PROXY_FLAGS = {
+PROXY_FLAGS = {
     "conntrack-max-per-core": "maxPerCore",
     "conntrack-min": "min",
     "conntrack-max": "max",
@@ -41,8 +41,6 @@ _PROXY_REMEDIES = {
     " or 0 there to leave the host's values alone",
     "microk8s": "set --conntrack-max-per-core and its timeouts in " + _MICROK8S_ARGUMENTS + ","
     " or 0 there to leave the host's values alone",
-    "k3s": "set kube-proxy-arg: conntrack-max-per-core=0, conntrack-tcp-timeout-established=0s and"
-    " conntrack-tcp-timeout-close-wait=0s in /etc/rancher/k3s/config.yaml to leave the host's values alone",
 }
 
 
@@ -55,28 +53,30 @@ def owner(host: Host, names: kernel.Flavour, cpus: Optional[int], pid: int, comm
     others = host.exposed(_MICROK8S_ARGUMENTS) if name == "microk8s" else None
     if others:
         said = ", whose arguments are not root's alone: {0}".format(others)
-    # k3s shows its arguments to nobody.
-    elif name != "k3s":
-        settings, said = _proxy_settings(host, proc, host.read(arguments))
-    keys = _proxy_keys(settings, cpus, names)
-    if keys.get("hashsize") is not None and _more_buckets(host, names, keys["hashsize"] or 0):
-        del keys["hashsize"]
+    else:
+        given = host.read(arguments)
+        # hyperkube is each of them, by its first argument.
+        if command == "hyperkube" and (given or "").split("\0")[1:2] not in (["proxy"], ["kube-proxy"]):
+            return None
+        settings, said = _proxy_settings(host, proc, given)
+    keys = only_upward(host, names, proxy_keys(settings, cpus, names))
     if not keys:
         return None
     evidence = "process {0}: {1}{2}{3}".format(pid, command, said, _of_cpus(settings, cpus))
     return Owner(name, keys, evidence, None, None, None, True, _PROXY_REMEDIES[name])
 
 
-def _more_buckets(host: Host, names: kernel.Flavour, buckets: int) -> bool:
-    """kube-proxy raises the number of buckets and never lowers it."""
+def only_upward(host: Host, names: kernel.Flavour, keys: Keys) -> Keys:
+    """Without the number of buckets where there are more: kube-proxy raises it and never lowers it."""
     now = integer(host.read("/sys/module/{0}/parameters/hashsize".format(names.module)))
-    return (now or integer(host.read(kernel.sysctl_path(names.prefix + "buckets"))) or 0) > buckets
+    now = now or integer(host.read(kernel.sysctl_path(names.prefix + "buckets"))) or 0
+    return {key: value for key, value in keys.items() if key != "hashsize" or value is None or value >= now}
 
 
 def _of_cpus(settings: Optional[Dict[str, str]], cpus: Optional[int]) -> str:
     if cpus is None or settings is None:
         return ""
-    per_core = plain_number(settings.get("maxPerCore", _PROXY_DEFAULTS["maxPerCore"])) or 0
+    per_core = plain_number(settings.get("maxPerCore", PROXY_DEFAULTS["maxPerCore"])) or 0
     capped = ", at most {0} since Kubernetes 1.36".format(_PROXY_CAP) if per_core * cpus > _PROXY_CAP else ""
     return " ({0} cpus{1})".format(cpus, capped)
 
@@ -85,11 +85,11 @@ def _proxy_settings(host: Host, proc: str, arguments: Optional[str]) -> Tuple[Op
     """Settings by their name in KubeProxyConfiguration, and the evidence. A configuration makes the flags void."""
     if arguments is None:
         return None, ", whose arguments cannot be read"
-    flags = _flags(arguments.replace("\0", " ").split())
+    flags = flags_of(arguments.replace("\0", " ").split())
     config = flags.get("config")
     if config is None:
-        found = {_PROXY_FLAGS[flag]: value for flag, value in flags.items() if flag in _PROXY_FLAGS}
-        return found, "".join(" --{0}={1}".format(flag, flags[flag]) for flag in flags if flag in _PROXY_FLAGS)
+        found = {PROXY_FLAGS[flag]: value for flag, value in flags.items() if flag in PROXY_FLAGS}
+        return found, "".join(" --{0}={1}".format(flag, flags[flag]) for flag in flags if flag in PROXY_FLAGS)
     # As the process sees it, which is in a container as a rule.
     folder = host.link(proc + "/cwd")
     if config.startswith("/"):
@@ -107,10 +107,10 @@ def _proxy_settings(host: Host, proc: str, arguments: Optional[str]) -> Tuple[Op
     return found, " --config={0}{1}".format(config, "".join(" {0}={1}".format(*item) for item in sorted(found.items())))
 
 
-def _flags(words: List[str]) -> Dict[str, str]:
+def flags_of(words: Sequence[str]) -> Dict[str, str]:
     """--name=value and --name value, the last of a name; names may be written with underscores."""
     found: Dict[str, str] = {}
-    for word, following in zip(words, words[1:] + [""]):
+    for word, following in zip(words, list(words[1:]) + [""]):
         if word.startswith("--"):
             name, sep, value = word[2:].partition("=")
             name = name.replace("_", "-")
@@ -142,18 +142,20 @@ def conntrack_mapping(text: str) -> Dict[str, str]:
     return found
 
 
-def _proxy_keys(settings: Optional[Dict[str, str]], cpus: Optional[int], names: kernel.Flavour) -> Keys:
+def proxy_keys(
+    settings: Optional[Dict[str, str]], cpus: Optional[int], names: kernel.Flavour, cap: Optional[int] = _PROXY_CAP
+) -> Keys:
     """What kube-proxy with these settings sets (setSysctls in pkg/proxy/conntrack/sysctls.go); 0 leaves a key alone."""
-    limit = None if settings is None else _proxy_limit({**_PROXY_DEFAULTS, **settings}, cpus)
+    limit = None if settings is None else _proxy_limit({**PROXY_DEFAULTS, **settings}, cpus, cap)
     keys: Keys = {}
     if limit != 0:
         keys[names.prefix + "max"] = limit
         keys["hashsize"] = None if limit is None else limit // 4
     for name, key in _PROXY_TIMEOUTS.items():
         if settings is None:
-            seconds = None if name in _PROXY_DEFAULTS else 0.0
+            seconds = None if name in PROXY_DEFAULTS else 0.0
         else:
-            seconds = go_seconds(settings.get(name, _PROXY_DEFAULTS.get(name, "0")))
+            seconds = go_seconds(settings.get(name, PROXY_DEFAULTS.get(name, "0")))
         if seconds is None or seconds > 0:
             keys[names.prefix + key] = None if seconds is None else int(seconds)
     if settings and settings.get("tcpBeLiberal", "").lower() in ("true", "t", "1"):
@@ -161,13 +163,13 @@ def _proxy_keys(settings: Optional[Dict[str, str]], cpus: Optional[int], names: 
     return keys
 
 
-def _proxy_limit(settings: Dict[str, str], cpus: Optional[int]) -> Optional[int]:
+def _proxy_limit(settings: Dict[str, str], cpus: Optional[int], cap: Optional[int]) -> Optional[int]:
     """The limit; 0 where it is left alone; None where that depends on what no file says, the version above all."""
     fixed = plain_number(settings.get("max", "0"))
     per_core, least = plain_number(settings["maxPerCore"]), plain_number(settings["min"])
     if fixed or per_core == 0:
         return fixed
-    if per_core is None or least is None or cpus is None or per_core * cpus > _PROXY_CAP:
+    if per_core is None or least is None or cpus is None or (cap and per_core * cpus > cap):
         return None
     return max(per_core * cpus, least)
 

@@ -271,10 +271,13 @@ def test_microk8s_without_its_arguments(found):
     assert set(owner.keys.values()) == {None}
 
 
-@pytest.mark.parametrize("command", ["k3s-server", "k3s-agent"])
-def test_k3s(found, command):
-    (owner,) = found({"/proc/4711/comm": command + "\n"})
-    assert (owner.name, owner.keys) == ("k3s", {MAX: None, "hashsize": None, ESTABLISHED: None, CLOSE_WAIT: None})
+@pytest.mark.parametrize(
+    ("arguments", "number"),
+    [("/hyperkube\0proxy\0", 1), ("/hyperkube\0kube-proxy\0--v=1\0", 1), ("/hyperkube\0kubelet\0", 0), ("", 0)],
+)
+def test_hyperkube(found, arguments, number):
+    owners_ = found({"/proc/4711/comm": "hyperkube\n", "/proc/4711/cmdline": arguments}, 8)
+    assert the_keys(owners_) == [("kube-proxy", dict(HOURS, **{MAX: 262144, "hashsize": 65536}), True)] * number
 
 
 # tuned
