@@ -50,6 +50,7 @@ def owners(host: Host, names: kernel.Flavour, cpus: Optional[int]) -> Tuple[List
         *_tuned(host, names, enabled),
         *_proxmox(host, names, enabled),
         *_ufw(host, names),
+        *_firewalls(host, names, enabled),
         *_iptables(host, names, enabled),
         *_scripts(host, names, enabled, claims),
     ]
@@ -167,6 +168,23 @@ def _ufw(host: Host, names: kernel.Flavour) -> Iterator[Owner]:
     for key, (number, line, value) in sysctl_lines(host.read(path) if path else None, names):
         remedy = "set it in {0}, which ufw applies at each of its starts".format(path)
         yield of_line("ufw", {key: value}, str(path), number, line, True, remedy)
+
+
+# By unit: a file of each of the firewalls that are scripts.
+_FIREWALLS = {
+    "apf": "/etc/apf/conf.apf",
+    "arno-iptables-firewall": "/etc/arno-iptables-firewall/firewall.conf",
+    "firehol": "/etc/firehol/firehol.conf",
+}
+
+
+def _firewalls(host: Host, names: kernel.Flavour, enabled: Set[str]) -> Iterator[Owner]:
+    for name, path in _FIREWALLS.items():
+        if host.exists(path) and (is_active(host, name) or name + ".service" in enabled):
+            # Few hosts have one.
+            from . import firewalls
+
+            yield from firewalls.owners(host, names, name)
 
 
 def _iptables(host: Host, names: kernel.Flavour, enabled: Set[str]) -> Iterator[Owner]:
