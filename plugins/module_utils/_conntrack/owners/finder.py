@@ -43,11 +43,14 @@ def owners(host: Host, names: kernel.Flavour, cpus: Optional[int]) -> Tuple[List
     enabled = _enabled_units(host)
     claims: List[Claim] = []
     roots, others = host.by_user()
-    proxies = list(_proxies(host, names, cpus, roots, claims))
+    has_tuned = is_active(host, "tuned") or "tuned.service" in enabled
+    if len(roots) > MOST_PROCESSES:
+        host.untold.append("{0} processes of root: whether one sets keys".format(len(roots) - MOST_PROCESSES))
+    running = list(_processes(host, names, cpus, roots[:MOST_PROCESSES], claims, has_tuned))
     found = [
-        *proxies,
-        *_rancher(host, names, cpus, enabled, proxies),
-        *_tuned(host, names, enabled),
+        *running,
+        *_rancher(host, names, cpus, enabled, running),
+        *(_tuned(host, names) if has_tuned else ()),
         *_proxmox(host, names, enabled),
         *_ufw(host, names),
         *_firewalls(host, names, enabled),
@@ -66,42 +69,51 @@ def _enabled_units(host: Host) -> Set[str]:
     return {(path or "").rpartition("/")[2] for link in links for path in (link, host.link(link))}
 
 
-# kube-proxy, alone or within others, by the name of the process.
-_PROXIES = {
+# By the name of the process: kube-proxy, alone or within others, and a tuned that no unit starts.
+_PROCESSES = {
     "kube-proxy": "kube-proxy",
     "hyperkube": "kube-proxy",
     "kubelite": "microk8s",
     "k3s-server": "k3s",
     "k3s-agent": "k3s",
     "rke2": "rke2",
+    "tuned": "tuned",
 }
 _RANCHER = ("k3s", "rke2")
 
 
-def _proxies(
-    host: Host, names: kernel.Flavour, cpus: Optional[int], pids: Sequence[int], claims: List[Claim]
+def _processes(
+    host: Host, names: kernel.Flavour, cpus: Optional[int], pids: Sequence[int], claims: List[Claim], has_tuned: bool
 ) -> Iterator[Owner]:
-    if len(pids) > MOST_PROCESSES:
-        host.untold.append("{0} processes of root: whether one sets keys".format(len(pids) - MOST_PROCESSES))
-    for pid in pids[:MOST_PROCESSES]:
+    for pid in pids:
         command = _command(host, pid)
-        name = _PROXIES.get(command)
-        if name is None or _elsewhere(host, pid):
+        name = _PROCESSES.get(command)
+        # The host's own tuned is told of by its files.
+        if name is None or (name == "tuned" and has_tuned) or _elsewhere(host, pid):
             continue
         # Asked again afterwards: the number may be another's by then.
         doubt = host.doubt(pid) or (None if _command(host, pid) == command else "it has ended")
         if doubt:
             claims.append(_claim(pid, command, host.user(pid), doubt))
-            continue
-        # Few hosts have one: the others need not load it.
-        from . import kube_proxy, rancher
-
-        if name in _RANCHER:
-            found = rancher.of_process(host, names, cpus, pid, command)
         else:
-            found = kube_proxy.owner(host, names, cpus, pid, command, name)
-        if found:
-            yield found
+            yield from _of_process(host, names, cpus, pid, command, name)
+
+
+def _of_process(
+    host: Host, names: kernel.Flavour, cpus: Optional[int], pid: int, command: str, name: str
+) -> Iterable[Owner]:
+    # Few hosts have one: the others need not load it.
+    if name == "tuned":
+        from . import tuned
+
+        return tuned.of_process(host, names, pid)
+    from . import kube_proxy, rancher
+
+    if name in _RANCHER:
+        found = rancher.of_process(host, names, cpus, pid, command)
+    else:
+        found = kube_proxy.owner(host, names, cpus, pid, command, name)
+    return [found] if found else []
 
 
 def _rancher(
@@ -131,7 +143,7 @@ def _pretenders(host: Host, others: Sequence[int], claims: List[Claim]) -> None:
     left_out = "{0} processes of others than root: whether one pretends to set keys of connection tracking"
     for pid in host.unhurried(others, left_out):
         command = _command(host, pid)
-        if command in _PROXIES:
+        if command in _PROCESSES:
             claims.append(_claim(pid, command, host.user(pid), "it is not root's"))
 
 
@@ -139,9 +151,7 @@ def _claim(pid: int, command: str, user: Optional[int], why: str) -> Claim:
     return Claim("process {0}: {1}".format(pid, command), "user {0}".format(user) if user else "root", why)
 
 
-def _tuned(host: Host, names: kernel.Flavour, enabled: Set[str]) -> Iterable[Owner]:
-    if not (is_active(host, "tuned") or "tuned.service" in enabled):
-        return ()
+def _tuned(host: Host, names: kernel.Flavour) -> Iterable[Owner]:
     # The same.
     from . import tuned
 

@@ -4,7 +4,7 @@
 """What tuned's profiles in force set, those that they include among them."""
 
 import re
-from typing import Dict, Iterator, List, Set, Tuple
+from typing import Dict, Iterator, List, Optional, Set, Tuple
 
 from .. import kernel
 from ..host.door import Host
@@ -17,23 +17,37 @@ _MOST_ASKED = 120
 _COMMENT = re.compile(r"(?:^|\s)#")
 # The later wins.
 _TUNED_HOMES = ("/usr/lib/tuned", "/usr/lib/tuned/profiles", "/etc/tuned", "/etc/tuned/profiles")
+# Of OpenShift's Node Tuning Operator (d2394aa), on the host; the others are its container's.
+_OPERATORS_HOME = "/var/lib/ocp-tuned/profiles"
 
 # By option: its value, and the path, number and text of its line.
 Options = Dict[str, Tuple[str, str, int, str]]
 
 
-def owners(host: Host, names: kernel.Flavour) -> Iterator[Owner]:
+def of_process(host: Host, names: kernel.Flavour, pid: int) -> Iterator[Owner]:
+    """What a tuned sets that no unit of the host starts; OpenShift's, in a container, sees the host's sysctl.d."""
+    if not host.exists(_OPERATORS_HOME):
+        yield from owners(host, names)
+        return
+    remedy = "change it in a Tuned resource of the cluster that includes this profile, of a lower priority's number"
+    for owner in owners(host, names, "/proc/{0}/root".format(pid)):
+        # No line of it is the host's to be commented out.
+        yield owner._replace(path=None, line=None, text=None, remedy=remedy)
+
+
+def owners(host: Host, names: kernel.Flavour, root: str = "") -> Iterator[Owner]:
     """A finding for each line of a profile that is in force."""
     profiles: List[Dict[str, Options]] = []
     untold: List[Owner] = []
-    for file in ("/etc/tuned/active_profile", "/etc/tuned/post_loaded_profile"):
+    homes = [root + home for home in _TUNED_HOMES] + ([_OPERATORS_HOME] if root else [])
+    for file in (root + "/etc/tuned/active_profile", root + "/etc/tuned/post_loaded_profile"):
         asked: Set[str] = set()
-        _load_profiles(host, (host.read(file) or "").split(), profiles, asked)
+        _load_profiles(host, homes, (host.read(file) or "").split(), profiles, asked)
         if len(asked) > _MOST_ASKED:
             keys: Keys = {names.prefix + "max": None, "hashsize": None}
             said = "{0}: names more profiles than are read, {1} files of them".format(file, _MOST_ASKED)
             untold.append(Owner("tuned", keys, said, None, None, None, True, "include fewer profiles"))
-    reapplies = _reapplies(host)
+    reapplies = _reapplies(host.read(root + "/etc/tuned/tuned-main.conf"))
     system = _reapplied(host, names) if reapplies else set()
     for unit, options in _merged(profiles).items():
         if _text(options, "enabled", "true").lower() not in ("true", "1"):
@@ -50,7 +64,9 @@ def owners(host: Host, names: kernel.Flavour) -> Iterator[Owner]:
     yield from untold
 
 
-def _load_profiles(host: Host, wanted: List[str], profiles: List[Dict[str, Options]], asked: Set[str]) -> None:
+def _load_profiles(
+    host: Host, homes: List[str], wanted: List[str], profiles: List[Dict[str, Options]], asked: Set[str]
+) -> None:
     """What a profile includes comes before itself; names made of variables are passed over.
 
     A file is asked for once, so that a profile of /etc that includes its own name is laid over the one of /usr/lib.
@@ -62,14 +78,14 @@ def _load_profiles(host: Host, wanted: List[str], profiles: List[Dict[str, Optio
             return
         if not re.fullmatch("[a-zA-Z0-9_.-]{1,255}", name):
             continue
-        for home in reversed(_TUNED_HOMES):
+        for home in reversed(homes):
             path = "{0}/{1}/tuned.conf".format(home, name)
             text = None if path in asked else host.read(path)
             asked.add(path)
             if text is not None:
                 sections = _sections(path, text)
                 included = _text(sections.get("main", {}), "include", "")
-                _load_profiles(host, _listed(included), profiles, asked)
+                _load_profiles(host, homes, _listed(included), profiles, asked)
                 profiles.append(sections)
                 break
 
@@ -137,9 +153,9 @@ def _tuned_keys(kind: str, option: str, value: str, names: kernel.Flavour) -> Ke
     return {"hashsize": plain_number(found.group(1))} if found else {}
 
 
-def _reapplies(host: Host) -> bool:
+def _reapplies(configuration: Optional[str]) -> bool:
     """Whether tuned applies the files of sysctl.d again after its profile, which then win over it."""
-    asked = shell_value(host.read("/etc/tuned/tuned-main.conf"), "reapply_sysctl") or "1"
+    asked = shell_value(configuration, "reapply_sysctl") or "1"
     return asked.lower() not in ("0", "no", "false", "off")
 
 

@@ -370,6 +370,42 @@ def test_profiles_that_include_others(found):
     ]
 
 
+# As OpenShift's nodes have it.
+OPENSHIFT = {
+    "/proc/88/comm": "tuned\n",
+    "/proc/88/root/etc/tuned/active_profile": "openshift-node\n",
+    "/proc/88/root/etc/tuned/tuned-main.conf": "reapply_sysctl = 1\n",
+    "/proc/88/root/usr/lib/tuned/openshift-node/tuned.conf": "[main]\ninclude=openshift\n",
+    "/proc/88/root/usr/lib/tuned/openshift/tuned.conf": "[main]\ninclude=${f:virt_check:virtual-guest:network-throughput}\n"
+    "[net]\nnf_conntrack_hashsize=1048576\n[sysctl]\nnet.netfilter.nf_conntrack_max=1048576\n",
+    "/var/lib/ocp-tuned/profiles/openshift/tuned.conf": "[main]\n"
+    "include=-provider-${f:exec:cat:/var/lib/ocp-tuned/provider},openshift\n",
+}
+
+
+def test_tuned_in_a_container(found):
+    owners_ = found(OPENSHIFT)
+    assert the_keys(owners_) == [("tuned", {"hashsize": 1048576}, True), ("tuned", {MAX: 1048576}, True)]
+    assert all(owner.path is None and "Tuned resource" in owner.remedy for owner in owners_)
+    assert owners_[1].evidence.startswith("/proc/88/root/usr/lib/tuned/openshift/tuned.conf:6: ")
+
+
+def test_tuned_that_no_unit_starts(found):
+    tree = tuned("[sysctl]\n{0}=1\n".format(MAX), **{"/proc/88/comm": "tuned\n"})
+    del tree[TUNED]
+    (owner,) = found(tree)
+    assert (owner.keys, owner.path) == ({MAX: 1}, "/etc/tuned/mine/tuned.conf")
+
+
+def test_tuned_in_a_container_applies_the_hosts_own_again(found):
+    owners_ = found(dict(OPENSHIFT, **{"/etc/sysctl.d/a.conf": MAX + " = 1\n"}))
+    assert [owner.at_boot for owner in owners_] == [True, False]
+
+
+def test_a_process_of_the_hosts_own_tuned_says_nothing_more(found):
+    assert len(found(tuned("[sysctl]\n{0}=1\n".format(MAX), **OPENSHIFT))) == 1
+
+
 def test_more_profiles_than_are_read(found):
     """What they leave of the table is then not known, whatever the first of them say."""
     includes = ",".join("p{0}".format(number) for number in range(500))
