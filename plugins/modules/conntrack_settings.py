@@ -43,7 +43,7 @@ options:
         description: The SHA-256 of what was planned from, empty for no file. Where it is another, the module fails with RV(stale).
         type: str
   lines:
-    description: Lines of files of others to replace, wherever they stand in the file.
+    description: Lines of files of others to replace, wherever they stand in the file, or to add.
     type: list
     elements: dict
     default: []
@@ -53,11 +53,14 @@ options:
         type: str
         required: true
       found:
-        description: The line that is there, blanks around it apart. Where there is none, the module fails with RV(stale).
+        description:
+          - The line that is there, blanks around it apart. Where there is none, the module fails with RV(stale).
+          - Empty for none that is there. Then the wanted one is added at the end of the file, where it is not the last one already; a file
+            that is not there is made.
         type: str
         required: true
       wanted:
-        description: What takes its place.
+        description: What takes its place, or is added.
         type: str
         required: true
   max:

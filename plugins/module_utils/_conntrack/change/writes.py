@@ -95,25 +95,38 @@ def _whole(host: WritableHost, asked: FileAsked, takeover: bool) -> Write:
 
 
 def _edited(host: WritableHost, path: str, asked: Sequence[LineAsked]) -> Write:
-    """The file with each line that was found, wherever it stands and blanks around it apart, replaced by the wanted one."""
+    """The file with each line that was found, wherever it stands and blanks around it apart, replaced by the wanted one. What was
+    found nowhere, an empty text, is put at the end, where it is not the last line already; a file of nothing else is made."""
     before = there(host, path)
-    if before.kind == "none":
+    added = [_bytes(one.wanted) for one in asked if not one.found.strip()]
+    wanted = {one.found.strip(): _bytes(one.wanted) for one in asked if one.found.strip()}
+    if before.kind == "none" and wanted:
         raise stale(path)
     if before.kind == "link":
         raise ChangeError("{0}: a link to {1}; name the file itself".format(path, before.target))
     why = host.exposed(path)
     if why:
         raise ChangeError("{0}: {1}, so that what it says is nobody's word; chown root, chmod go-w".format(path, why))
-    # As bytes: what is no text stays as it is.
-    wanted = {one.found.strip().encode("utf-8", "surrogateescape"): one.wanted for one in asked}
     swapped = set()
     lines = before.content.split(b"\n")
     for number, line in enumerate(lines):
-        found = line.strip()
+        # What is no text stays as it is.
+        found = line.decode("utf-8", "surrogateescape").strip()
         if found in wanted:
             swapped.add(found)
-            lines[number] = wanted[found].encode("utf-8", "surrogateescape") + (b"\r" if line.endswith(b"\r") else b"")
+            lines[number] = wanted[found] + (b"\r" if line.endswith(b"\r") else b"")
     for found in wanted:
         if found not in swapped:
-            raise stale("{0}: there is no line {1!r}".format(path, found.decode("utf-8", "replace")))
-    return Write(path, before, before._replace(content=b"\n".join(lines)))
+            raise stale("{0}: there is no line {1!r}".format(path, found))
+    content = b"\n".join(lines)
+    for line in added:
+        if content.rstrip().rpartition(b"\n")[2].strip() != line:
+            content += (b"\n" if content and not content.endswith(b"\n") else b"") + line + b"\n"
+    if before.kind == "none":
+        uid, gid = host.owner()
+        return Write(path, before, Kept("file", content, "", int(MODE, 8), uid, gid))
+    return Write(path, before, before._replace(content=content))
+
+
+def _bytes(text: str) -> bytes:
+    return text.encode("utf-8", "surrogateescape")

@@ -8,6 +8,7 @@ import stat
 
 import pytest
 
+from ansible_collections.headroom.netfilter.plugins.module_utils._conntrack.change import rollback
 from ansible_collections.headroom.netfilter.plugins.module_utils._conntrack.change.failure import ChangeError
 from ansible_collections.headroom.netfilter.plugins.module_utils._conntrack.change.request import read
 from ansible_collections.headroom.netfilter.plugins.module_utils._conntrack.change.transaction import run
@@ -216,6 +217,49 @@ def test_every_line_that_is_so_is_swapped_and_all_else_stays_byte_for_byte(machi
     with open(machine.host().path("/etc/other"), "rb") as source:
         assert source.read() == b"# \xff\n# a=1\r\n# a=1\nb=2\n# a=1"
     assert stat.S_IMODE(os.lstat(machine.host().path("/etc/other")).st_mode) == 0o640
+
+
+@pytest.mark.parametrize(
+    ("text", "after"),
+    [
+        (b"b=1\n", b"b=1\na=1\n"),
+        (b"b=1", b"b=1\na=1\n"),
+        (b"", b"a=1\n"),
+        (b"# \xff\n\n\n", b"# \xff\n\n\na=1\n"),
+        (b"a=1\nb=1\n", b"a=1\nb=1\na=1\n"),
+        (b"b=1\n a=1\n\n", b"b=1\n a=1\n\n"),
+        (None, b"a=1\n"),
+    ],
+    ids=repr,
+)
+def test_a_line_that_is_found_nowhere_is_added_and_taken_away_again(machine, text, after):
+    path = "/etc/other"
+    at = machine.host().path(path)
+    if text is not None:
+        with open(at, "wb") as target:
+            target.write(text)
+        os.chmod(at, 0o640)
+    before = machine.state()
+    request = {"lines": [{"path": path, "found": "", "wanted": "a=1"}], "id": "x"}
+    answer = run(machine.host(), read(request))
+    with open(at, "rb") as source:
+        assert source.read() == after
+    assert stat.S_IMODE(os.lstat(at).st_mode) == (0o644 if text is None else 0o640)
+    assert answer["changed"] is (text != after)
+    assert run(machine.host(), read(dict(request, id="y")))["changed"] is False
+    if text != after:
+        rollback.run(machine.host(), "x", 60, "bob", False)
+    assert machine.state() == before
+
+
+def test_a_line_is_swapped_and_another_added_in_one_file(machine):
+    lines = [{"found": "b=1", "wanted": "b=2"}, {"found": "", "wanted": "a=1"}]
+    at = machine.host().path("/etc/other")
+    with open(at, "wb") as target:
+        target.write("\u00a0b=1\u00a0\nb=3".encode("utf-8"))
+    run(machine.host(), read({"lines": [dict(line, path="/etc/other") for line in lines]}))
+    with open(at, "rb") as source:
+        assert source.read() == b"b=2\nb=3\na=1\n"
 
 
 @pytest.mark.parametrize(
