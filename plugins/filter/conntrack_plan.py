@@ -229,7 +229,9 @@ _value:
       type: dict
       sample: {boot: {net.netfilter.nf_conntrack_max: 1048576}, reload: {hashsize: 1048576}}
     lines:
-      description: Lines of files of services and of others that are to be swapped, each with C(path), C(found) and C(wanted).
+      description:
+        - Lines of files of services and of others that are to be swapped, each with C(path), C(found) and C(wanted).
+        - One without anything found is to be added at the end.
       type: list
       elements: dict
       sample: [{path: /etc/firewalld/firewalld.conf, found: CleanupModulesOnExit=yes, wanted: CleanupModulesOnExit=no}]

@@ -325,10 +325,16 @@ ansible_facts:
                   type: bool
                   returned: always
                 cleanup_modules_on_exit:
-                  description: CleanupModulesOnExit of its configuration, V(none) where that does not say.
+                  description: CleanupModulesOnExit of its configuration, the first of several as it reads it, V(none) where that does not say.
                   type: str
                   returned: always
                   sample: "no"
+                unloads:
+                  description:
+                    - Whether a restart of it unloads the module, by its configuration, or what it takes for granted where that does not say.
+                    - Before 1.0 it always does with C(CleanupOnExit).
+                  type: bool
+                  returned: always
             iptables:
               description: iptables-services of Red Hat and its kin.
               type: dict
@@ -339,10 +345,16 @@ ansible_facts:
                   type: bool
                   returned: always
                 modules_unload:
-                  description: IPTABLES_MODULES_UNLOAD of its configuration, V(none) where that does not say.
+                  description: IPTABLES_MODULES_UNLOAD of its configuration, the last of several, V(none) where that does not say.
                   type: str
                   returned: always
                   sample: "yes"
+                unloads:
+                  description:
+                    - Whether a restart of it unloads the module, by its configuration, or its script where that does not say.
+                    - The scripts of Enterprise Linux 8 and later never do.
+                  type: bool
+                  returned: always
                 sysctl_load_list:
                   description: The words of IPTABLES_SYSCTL_LOAD_LIST.
                   type: list
@@ -494,7 +506,8 @@ ansible_facts:
                   yields: false
                   call:
             unloading:
-              description: The lines of firewalls' configurations that say whether their restart unloads the module.
+              description: Of each firewall's configuration the line that says whether its restart unloads the module. C(line) is 0 where
+                none does, and one at its end would.
               type: list
               elements: dict
               returned: always

@@ -70,8 +70,13 @@ FACTS: dict[str, Any] = {
     "timeouts": {"tcp_established": 432000, "udp": 30},
     "counters": {"drop": 12, "insert_failed": 3},
     "services": {
-        "firewalld": {"version": "1.3.3", "active": True, "cleanup_modules_on_exit": "yes"},
-        "iptables": {"active": True, "modules_unload": "yes", "sysctl_load_list": [".nf_conntrack"]},
+        "firewalld": {"version": "1.3.3", "active": True, "cleanup_modules_on_exit": "yes", "unloads": True},
+        "iptables": {
+            "active": True,
+            "modules_unload": "yes",
+            "sysctl_load_list": [".nf_conntrack"],
+            "unloads": True,
+        },
         "nftables": {"active": True},
         "netfilter_persistent": None,
         "ufw": None,

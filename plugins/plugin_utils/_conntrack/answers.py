@@ -75,8 +75,12 @@ TABLE = Record(
 )
 SERVICES = Record(
     {
-        "firewalld": OrNone(Record({"version": OrNone(TEXT), **ACTIVE, "cleanup_modules_on_exit": OrNone(TEXT)})),
-        "iptables": OrNone(Record({**ACTIVE, "modules_unload": OrNone(TEXT), "sysctl_load_list": ListOf(TEXT)})),
+        "firewalld": OrNone(
+            Record({"version": OrNone(TEXT), **ACTIVE, "cleanup_modules_on_exit": OrNone(TEXT), "unloads": Truth()})
+        ),
+        "iptables": OrNone(
+            Record({**ACTIVE, "modules_unload": OrNone(TEXT), "sysctl_load_list": ListOf(TEXT), "unloads": Truth()})
+        ),
         "nftables": OrNone(Record(ACTIVE)),
         "netfilter_persistent": OrNone(Record(ACTIVE)),
         "ufw": OrNone(Record(ACTIVE)),

@@ -58,14 +58,13 @@ def _is_worse(host: Seen, key: str, now: int, then: int) -> bool:
 
 def _unloaders(host: Seen) -> List[str]:
     """The firewalls here whose restart unloads the module."""
-    services = host.part("services")
-    firewalld, iptables = services.get("firewalld") or {}, services.get("iptables") or {}
     found = []
-    cleans, version = firewalld.get("cleanup_modules_on_exit"), firewalld.get("version") or ""
-    if firewalld.get("active") and (version.startswith("0.") or (cleans or "no").lower() not in ("no", "false")):
-        found.append("firewalld {0} unloads the module at each restart".format(version).replace("  ", " "))
-    if iptables.get("active") and (iptables.get("modules_unload") or "no").lower() != "no":
-        found.append("iptables unloads the module at each restart")
+    for name in ("firewalld", "iptables"):
+        service = host.part("services").get(name) or {}
+        if service.get("active") and service.get("unloads"):
+            found.append(
+                "{0} unloads the module at each restart".format(" ".join([name, service.get("version") or ""]).strip())
+            )
     return found
 
 

@@ -19,7 +19,8 @@
 - ``udev``: what rules have run at a load: ``resets`` takes back what was there, ``call`` applies settings, and ``runs`` if it is there.
 - ``owners``: who writes these keys at each boot, after sysctl.d: owners.owner.Owner. What ``yields`` does not where sysctl.d has
   the key.
-- ``unloading``: the lines of firewalls' configurations that say whether a restart unloads the module.
+- ``unloading``: of each firewall's configuration the line that says whether a restart unloads the module; ``line`` 0 without a
+  text where none does, and one at its end would.
 - ``nobodys``: those of all these files that others than root may write.
 - ``untold``: which of these parts are not told whole: a text is not as it is shown, or there are too many. What follows from
   them is untold, too.
@@ -34,6 +35,7 @@ from ..files import FIREWALLD, IPTABLES, MANAGED, SYSCTL
 from ..owners.owner import Owner
 from ..shown import short
 from ..sources import sysctl
+from ..sources.services import unloading
 from ..values import Facts
 from .said import HASHSIZE
 
@@ -47,8 +49,6 @@ if TYPE_CHECKING:
 MOST = 200
 # Calls of sysctl at a load, each file that one names for itself. Of more it is not told what they leave.
 MOST_CALLED = 32
-
-_UNLOADING = ((FIREWALLD, "CleanupModulesOnExit"), (IPTABLES, "IPTABLES_MODULES_UNLOAD"))
 
 Part = List[Dict[str, Any]]
 Named = Tuple[str, bool]
@@ -322,10 +322,9 @@ def _owners(owned: Sequence[Owner], keys: Sequence[str], found: Assignments) -> 
 
 
 def _unloading(host: "Host", found: Assignments) -> None:
-    for path, name in _UNLOADING:
-        for number, line in enumerate((host.read(path) or "").split("\n"), 1):
-            if line.partition("=")[0].strip() == name and "=" in line:
-                found["unloading"].append({"path": path, "line": number, "text": short(line)})
+    for path, says in unloading(host):
+        if says.line is not None:
+            found["unloading"].append({"path": path, "line": says.line, "text": short(says.text)})
 
 
 def _exposed(host: "Host", module: str, is_builtin: bool, owned: Sequence[Owner], found: Assignments) -> List[Exposed]:

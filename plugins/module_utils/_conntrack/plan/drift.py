@@ -15,8 +15,11 @@ from . import conflicts, owned
 from .given import Given
 from .plan import Drift, Plan
 
-# Words that keep a firewall from unloading the module.
-_OFF = {FIREWALLD: ("no", "false"), IPTABLES: ("no",)}
+# By service, the line of its configuration that keeps it from unloading the module.
+_KEEPS = {
+    "firewalld": (FIREWALLD, "CleanupModulesOnExit=no"),
+    "iptables": (IPTABLES, 'IPTABLES_MODULES_UNLOAD="no"'),
+}
 
 
 def with_drift(plan: Plan, host: Given) -> Plan:
@@ -43,9 +46,9 @@ def with_drift(plan: Plan, host: Given) -> Plan:
             reboot_needed=sorted(key for key, value in boot.items() if waiting.get(key) not in (None, value)),
         )
     if host.policy.firewall and not (host.is_tied("max") and host.policy.apply):
-        services = _service_drift(host)
+        services = list(_service_drift(host))
         drift += services
-        lines += [line for one in services for line in _service_lines(host, one)]
+        lines += [_swap(one.name, one.found or "", one.wanted) for one in services]
     if drift and not host.facts["kernel"]["root"]:
         refusals.append("root is needed to change this host; run with --become")
     return plan._replace(
@@ -151,30 +154,11 @@ def _drift(kind: str, name: str, found: Any, wanted: Any) -> Drift:
     return Drift(kind, name, found, wanted, "{0}: {1} found, {2} planned".format(name, found, wanted))
 
 
-def _service_drift(host: Given) -> List[Drift]:
-    """firewalld before 1.0 has no such setting, and unloads always: what is persisted survives that too."""
-    drift = []
-    firewalld = host.services.get("firewalld") or {}
-    cleans = firewalld.get("cleanup_modules_on_exit")
+def _service_drift(host: Given) -> Iterator[Drift]:
+    """Of firewalls that unload the module and would not with a line in place of another, or added: firewalld before 1.0 knows none,
+    and what is persisted survives that too."""
     others = conflicts.exposed(host.facts)
-    if FIREWALLD not in others and cleans is not None and cleans.lower() not in _OFF[FIREWALLD]:
-        drift.append(_service(FIREWALLD, "CleanupModulesOnExit", cleans, "no"))
-    iptables = host.services.get("iptables") or {}
-    unloads = iptables.get("modules_unload")
-    if IPTABLES not in others and unloads is not None and unloads.lower() not in _OFF[IPTABLES]:
-        drift.append(_service(IPTABLES, "IPTABLES_MODULES_UNLOAD", unloads, '"no"'))
-    return drift
-
-
-def _service(path: str, name: str, found: str, wanted: str) -> Drift:
-    return _drift("service", path, name + "=" + found, name + "=" + wanted)
-
-
-def _service_lines(host: Given, drift: Drift) -> Iterator[Dict[str, str]]:
-    """The lines behind it, each that says something else: some programs read the first of several, others the last."""
-    seen = set()
     for line in (host.facts.get("assignments") or {}).get("unloading") or ():
-        value = line["text"].partition("=")[2].split(" #")[0].strip().strip("\"'")
-        if line["path"] == drift.name and value.lower() not in _OFF[drift.name] and line["text"] not in seen:
-            seen.add(line["text"])
-            yield _swap(drift.name, line["text"], drift.wanted)
+        for name, (path, wanted) in _KEEPS.items():
+            if line["path"] == path and path not in others and (host.services.get(name) or {}).get("unloads"):
+                yield _drift("service", path, line["text"].strip() or None, wanted)

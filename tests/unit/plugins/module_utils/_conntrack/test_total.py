@@ -44,6 +44,7 @@ OTHERS = {
     "/etc/ufw/sysctl.conf": "net/netfilter/nf_conntrack_max=200000\n",
     "/etc/sysconfig/iptables-config": 'IPTABLES_MODULES_UNLOAD="yes"\nIPTABLES_SYSCTL_LOAD_LIST=" .nf_conntrack"\n',
     "/var/lock/subsys/iptables": "",
+    "/usr/libexec/iptables/iptables.init": 'IPTABLES_MODULES_UNLOAD="yes"\n[ -f "$IPTABLES_CONFIG" ] && . "$IPTABLES_CONFIG"\n',
     "/var/lock/subsys/tuned": "",
     "/etc/tuned/active_profile": "local\n",
     "/etc/tuned/local/tuned.conf": "[main]\ninclude=throughput , -other\n[sysctl]\nnet.netfilter.nf_conntrack_max=5\n  6\n",

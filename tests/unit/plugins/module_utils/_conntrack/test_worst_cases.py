@@ -245,8 +245,13 @@ PARSERS = {
             "/etc/sysconfig/iptables-config",
             "/etc/ufw/ufw.conf",
             "/usr/lib/python3/site-packages/firewall/config/__init__.py",
+            "/usr/libexec/iptables/iptables.init",
         ),
-        ["CleanupModulesOnExit=", "VERSION =", "VERSION\n", "IPTABLES_SYSCTL_LOAD_LIST=a "],
+        [
+            *("CleanupModulesOnExit=", "VERSION =", "VERSION\n", "IPTABLES_SYSCTL_LOAD_LIST=a "),
+            *("FALLBACK_CLEANUP_ON_EXIT = ", "IPTABLES_MODULES_UNLOAD=a\n", "IPTABLES_MODULES_UNLOAD ", ". "),
+            *('IPTABLES_MODULES_UNLOAD="\\', "X=$(", "$(", "X='", "\\\n", "X=`", "(\n", "x #", ">", ";"),
+        ],
     ),
     "cgroup": (namespace_names.container_name, ["/docker/", "/a-", "/pod01234567", "/lxc/", "/lxc.payload."]),
     "listing": (

@@ -238,8 +238,8 @@ CASES = [
         "lost-at-reload",
         "warning",
         [
-            {"services.firewalld": {"version": "0.9.3", "active": True, "cleanup_modules_on_exit": None}},
-            {"services.iptables": {"active": True, "modules_unload": "yes"}},
+            {"services.firewalld": {"version": "0.9.3", "active": True, "unloads": True}},
+            {"services.iptables": {"active": True, "unloads": True}},
             after(
                 "reload", None, tcp_timeout_established=432000, expect_max=64, hashsize=4096, max=4096, udp_timeout=9
             ),
@@ -251,10 +251,10 @@ CASES = [
         "lost-at-reload",
         "warning",
         [
-            {"services.firewalld": {"version": "1.3.3", "active": True, "cleanup_modules_on_exit": "yes"}},
+            {"services.firewalld": {"version": None, "active": True, "unloads": True}},
             after("reload", max=4096),
         ],
-        "limit 8192 -> 4096 (kernel default); firewalld 1.3.3 unloads the module at each restart",
+        "limit 8192 -> 4096 (kernel default); firewalld unloads the module at each restart",
     ),
     (
         "lost-at-boot",
@@ -451,11 +451,10 @@ def test_a_message_of_which_only_the_last_time_is_known():
 @pytest.mark.parametrize(
     "service",
     [
-        {"services.firewalld": {"version": "1.3.3", "active": True, "cleanup_modules_on_exit": "no"}},
-        {"services.firewalld": {"version": "1.3.3", "active": True, "cleanup_modules_on_exit": None}},
-        {"services.firewalld": {"version": "0.9.3", "active": False, "cleanup_modules_on_exit": "yes"}},
-        {"services.iptables": {"active": True, "modules_unload": "no"}},
-        {"services.iptables": {"active": False, "modules_unload": "yes"}},
+        {"services.firewalld": {"version": "0.9.11", "active": True, "unloads": False}},
+        {"services.firewalld": {"version": "0.9.3", "active": False, "unloads": True}},
+        {"services.iptables": {"active": True, "modules_unload": "yes", "unloads": False}},
+        {"services.iptables": {"active": False, "unloads": True}},
     ],
     ids=repr,
 )

@@ -486,14 +486,13 @@ def test_root_does_not_write_where_others_can():
     there = {"exposed": [{"path": "/etc/sysctl.d", "why": "everybody may write /etc/sysctl.d"}]}
     (refusal,) = made(changes=there).refusals
     assert "everybody may write /etc/sysctl.d, so that root cannot write there safely" in refusal
-    services = {"services": dict(examples.facts()["services"], firewalld=FIREWALLD)}
+    path = "/etc/firewalld/firewalld.conf"
+    lines = [{"path": path, "line": 1, "text": "CleanupModulesOnExit=yes"}]
+    services = {"services.firewalld": {"unloads": True}, "assignments": examples.assignments(unloading=lines)}
     assert [drift.kind for drift in made(changes=services).drift].count("service") == 1
-    there = {"exposed": [{"path": "/etc/firewalld/firewalld.conf", "why": "group 7 may write /etc/firewalld"}]}
+    there = {"exposed": [{"path": path, "why": "group 7 may write /etc/firewalld"}]}
     found = made(changes=dict(services, **there))
     assert (found.refusals, [drift for drift in found.drift if drift.kind == "service"]) == ([], [])
-
-
-FIREWALLD = {"version": "1.3.3", "active": True, "cleanup_modules_on_exit": "yes"}
 
 
 @pytest.mark.parametrize(

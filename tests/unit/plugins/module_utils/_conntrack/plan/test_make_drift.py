@@ -196,59 +196,44 @@ def test_a_bad_modprobe_line_is_refused_before_it_is_written():
 # Services.
 
 
+UNLOADING = {FIREWALLD: "CleanupModulesOnExit=no", IPTABLES: 'IPTABLES_MODULES_UNLOAD="no"'}
+
+
+def unloading(path, text, unloads=True):
+    """Of the firewall with this configuration, the line that counts."""
+    lines = [] if text is None else [{"path": path, "line": 3, "text": text}]
+    name = "firewalld" if path == FIREWALLD else "iptables"
+    return {"services." + name: {"unloads": unloads}, "assignments": assignments(unloading=lines)}
+
+
 @pytest.mark.parametrize(
-    ("service", "found", "wanted"),
+    ("path", "text", "unloads", "found"),
     [
-        ({"firewalld": {"cleanup_modules_on_exit": "yes"}}, FIREWALLD, "CleanupModulesOnExit=no"),
-        ({"firewalld": {"cleanup_modules_on_exit": "True"}}, FIREWALLD, "CleanupModulesOnExit=no"),
-        ({"firewalld": {"cleanup_modules_on_exit": "no"}}, None, None),
-        ({"firewalld": {"cleanup_modules_on_exit": "False"}}, None, None),
-        # Before 1.0, which has no such setting.
-        ({"firewalld": {"cleanup_modules_on_exit": None}}, None, None),
-        ({"iptables": {"modules_unload": "yes"}}, IPTABLES, 'IPTABLES_MODULES_UNLOAD="no"'),
-        ({"iptables": {"modules_unload": "no"}}, None, None),
-        ({"iptables": {"modules_unload": None}}, None, None),
+        (FIREWALLD, "CleanupModulesOnExit = yes", True, "CleanupModulesOnExit = yes"),
+        (FIREWALLD, "CleanupModulesOnExit=maybe", True, "CleanupModulesOnExit=maybe"),
+        (FIREWALLD, "CleanupModulesOnExit=maybe", False, None),
+        (FIREWALLD, "CleanupModulesOnExit=no", False, None),
+        # Where it takes for granted that it unloads, and where it knows no such setting.
+        (FIREWALLD, "", True, ""),
+        (FIREWALLD, None, True, None),
+        (IPTABLES, "\texport IPTABLES_MODULES_UNLOAD=yes # so", True, "export IPTABLES_MODULES_UNLOAD=yes # so"),
+        (IPTABLES, "", True, ""),
+        (IPTABLES, 'IPTABLES_MODULES_UNLOAD="yes"', False, None),
     ],
-    ids=repr,
 )
 @pytest.mark.parametrize("firewall", [True, False], ids=["kept", "left"])
-def test_services_that_unload_the_module(service, found, wanted, firewall):
-    (name,) = service
-    plan = planned({"services." + name: service[name]}, apply=False, firewall=firewall)
-    drift = [(one.kind, one.name, one.wanted) for one in plan.drift]
-    assert drift == ([("service", found, wanted)] if found and firewall else [])
+def test_services_that_unload_the_module(path, text, unloads, found, firewall):
+    """The line that counts is swapped, or one is added where none does."""
+    plan = planned(unloading(path, text, unloads), apply=False, firewall=firewall)
+    drift = [(one.kind, one.name, one.found, one.wanted) for one in plan.drift]
+    if found is None or not firewall:
+        assert (drift, plan.lines) == ([], [])
+    else:
+        assert drift == [("service", path, found or None, UNLOADING[path])]
+        assert plan.lines == [{"path": path, "found": found, "wanted": UNLOADING[path]}]
 
 
 @pytest.mark.parametrize(("apply", "kinds"), [(True, []), (False, ["service"])], ids=["live", "image"])
 def test_services_of_a_container_are_those_of_the_image(apply, kinds):
-    changes = dict(CONTAINER, **{"services.iptables": {"modules_unload": "yes"}})
+    changes = dict(CONTAINER, **unloading(IPTABLES, "IPTABLES_MODULES_UNLOAD=yes"))
     assert [drift.kind for drift in planned(changes, apply=apply).drift] == kinds
-
-
-@pytest.mark.parametrize(
-    ("service", "path", "texts", "wanted", "swapped"),
-    [
-        (
-            {"firewalld": {"cleanup_modules_on_exit": "yes"}},
-            FIREWALLD,
-            ["CleanupModulesOnExit=yes", "CleanupModulesOnExit=no", " CleanupModulesOnExit = True"],
-            "CleanupModulesOnExit=no",
-            [0, 2],
-        ),
-        (
-            {"iptables": {"modules_unload": "yes"}},
-            IPTABLES,
-            ['IPTABLES_MODULES_UNLOAD="yes" # as ever', 'IPTABLES_MODULES_UNLOAD="no"'],
-            'IPTABLES_MODULES_UNLOAD="no"',
-            [0],
-        ),
-    ],
-    ids=["firewalld", "iptables"],
-)
-def test_lines_of_services_that_are_swapped(service, path, texts, wanted, swapped):
-    """All that say something else: firewalld believes the first of two, a shell the last."""
-    (name,) = service
-    unloading = [{"path": path, "line": number, "text": text} for number, text in enumerate(texts, 1)]
-    plan = planned({"services." + name: service[name], "assignments": assignments(unloading=unloading)})
-    assert plan.lines == [{"path": path, "found": texts[at], "wanted": wanted} for at in swapped]
-    assert planned({"assignments": assignments(unloading=unloading)}).lines == []

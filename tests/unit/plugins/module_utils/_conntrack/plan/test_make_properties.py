@@ -22,6 +22,7 @@ from ansible_collections.headroom.netfilter.tests.unit.examples import (
     NOT_LOADED,
     NOT_ROOT,
     TIMEOUTS,
+    assignments,
     contents,
     facts,
 )
@@ -37,12 +38,14 @@ PLACES = [
     NOT_ROOT,
 ]
 SERVICES = {
-    "services.firewalld": st.sampled_from(
-        [None, {"cleanup_modules_on_exit": "yes"}, {"cleanup_modules_on_exit": None}]
-    ),
-    "services.iptables": st.sampled_from([None, {"modules_unload": "yes"}, {"modules_unload": "no"}]),
+    "services.firewalld": st.sampled_from([None, {"unloads": True}, {"unloads": False}]),
+    "services.iptables": st.sampled_from([None, {"unloads": True}, {"unloads": False}]),
     "services.systemd_sysctl": st.sampled_from([None, "/lib/systemd/systemd-sysctl"]),
 }
+UNLOADING = [
+    {"path": "/etc/firewalld/firewalld.conf", "line": 4, "text": "CleanupModulesOnExit=yes"},
+    {"path": "/etc/sysconfig/iptables-config", "line": 0, "text": ""},
+]
 ENTRIES = st.integers(1, 4000000)
 SECONDS = st.dictionaries(st.sampled_from(sorted(TIMEOUTS)), st.integers(1, 2147483))
 
@@ -51,6 +54,7 @@ SECONDS = st.dictionaries(st.sampled_from(sorted(TIMEOUTS)), st.integers(1, 2147
 def hosts(draw):
     changes = dict(draw(st.sampled_from(PLACES)))
     changes.update({name: draw(values) for name, values in SERVICES.items()})
+    changes["assignments"] = assignments(unloading=draw(st.sampled_from([[], UNLOADING])))
     page, pointer = draw(st.sampled_from([(4096, 8), (65536, 8), (4096, 4)]))
     changes.update(
         {
@@ -112,7 +116,7 @@ def converged(host, made):
             after["files"][drift.name] = dict(drift.wanted, ours=True)
         elif drift.kind == "service":
             name = "firewalld" if "firewalld" in drift.name else "iptables"
-            after["services"][name] = {"cleanup_modules_on_exit": "no", "modules_unload": "no"}
+            after["services"][name] = {"unloads": False}
         else:
             after["table"].update(max=made.max, buckets=made.buckets, expect_max=made.expect_max)
             after["timeouts"].update(made.timeouts)
@@ -202,9 +206,9 @@ def test_the_plan_of_a_host_that_was_converged_is_empty(host, wanted):
     made = full_plan(host, wanted)
     if not made.refusals:
         again = full_plan(converged(host, made), wanted)
-        assert (again.drift, again.refusals) == ([], [])
+        assert (again.drift, again.lines, again.refusals) == ([], [], [])
         assert again._replace(drift=[], converged=True, reasons={}) == made._replace(
-            drift=[], converged=True, reasons={}
+            drift=[], lines=[], converged=True, reasons={}
         )
 
 

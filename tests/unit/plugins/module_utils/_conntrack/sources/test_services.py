@@ -4,7 +4,11 @@
 
 import pytest
 
-from ansible_collections.headroom.netfilter.plugins.module_utils._conntrack.sources.services import services
+from ansible_collections.headroom.netfilter.plugins.module_utils._conntrack.sources.services import (
+    IPTABLES_SCRIPTS,
+    services,
+    unloading,
+)
 from ansible_collections.headroom.netfilter.tests.unit.fakes import FakeKernel
 
 FIREWALLD = "/etc/firewalld/firewalld.conf"
@@ -51,35 +55,126 @@ def test_version_of_firewalld(path, version, text):
     assert services(Files({FIREWALLD: "", path: text}))["firewalld"]["version"] == version
 
 
-@pytest.mark.parametrize(
-    ("text", "cleans"),
-    [
-        ("CleanupModulesOnExit=no\n", "no"),
-        ("# CleanupModulesOnExit\n# Default: no\nCleanupModulesOnExit=yes\n", "yes"),
-        ("# CleanupModulesOnExit=yes\nCleanupOnExit=yes\n", None),
-    ],
-    ids=repr,
-)
-def test_what_firewalld_does_at_its_exit(text, cleans):
-    assert services(Files({FIREWALLD: text}))["firewalld"]["cleanup_modules_on_exit"] == cleans
+CONFIG = "/usr/lib/python3/dist-packages/firewall/config/__init__.py"
+OLD = 'VERSION = "0.9.3"\n'
+OLD_WHOLE = OLD + "FALLBACK_CLEANUP_ON_EXIT = True\n"
+BACKPORT = OLD_WHOLE + "FALLBACK_CLEANUP_MODULES_ON_EXIT = True\n"
+NEW = 'VERSION = "1.3.3"\n'
+NEW_WHOLE = NEW + "FALLBACK_CLEANUP_ON_EXIT = True\nFALLBACK_CLEANUP_MODULES_ON_EXIT = False\n"
 
 
 @pytest.mark.parametrize(
-    ("text", "unloads", "listed"),
+    ("text", "program", "cleans", "unloads", "line", "counts"),
     [
-        ('IPTABLES_MODULES_UNLOAD="yes"\nIPTABLES_SYSCTL_LOAD_LIST=""\n', "yes", []),
+        ("CleanupModulesOnExit=no\n", NEW, "no", False, 1, "CleanupModulesOnExit=no"),
         (
-            'IPTABLES_MODULES_UNLOAD="no"\nIPTABLES_SYSCTL_LOAD_LIST=".nf_conntrack .bridge-nf"\n',
-            "no",
-            [".nf_conntrack", ".bridge-nf"],
+            "# CleanupModulesOnExit\n; X\n CleanupModulesOnExit =yes\n",
+            NEW,
+            "yes",
+            True,
+            3,
+            " CleanupModulesOnExit =yes",
         ),
-        ("", None, []),
+        ("# CleanupModulesOnExit=yes\nCleanupOnExit=yes\n", NEW, None, False, None, ""),
+        ("CleanupModulesOnExit=True\nCleanupModulesOnExit=no\n", NEW, "True", True, 1, "CleanupModulesOnExit=True"),
+        # It takes no line of these, and then the first that it does take.
+        (
+            "CleanupModulesOnExit=\nCleanupModulesOnExit=no=\ncleanupmodulesonexit=no\nCleanupModulesOnExit=yes",
+            NEW_WHOLE,
+            "yes",
+            True,
+            4,
+            "CleanupModulesOnExit=yes",
+        ),
+        # A word that it does not know is as good as none.
+        ("CleanupModulesOnExit=maybe\nCleanupModulesOnExit=yes", NEW, "maybe", False, 1, "CleanupModulesOnExit=maybe"),
+        ("CleanupModulesOnExit=yes # so", NEW, "yes # so", False, 1, "CleanupModulesOnExit=yes # so"),
+        ("CleanupModulesOnExit=maybe", BACKPORT, "maybe", True, 1, "CleanupModulesOnExit=maybe"),
+        ("", BACKPORT, None, True, 0, ""),
+        ("", NEW_WHOLE, None, False, None, ""),
+        # Whatever the version, but where the program is seen to know no such setting.
+        ("CleanupModulesOnExit=no\n", OLD, "no", False, 1, "CleanupModulesOnExit=no"),
+        ("CleanupModulesOnExit=no\n", BACKPORT, "no", False, 1, "CleanupModulesOnExit=no"),
+        ("CleanupModulesOnExit=no\n", OLD_WHOLE, "no", True, None, ""),
+        # Before it had the setting.
+        ("CleanupOnExit=yes\n", OLD, None, True, None, ""),
+        ("", OLD_WHOLE, None, True, None, ""),
+        ("CleanupOnExit=no\nCleanupOnExit=yes\n", OLD, None, False, None, ""),
+        ("CleanupOnExit=off\n", OLD, None, True, None, ""),
+        ("", "", None, False, None, ""),
     ],
     ids=repr,
 )
-def test_iptables(text, unloads, listed):
-    iptables = services(Files({IPTABLES: text}))["iptables"]
-    assert iptables == {"active": False, "modules_unload": unloads, "sysctl_load_list": listed}
+def test_what_firewalld_does_at_its_exit(text, program, cleans, unloads, line, counts):
+    host = Files({FIREWALLD: text, CONFIG: program})
+    firewalld = services(host)["firewalld"]
+    assert (firewalld["cleanup_modules_on_exit"], firewalld["unloads"]) == (cleans, unloads)
+    assert dict(unloading(host)) == {FIREWALLD: (unloads, cleans, line, counts)}
+
+
+SCRIPT = """#!/bin/bash
+# Unloads while IPTABLES_MODULES_UNLOAD is yes.
+. /etc/init.d/functions
+IPTABLES_CONFIG=/etc/sysconfig/iptables-config
+IPTABLES_MODULES_UNLOAD="{0}"
+[ -f "$IPTABLES_CONFIG" ] && . "$IPTABLES_CONFIG"
+reload() {{
+    IPTABLES_MODULES_UNLOAD="no"
+}}
+"""
+YES, OFF = SCRIPT.format("yes"), SCRIPT.format("no")
+# Of Enterprise Linux 8.
+SILENT = '# Unlike IPTABLES_MODULES_UNLOAD\nIPTABLES_MODULES=""\n'
+
+
+@pytest.mark.parametrize(
+    ("text", "script", "says"),
+    [
+        ('IPTABLES_MODULES_UNLOAD="yes"\n', YES, (True, "yes", 1, 'IPTABLES_MODULES_UNLOAD="yes"')),
+        ('IPTABLES_MODULES_UNLOAD="no"\n', YES, (False, "no", 1, 'IPTABLES_MODULES_UNLOAD="no"')),
+        (
+            "IPTABLES_MODULES_UNLOAD=no\nIPTABLES_MODULES_UNLOAD=yes",
+            YES,
+            (True, "yes", 2, "IPTABLES_MODULES_UNLOAD=yes"),
+        ),
+        # It asks for yes alone.
+        ("IPTABLES_MODULES_UNLOAD=YES", YES, (False, "YES", 1, "IPTABLES_MODULES_UNLOAD=YES")),
+        # Where the configuration says nothing.
+        ("", YES, (True, None, 0, "")),
+        ("# IPTABLES_MODULES_UNLOAD=no\nIPTABLES_MODULES_UNLOAD = no\n", YES, (True, None, 0, "")),
+        ("", OFF, (False, None, None, "")),
+        (None, YES, (True, None, 0, "")),
+        # A line that says more is left, for one at the end.
+        ("IPTABLES_MODULES_UNLOAD=yes; X=1", YES, (True, "yes", 0, "")),
+        ("IPTABLES_MODULES_UNLOAD=$X", YES, (True, "$X", 1, "IPTABLES_MODULES_UNLOAD=$X")),
+        # A script that does not speak of it unloads nothing.
+        ('IPTABLES_MODULES_UNLOAD="yes"\n', SILENT, (False, "yes", None, "")),
+        ("", SILENT, (False, None, None, "")),
+        # Without a script that can be read.
+        ("IPTABLES_MODULES_UNLOAD=yes", None, (True, "yes", 1, "IPTABLES_MODULES_UNLOAD=yes")),
+        ("", None, (False, None, None, "")),
+    ],
+    ids=repr,
+)
+@pytest.mark.parametrize("place", IPTABLES_SCRIPTS)
+def test_whether_iptables_unloads(text, script, says, place):
+    host = Files({path: said for path, said in ((IPTABLES, text), (place, script)) if said is not None})
+    assert dict(unloading(host)) == {IPTABLES: says}
+    assert services(host)["iptables"] == {
+        "active": False,
+        "modules_unload": says[1],
+        "sysctl_load_list": [],
+        "unloads": says[0],
+    }
+
+
+def test_a_script_of_that_name_alone_is_no_such_service():
+    assert services(Files({IPTABLES_SCRIPTS[-1]: SILENT}))["iptables"] is None
+
+
+def test_sysctls_that_iptables_loads():
+    host = Files({IPTABLES: 'IPTABLES_SYSCTL_LOAD_LIST=".nf_conntrack .bridge-nf"\n'})
+    assert services(host)["iptables"]["sysctl_load_list"] == [".nf_conntrack", ".bridge-nf"]
 
 
 @pytest.mark.parametrize(
