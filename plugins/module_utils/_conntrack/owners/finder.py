@@ -17,7 +17,7 @@ from .. import kernel
 from ..files import IPTABLES, SYSCTL
 from ..host.door import Host
 from ..sources.proc import shell_value
-from ..sources.services import is_active
+from ..sources.services import IPTABLES_SCRIPTS, is_active
 from ..sources.tracking import sysctl
 from ..values import integer
 from .owner import Claim, Owner, lines_of, of_line, sysctl_lines
@@ -31,7 +31,6 @@ Keys = Dict[str, Optional[int]]
 MOST_PROCESSES = 20000
 MOST_SCRIPTS = 200
 
-_IPTABLES_SCRIPTS = ("/usr/libexec/iptables/iptables.init", "/etc/rc.d/init.d/iptables", "/etc/init.d/iptables")
 _UNITS = "/etc/systemd/system"
 
 # What editors and package managers leave behind, and what cron, run-parts and NetworkManager pass over.
@@ -204,7 +203,7 @@ def _iptables(host: Host, names: kernel.Flavour, enabled: Set[str]) -> Iterator[
     if not words or not (is_active(host, "iptables") or "iptables.service" in enabled):
         return
     paths = ["/etc/sysctl.conf"]
-    if any("/etc/sysctl.d/" in (host.read(script) or "") for script in _IPTABLES_SCRIPTS):
+    if any("/etc/sysctl.d/" in (host.read(script) or "") for script in IPTABLES_SCRIPTS):
         paths = ["/etc/sysctl.d/" + name for name in host.list("/etc/sysctl.d")]
     for path in paths:
         for key, (number, line, value) in sysctl_lines(host.read(path), names):
@@ -293,6 +292,7 @@ def _places(host: Host, enabled: Set[str]) -> Iterator[Place]:
         yield "cron", path, True, None
     for period in ("hourly", "daily", "weekly", "monthly"):
         yield from _executables(host, "cron", "/etc/cron." + period, True)
+    yield from _hooks(host, enabled)
     for unit in host.list(_UNITS):
         if unit.endswith(".service") and not _LEFTOVER.fullmatch(unit):
             yield "systemd", "{0}/{1}".format(_UNITS, unit), _is_started(host, unit, enabled), _EXEC
@@ -308,6 +308,36 @@ def _is_started(host: Host, unit: str, enabled: Set[str]) -> bool:
     if unit in enabled or name + ".timer" in enabled or is_active(host, name):
         return True
     return name.endswith("@") and any(one.startswith(name) and one.endswith(".service") for one in enabled)
+
+
+# shorewall's extension scripts, and whether they run at a start.
+_SHOREWALL = {
+    **dict.fromkeys(("init", "start", "started", "restored"), True),
+    **dict.fromkeys(("stop", "stopped", "clear"), False),
+}
+_STARTS = re.compile(r"\s*(pre|post)_start\s").match
+
+
+def _hooks(host: Host, enabled: Set[str]) -> Iterator[Place]:
+    """What firewalls run of root's at their starts and stops: none of them sets a key of its own."""
+
+    def starts(name: str) -> bool:
+        return is_active(host, name) or name + ".service" in enabled
+
+    is_on = (shell_value(host.read("/etc/ufw/ufw.conf"), "ENABLED") or "").lower() == "yes"
+    for path in ("/etc/ufw/before.init", "/etc/ufw/after.init"):
+        if host.is_executable(path):
+            yield "ufw", path, is_on, None
+    for family in ("shorewall", "shorewall6"):
+        for path in _files(host, "/etc/" + family):
+            at_start = _SHOREWALL.get(path.rpartition("/")[2])
+            if at_start is not None:
+                yield family, path, at_start and starts(family), None
+    is_on = starts("netfilter-persistent")
+    yield from _executables(host, "netfilter-persistent", "/usr/share/netfilter-persistent/plugins.d", is_on)
+    for path in _files(host, "/etc/foomuuri"):
+        if path.endswith(".conf"):
+            yield "foomuuri", path, starts("foomuuri"), _STARTS
 
 
 def _refused(host: Host, path: str) -> Optional[str]:

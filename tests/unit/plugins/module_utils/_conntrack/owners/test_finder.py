@@ -601,6 +601,47 @@ def test_scripts(found, path, name, at_boot):
     assert (owner.path, owner.line, owner.text) == (path.strip("*"), 2, SET.strip())
 
 
+ENABLED = {
+    "/etc/systemd/system/multi-user.target.wants/{}.service".format(name): "->/none"
+    for name in ("shorewall", "shorewall6", "netfilter-persistent", "foomuuri")
+}
+
+
+@pytest.mark.parametrize(
+    ("path", "name", "at_start"),
+    [
+        ("/etc/ufw/before.init*", "ufw", True),
+        ("/etc/ufw/after.init*", "ufw", True),
+        ("/etc/shorewall/started", "shorewall", True),
+        ("/etc/shorewall6/init", "shorewall6", True),
+        ("/etc/shorewall/stopped", "shorewall", False),
+        ("/usr/share/netfilter-persistent/plugins.d/30-own*", "netfilter-persistent", True),
+        ("/etc/foomuuri/own.conf", "foomuuri", True),
+    ],
+)
+@pytest.mark.parametrize("is_on", [True, False], ids=["on", "off"])
+def test_what_firewalls_run(found, path, name, at_start, is_on):
+    text = ("hook {\n  post_start " if name == "foomuuri" else "#!/bin/sh\n") + SET
+    there = dict(ENABLED, **{"/etc/ufw/ufw.conf": "ENABLED=yes\n"}) if is_on else {}
+    (owner,) = found(dict(there, **{path: text}))
+    assert (owner.name, owner.keys, owner.at_boot, owner.line) == (name, {MAX: 262144}, at_start and is_on, 2)
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/etc/ufw/before.init",
+        "/etc/shorewall/rules",
+        "/etc/shorewall/started~",
+        "/usr/share/netfilter-persistent/plugins.d/30-own",
+        "/etc/foomuuri/own.conf",
+        "/etc/foomuuri/own*",
+    ],
+)
+def test_what_firewalls_do_not_run(found, path):
+    assert found(dict(ENABLED, **{path: "#!/bin/sh\n" + SET})) == []
+
+
 @pytest.mark.parametrize(
     "path",
     [
