@@ -43,6 +43,7 @@ CONTROLLER = ("action", "filter", "plugin_utils")
 # A sample of where a change is cut off: make survival has all of it.
 EVERY = "61"
 PYTEST = ("-m", "pytest", "-q", "-p", "no:cacheprovider")
+FIREWALLD = Path("/usr/lib/python3/dist-packages/firewall")
 UNIT_ROOMS = "tests/unit/plugins/module_utils/_conntrack"
 LAB_COMMAND = (PYTHON, TESTS / "lab/lab.py", "--at", LAB)
 
@@ -263,12 +264,17 @@ def shell_scripts() -> list[Path]:
 
 def lack_of(command: str, package: str) -> str | None:
     """Why a step that needs a command cannot run. As root on Debian and its kin, the command is installed."""
-    if not shutil.which(command) and os.geteuid() == 0 and shutil.which("apt-get"):
+    if not shutil.which(command):
+        install(package)
+    return None if shutil.which(command) else f"{command} is not installed"
+
+
+def install(package: str) -> None:
+    if os.geteuid() == 0 and shutil.which("apt-get"):
         print(f"Installing {package} with apt-get ...", flush=True)
         with (LOGS / f"apt-{package}.log").open("wb") as log:
             for arguments in (["update"], ["install", "--yes", "--no-install-recommends", package]):
                 subprocess.run(["apt-get", *arguments], stdin=subprocess.DEVNULL, stdout=log, stderr=log, check=False)
-    return None if shutil.which(command) else f"{command} is not installed"
 
 
 def lack_of_python(*versions: str) -> str | None:
@@ -293,6 +299,9 @@ def lack_for_integration(*versions: str) -> str | None:
         return "needs root"
     if not Path("/proc/sys/net/netfilter").is_dir():
         return "this kernel shows no /proc/sys/net/netfilter"
+    # What reads its configuration, without the daemon; where it cannot be had, the comparison with it is skipped.
+    if not FIREWALLD.is_dir():
+        install("python3-firewall")
     programs = (lack_of(command, package) for command, package in (("conntrack", "conntrack"), ("nft", "nftables")))
     return next(filter(None, programs), None) or lack_of_python(*versions)
 
