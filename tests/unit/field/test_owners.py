@@ -141,13 +141,13 @@ def test_what_is_applied_again_is_what_is_planned(told):
 @pytest.mark.parametrize(
     ("unit", "links", "starts"),
     [
-        ("k3s.service.d/a.conf", {"multi-user.target.wants/k3s.service": "../k3s.service"}, True),
-        ("k3s.service.d/a.conf", {"multi-user.target.wants/kube.service": "../k3s.service"}, True),
-        ("k3s.service.d/a.conf", {}, False),
-        ("k3s.service.d/a.conf.bak", {"multi-user.target.wants/k3s.service": "../k3s.service"}, None),
-        ("k3s@.service", {"multi-user.target.wants/k3s@one.service": "../k3s@.service"}, True),
-        ("k3s@.service.d/a.conf", {"multi-user.target.wants/k3s@one.service": "../k3s@.service"}, True),
-        ("k3s.service", {"timers.target.wants/k3s.timer": "../k3s.timer"}, True),
+        ("net.service.d/a.conf", {"multi-user.target.wants/net.service": "../net.service"}, True),
+        ("net.service.d/a.conf", {"multi-user.target.wants/kube.service": "../net.service"}, True),
+        ("net.service.d/a.conf", {}, False),
+        ("net.service.d/a.conf.bak", {"multi-user.target.wants/net.service": "../net.service"}, None),
+        ("net@.service", {"multi-user.target.wants/net@one.service": "../net@.service"}, True),
+        ("net@.service.d/a.conf", {"multi-user.target.wants/net@one.service": "../net@.service"}, True),
+        ("net.service", {"timers.target.wants/net.timer": "../net.timer"}, True),
     ],
     ids=["drop-in", "alias", "not enabled", "left behind", "instance", "drop-in of a template", "timer"],
 )
