@@ -231,12 +231,22 @@ def _loads(host: "Host", module: str, release: str, found: Assignments) -> None:
 
     command_line = " ".join(found["command_line"])
     modules: List[Modules] = []
+    known: Dict[str, Named] = {}
+    is_renamed = any(line["command"] == "alias" and line["rest"] != module for line in found["modprobe"])
 
     def named(name: str) -> Named:
-        if name == module and not _is_renamed(found, module):
+        if name == module and not is_renamed:
             return name, True
-        modules.extend([] if modules else [_modules(host, release)])
-        return modules[0].early(name, module, command_line)
+        if len(name.split()) > 1:
+            # With a parameter behind it it is no name to systemd-modules-load.
+            return "", False
+        if name not in known and len(known) == MOST:
+            found["untold"].append("early")
+            return "", False
+        if name not in known:
+            modules.extend([] if modules else [_modules(host, release)])
+            known[name] = modules[0].early(name, module, command_line)
+        return known[name]
 
     for path in modprobe.files(host, sysctl.folders("modules-load.d"), ".conf"):
         found["early"] += early_file(path, host.read(path) or "", named, found)
@@ -250,11 +260,6 @@ def _loads(host: "Host", module: str, release: str, found: Assignments) -> None:
             found["early"] += [dict(line, line=0) for line in lines]
     for path in modprobe.files(host, sysctl.folders("udev/rules.d"), ".rules"):
         found["udev"] += udev_file(path, host.read(path) or "", module, host.exists, found)
-
-
-def _is_renamed(found: Assignments, module: str) -> bool:
-    """Whether a line of modprobe.d has its name stand for others."""
-    return any(line["command"] == "alias" and line["rest"] != module for line in found["modprobe"])
 
 
 def early_file(path: str, text: str, named: Callable[[str], Named], found: Assignments) -> Part:

@@ -52,6 +52,11 @@ class Modules:
     def __init__(self, host: "Host", release: str, taken: Sequence[modprobe.Line]) -> None:
         self._host = host
         self._taken = taken
+        said: Dict[str, List[str]] = {}
+        for line in taken:
+            if line.command == "alias":
+                said.setdefault(line.name, []).append(line.rest)
+        self._said = _Texts(said)
         homes = ["{0}/{1}".format(folder, release) for folder in _FOLDERS]
         self._home = next((home for home in homes if release and host.exists(home)), homes[0])
         self._dependencies = self._index("modules.dep")
@@ -60,7 +65,7 @@ class Modules:
 
     def named(self, name: str) -> List[str]:
         """The modules that a name, written with _, stands for: of several none is left out."""
-        said = [line.rest for line in modprobe.aliases(self._taken, name)]
+        said = self._said.found(name)
         if said or self._dependencies is None or self._dependencies.found(name):
             return said or [name]
         if self._others is None:

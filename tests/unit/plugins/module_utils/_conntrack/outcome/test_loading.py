@@ -244,6 +244,12 @@ def test_what_a_kernel_makes_of_a_parameter(tmp_path, text, version, kind):
     assert (found.hashsize is None) is (kind == "load")
 
 
+def test_of_more_names_than_are_looked_up_it_is_untold(tmp_path):
+    text = "".join("m{0}\n".format(number) for number in range(200))
+    assert told(host(tmp_path, {L: text}))["untold"] == []
+    assert told(host(tmp_path, {"etc/modules-load.d/m.conf": "another\n"}))["untold"] == ["early"]
+
+
 TSTAMP = [
     ("it has it", {"sys/module/nf_conntrack/parameters/tstamp": "N\n"}, []),
     ("it has not", {"sys/module/nf_conntrack/parameters/hashsize": "512\n"}, ["useless"]),
