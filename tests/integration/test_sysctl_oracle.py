@@ -25,10 +25,15 @@ from hypothesis.configuration import set_hypothesis_home_dir
 sys.path.insert(0, str(Path(__file__).parents[5]))
 from ansible_collections.headroom.netfilter.plugins.module_utils._conntrack.host.door import Host
 from ansible_collections.headroom.netfilter.plugins.module_utils._conntrack.sources import sysctl
-from ansible_collections.headroom.netfilter.tests.unit.plugins.module_utils._conntrack.sources.test_sysctl import LINES
+from ansible_collections.headroom.netfilter.tests.unit.plugins.module_utils._conntrack.sources.test_sysctl import (
+    LINES,
+    PROCPS_LINES,
+)
 
 SYSTEMD = Path("/usr/lib/systemd/systemd-sysctl")
 PROCPS = Path("/usr/sbin/sysctl")
+EXTRA, UNIT = "etc/credstore/sysctl.extra", "usr/lib/systemd/system/systemd-sysctl.service"
+SWAPPED = str.maketrans("./", "/.")
 SETTING = r"^Setting '/proc/sys/(.*)' to '(.*)'$"
 NOTES = tempfile.mkdtemp(prefix="hypothesis-")
 atexit.register(shutil.rmtree, NOTES, ignore_errors=True)
@@ -97,6 +102,21 @@ PLAIN_GLOBS = st.sampled_from(
         "net/netfilter/nf_conntrack_[]m]a[x]",
         "net/netfilter/*timeout*",
         "net.netfilter.**x*",
+        "net/netfilter/nf_conntrack_[[:alpha:]]*",
+        "net.netfilter.nf_conntrack_[![:digit:][:upper:]m]*",
+    )
+)
+BRACES = st.sampled_from(
+    (
+        "net.netfilter.nf_conntrack_{max,buckets}",
+        "net.netfilter.nf_*_{max,buckets}",
+        "net/netfilter/nf_conntrack_{m*,udp_{timeout,x}}",
+        "net/{netfilter/nf_conntrack_ma?,nf_conntrack_m[a]x}",
+        "net/{core,netfilter}/*",
+        "net/netfilter/*_{max",
+        "net/netfilter/{*_max,\\{a,b\\}}",
+        "net/netfilter/*{}max",
+        "n{e,a}t/n*/{nf,x}_conntrack_{udp,tcp}_*",
     )
 )
 GLOBS = st.one_of(
@@ -128,25 +148,31 @@ BLANKS = st.sampled_from(("", "", " ", "\t", "  "))
 @st.composite
 def lines(draw: st.DrawFn, plain: bool) -> str:
     """One line, most often an assignment of one of KEYS; a plain one is what systemd and procps read alike."""
-    kind = draw(st.sampled_from("ssssssggexc" if plain else "ssssssggexcd"))
+    kind = draw(st.sampled_from("ssssssggeExc" if plain else "ssssssggeExcd"))
     if kind == "c":
         return draw(st.sampled_from(("", "# net.nf_conntrack_max = 3", "; net.nf_conntrack_max = 3", " \t", "#", "-")))
     if kind == "d":
         return draw(st.sampled_from(("net.nf_conntrack_max", "= 5", "-= 5", "net.nf_conntrack_max 5", "\ufeff", "=")))
-    name = draw(PLAIN_GLOBS if plain else GLOBS) if kind == "g" else draw(SPELLINGS[plain])
-    if kind == "e":
-        return draw(BLANKS) + "-" + name
+    name = draw(PLAIN_GLOBS if plain else st.one_of(GLOBS, GLOBS, BRACES)) if kind == "g" else draw(SPELLINGS[plain])
+    if kind in "eE":
+        return draw(BLANKS) + "-" + (draw(GLOBS) if kind == "E" and not plain else name)
     dash = draw(st.sampled_from(("", "", "", "-") if plain else ("", "", "", "-", "- ", "--")))
     comment = draw(st.sampled_from(("", "", "", "", "#", ";")))
     before, between, value, after = draw(BLANKS), draw(BLANKS), draw(VALUES), draw(BLANKS)
     return before + comment + dash + name + draw(BLANKS) + "=" + between + value + after
 
 
-def texts(plain: bool) -> st.SearchStrategy[bytes]:
-    odd = () if plain else ("\r", "\0", "\n\r", "\\\n", "\udcff\n", "\n\udcff\udc80\n")
+# Ways back by .. are left out of what procps reads.
+WAYS = {True: (b"", b"", 0), False: (b"..", b".")}
+
+
+def texts(plain: bool, odd: bool) -> st.SearchStrategy[bytes]:
+    more = ("\r", "\0", "\n\r", "\\\n", "\udcff\n", "\n\udcff\udc80\n") if odd else ()
     return st.lists(
-        st.tuples(lines(plain), st.sampled_from(("\n", "\n", "\n", "\n", "\r\n", "\n\n", *odd))), max_size=6
-    ).map(lambda found: "".join(line + end for line, end in found).encode("utf-8", "surrogateescape"))
+        st.tuples(lines(plain), st.sampled_from(("\n", "\n", "\n", "\n", "\r\n", "\n\n", *more))), max_size=6
+    ).map(
+        lambda found: "".join(line + end for line, end in found).encode("utf-8", "surrogateescape").replace(*WAYS[odd])
+    )
 
 
 PLAIN_NAMES = (
@@ -172,12 +198,13 @@ NAMES = (
 TARGETS = ("/dev/null", "../sysctl.conf", "/etc/sysctl.conf", "nowhere", "../../etc/./sysctl.d/10-a.conf", "50-b.conf")
 
 
-def layouts(plain: bool) -> st.SearchStrategy[Layout]:
-    text = texts(plain)
+def layouts(plain: bool, odd: bool) -> st.SearchStrategy[Layout]:
+    """With lines that are ``plain``, or with names and ends of lines that are ``odd``."""
+    text = texts(plain, odd)
     entry = st.one_of(text, text, text, st.sampled_from(TARGETS), st.sampled_from((b"", None)))
     where = st.tuples(
         st.sampled_from(PLACES),
-        st.one_of(st.sampled_from(PLAIN_NAMES[:2]), st.sampled_from(PLAIN_NAMES if plain else NAMES)),
+        st.one_of(st.sampled_from(PLAIN_NAMES[:2]), st.sampled_from(NAMES if odd else PLAIN_NAMES)),
     )
     found = st.dictionaries(where.map("/".join), entry, min_size=2, max_size=7)
     return st.builds(lambda conf, rest: {"etc/sysctl.conf": conf, **rest}, text, found)
@@ -231,12 +258,12 @@ class Jail:
                 with open(target, "wb") as opened:
                     opened.write(entry)
 
-    def run(self, *arguments: str) -> str:
+    def run(self, *arguments: str, **variables: str) -> str:
         """What the program says; the fake kernel's files say "untouched" before it."""
         for key in KEYS:
             self.file(key).write_text("untouched\n")
         command = ["chroot", self.root, f"/{self.program.relative_to('/')}", *arguments]
-        loud = {**os.environ, "SYSTEMD_LOG_LEVEL": "debug", "SYSTEMD_LOG_TARGET": "console", "LC_ALL": "C"}
+        loud = {**os.environ, "SYSTEMD_LOG_LEVEL": "debug", "SYSTEMD_LOG_TARGET": "console", "LC_ALL": "C", **variables}
         done = subprocess.run(command, env=loud, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, check=False)
         return done.stdout.decode("utf-8", "replace")
 
@@ -245,7 +272,7 @@ class Jail:
         last = dict.fromkeys(map(variable, KEYS), "untouched")
         taken: dict[str, str] = {}
         for path, value in written:
-            key = path.translate(str.maketrans("./", "/."))
+            key = os.path.normpath("/" + path).lstrip("/").translate(SWAPPED)
             if key in KEYS:
                 last[variable(key)] = value
                 if sysctl.number(key, value) is not None:
@@ -286,8 +313,40 @@ def test_what_is_expected_of_lines_is_what_systemd_does(systemd: Jail, text: str
     assert left == {key: said.partition(" ")[2] for key, said in expected.items()}
 
 
+@pytest.mark.parametrize(
+    ("text", "expected"), [case[1:] for case in PROCPS_LINES], ids=[case[0] for case in PROCPS_LINES]
+)
+def test_what_is_expected_of_lines_is_what_procps_does(procps: Jail, text: str, expected: dict[str, str]) -> None:
+    procps.lay_out({"etc/sysctl.conf": text.encode()})
+    left = procps.left(of_procps(procps.run("--system")))
+    assert left == {key: said.partition(" ")[2].strip() for key, said in expected.items()}
+
+
+def of_procps(said: str) -> list[tuple[str, str]]:
+    return [(name.translate(SWAPPED), value) for name, value in re.findall(r"^(\S+) = (.*)$", said, re.M)]
+
+
+@of(examples=50)
+@given(layout=layouts(plain=False, odd=False), extra=texts(plain=False, odd=False), prefixes=PREFIXES)
+def test_the_credential_of_systemd(systemd: Jail, layout: Layout, extra: bytes, prefixes: list[str]) -> None:
+    """The service has it, a call that has no credentials knows nothing of it."""
+    systemd.lay_out(layout)
+    for path, text in ((EXTRA, extra), (UNIT, b"[Service]\nLoadCredential=sysctl.extra\n")):
+        (systemd.root / path).parent.mkdir(parents=True, exist_ok=True)
+        (systemd.root / path).write_bytes(text)
+    host = Host(str(systemd.root))
+    options = [f"--prefix={prefix}" for prefix in prefixes]
+    lines = sysctl.assignments(host)
+    assert values(sysctl.effective(lines, KEYS, prefixes)) == systemd.left(
+        re.findall(SETTING, systemd.run(*options), re.M)
+    )
+    said = systemd.run(*options, CREDENTIALS_DIRECTORY=f"/{os.path.dirname(EXTRA)}")
+    lines += sysctl.credential(host)
+    assert values(sysctl.effective(lines, KEYS, prefixes)) == systemd.left(re.findall(SETTING, said, re.M)), said
+
+
 @of(examples=600)
-@given(layout=layouts(plain=False), prefixes=PREFIXES)
+@given(layout=layouts(plain=False, odd=True), prefixes=PREFIXES)
 def test_systemd(systemd: Jail, layout: Layout, prefixes: list[str]) -> None:
     systemd.lay_out(layout)
     said = systemd.run(*(f"--prefix={prefix}" for prefix in prefixes))
@@ -296,12 +355,12 @@ def test_systemd(systemd: Jail, layout: Layout, prefixes: list[str]) -> None:
     assert values(sysctl.effective(lines, KEYS, prefixes)) == left, said
 
 
-@of(examples=150)
-@given(layout=layouts(plain=True))
+@of(examples=400)
+@given(layout=st.one_of(layouts(plain=True, odd=False), layouts(plain=False, odd=False)))
 def test_procps(procps: Jail, layout: Layout) -> None:
     procps.lay_out(layout)
     said = procps.run("--system")
-    left = procps.left([(name.replace(".", "/"), value) for name, value in re.findall(r"^(\S+) = (.*)$", said, re.M)])
+    left = procps.left(of_procps(said))
     lines = sysctl.assignments(Host(str(procps.root)), procps=True)
     assert values(sysctl.effective(lines, KEYS, procps=True)) == left, said
 

@@ -1,22 +1,60 @@
 # Copyright: headroom.netfilter maintainers
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""glob(7) of a host's files, as fnmatch(3) of glibc has it without flags. Pure. Left out: [[=x=]] and [[.x.]]."""
+"""glob(7) of a host's files, as fnmatch(3) of glibc has it without flags, and the braces of its glob(3). Pure.
+
+Left out: [[=x=]] and [[.x.]].
+"""
 
 import re
 from functools import lru_cache
 from itertools import islice
-from typing import Iterator, Optional
+from typing import Iterator, List, Optional, Tuple
 
 from .patterns import ANY, CLASSES, Pattern, Step, between
 
 _BRACKET = re.compile(
     r"([!^]|(?![!^]))((?:\[:[a-z]+:\]|\\.|(?!\[:[a-z]+:\])[^\\])(?:\[:[a-z]+:\]|\\.|(?!\[:[a-z]+:\])[^\]\\])*)\]", re.S
 )
+# A backslash takes the next character along, which is then no brace.
+_BRACE = re.compile(r"\\.|[{,}]", re.S)
+# Patterns that one with braces stands for, and characters of it.
+_MOST_ALTERNATIVES = 99
+_LONGEST = 999
 _SHORT = re.compile(r"()(:[a-z]+:)\]")
 _PART = re.compile(r"\[:([a-z]+):\]|(\\.|[^\\])(?:-(\\.|[^\]\\]))?", re.S)
 # Two stars do not stand side by side, what stands between takes one character, and a name has 255 (NAME_MAX).
 _MOST_STEPS = 2 * 255 + 1
+
+
+def alternatives(pattern: str) -> Iterator[str]:
+    """The patterns that one with braces stands for (GLOB_BRACE); of very many the first."""
+    return islice(_alternatives(pattern), _MOST_ALTERNATIVES) if len(pattern) <= _LONGEST else iter([pattern])
+
+
+def _alternatives(pattern: str) -> Iterator[str]:
+    pending = [pattern]
+    while pending:
+        one = pending.pop()
+        divided = _divided(one)
+        if divided is None:
+            yield one
+        else:
+            pending += [divided[0] + part + divided[2] for part in reversed(divided[1])]
+
+
+def _divided(pattern: str) -> Optional[Tuple[str, List[str], str]]:
+    """What stands before the first braces, in them and after them; None where there are none that are closed."""
+    depth, marks = 0, []
+    for found in _BRACE.finditer(pattern):
+        char = found.group()
+        depth += (char == "{") - (char == "}" and depth > 0)
+        if (char == "{" and depth == 1) or (char == "," and depth == 1):
+            marks.append(found.start())
+        elif char == "}" and depth == 0 and marks:
+            parts = [pattern[start + 1 : end] for start, end in zip(marks, marks[1:] + [found.start()])]
+            return pattern[: marks[0]], parts, pattern[found.end() :]
+    return None
 
 
 def matches(pattern: str, name: str) -> bool:

@@ -4,7 +4,7 @@
 """Every source of sysctl settings in the order of a boot: which line wins, by file and line.
 
 Sources: sysctl.c, conf-files.c and sysctl-util.c of systemd 247 to 257; sysctl.c of procps 4.0; proc_sysctl.c and
-sysctl.c of the kernel. Left out: {alternatives} in globs, and the credential sysctl.extra.
+sysctl.c of the kernel. Lines are parsed as systemd does; how procps has their names is read from their texts.
 """
 
 import posixpath
@@ -38,8 +38,23 @@ ALIASES = {
     "net.ipv4.ip_conntrack_max": "net.ipv4.netfilter.ip_conntrack_max",
 }
 
+# Where systemd looks for a credential that a service asks for by name alone: first what the firmware or the hypervisor gave.
+_CREDENTIALS = (
+    "/run/credentials/@system",
+    "/etc/credstore",
+    "/run/credstore",
+    "/usr/local/lib/credstore",
+    "/usr/lib/credstore",
+)
+_ASKS_CREDENTIAL = re.compile(
+    r"^\s*(?:LoadCredential\s*=\s*sysctl\.extra|ImportCredential\s*=\s*sysctl\.(?:\*|extra))\s*$", re.M
+)
 # As many links as the kernel follows (MAXSYMLINKS).
 _MOST_LINKS = 40
+# What isspace() of C has.
+_SPACE = " \t\n\v\f\r"
+# Names in a path of procps'.
+_DEEPEST = 64
 _SWAPPED = str.maketrans("./", "/.")
 # What proc_get_long takes for one number: of base 10, 16 or 8, at most 20 characters, then nothing or a blank.
 _NUMBER = re.compile(
@@ -85,7 +100,21 @@ def assignments(host: "Host", procps: bool = False) -> List[Assignment]:
 
 def of_file(host: "Host", path: str) -> List[Assignment]:
     file = _target(host, path)
-    return parse(path, host.read(file) or "", posixpath.normpath(file))
+    return parse(path, host.read(file) or "", file)
+
+
+def credential(host: "Host") -> List[Assignment]:
+    """What systemd-sysctl reads after all files since systemd 252, of its service alone: a call of udev's has no credentials.
+
+    Those that are encrypted are not read here.
+    """
+    path = next((home + "/sysctl.extra" for home in _CREDENTIALS if host.exists(home + "/sysctl.extra")), None)
+    if path is None:
+        return []
+    homes = ("/etc", "/run", "/usr/local/lib", "/usr/lib", "/lib")
+    units = (host.read(home + "/systemd/system/systemd-sysctl.service") for home in homes)
+    asks = _ASKS_CREDENTIAL.search(next(filter(None, units), ""))
+    return of_file(host, path) if asks else []
 
 
 def parse(path: str, text: str, file: str = "") -> List[Assignment]:
@@ -159,9 +188,13 @@ def number(key: str, value: Optional[str]) -> Optional[int]:
 
 
 def concerned(settings: Sequence[Assignment], keys: Iterable[str]) -> List[Assignment]:
-    """The lines that may set one of ``keys``, or keep globs from it."""
+    """The lines that may set one of ``keys``, or keep globs from it, as systemd or procps reads them."""
     paths = {key: _parts(key) for key in keys}
-    return [line for line in settings if (_reached(line, paths) if line.glob else line.key in paths)]
+    return [
+        line
+        for line in settings
+        if (_reached(line, paths) if line.glob else line.key in paths) or _procps_concerns(line, paths)
+    ]
 
 
 def effective(
@@ -172,16 +205,76 @@ def effective(
     ``prefixes`` are those of systemd-sysctl --prefix.
     """
     existing = frozenset(keys)
-    lines = list(settings) if procps else list(_merged(settings).values())
+    left = _written_by_procps(settings, existing) if procps else _written_by_systemd(settings, existing, prefixes)
+    return {key: left[_variable(key, existing)] for key in sorted(existing) if _variable(key, existing) in left}
+
+
+def _written_by_systemd(
+    settings: Sequence[Assignment], existing: FrozenSet[str], prefixes: Sequence[str]
+) -> Dict[str, Assignment]:
+    """By variable, the last line whose value the kernel takes."""
+    lines = list(_merged(settings).values())
     explicit = {line.key for line in lines if not line.glob}
     asked = _asked(existing, prefixes)
     by_glob = {key: path for key, path in asked.items() if key not in explicit}
     left: Dict[str, Assignment] = {}
     for line in lines:
-        for key in _reached(line, by_glob) if line.glob else {line.key} & asked.keys():
+        for key in _reached(line, by_glob, prefixes) if line.glob else {line.key} & asked.keys():
             if number(key, line.value) is not None:
                 left[_variable(key, existing)] = line
-    return {key: left[_variable(key, existing)] for key in sorted(existing) if _variable(key, existing) in left}
+    return left
+
+
+def _written_by_procps(settings: Sequence[Assignment], existing: FrozenSet[str]) -> Dict[str, Assignment]:
+    """The same of procps, which writes each line in its turn."""
+    lines = [(_procps_path(line), line) for line in settings]
+    # For no glob, wherever it stands, if it is spelled the same. That globs keep others away, since procps 4.0.5, is left out.
+    named = {path for path, _line in lines}
+    parts = {key: _parts(key) for key in existing}
+    left: Dict[str, Assignment] = {}
+    for path, line in lines:
+        value = (line.value or "").strip(_SPACE)
+        # The kernel, which writes like this its command line, has no globs.
+        glob = is_glob(path) and line.path != COMMAND_LINE
+        for key in existing if line.value is not None else ():
+            found = _procps_found(path, parts[key], glob)
+            if found and not (glob and found in named) and number(key, value) is not None:
+                left[_variable(key, existing)] = line
+    return left
+
+
+def _procps_path(line: Assignment) -> str:
+    """Below /proc/sys. A failure is allowed after one - or two, behind which no blank may stand."""
+    written = line.text if line.path != COMMAND_LINE else ""
+    name = written.partition("=")[0].strip(_SPACE) or line.key
+    for _time in range(2):
+        name = name[1:] if name.startswith("-") else name
+    separator = re.search("[./]", name)
+    return name.translate(_SWAPPED) if separator and separator.group() == "." else name
+
+
+def _procps_found(path: str, key: Sequence[str], glob: bool) -> Optional[str]:
+    """The path of a key's file as procps comes to it; None where it does not. Ways back are left out."""
+    names = path.split("/", _DEEPEST + 1)
+    # What ends in / is a folder.
+    if names[-1] in ("", ".") or len(names) > _DEEPEST:
+        return None
+    at, found = 0, []
+    for name in names:
+        if name not in ("", "."):
+            if at == len(key) or not (_fits(name, key[at]) if glob else name == key[at]):
+                return None
+            name = key[at]
+            at += 1
+        found.append(name)
+    return "/".join(found) if at == len(key) else None
+
+
+def _procps_concerns(line: Assignment, paths: Mapping[str, List[str]]) -> bool:
+    path = _procps_path(line)
+    if "conntrack" not in path and not is_glob(path):
+        return False
+    return any(_procps_found(path, key, is_glob(path)) for key in paths.values())
 
 
 def withdrawn(
@@ -236,25 +329,65 @@ def _begins(key: str, under: AbstractSet[Tuple[str, ...]]) -> bool:
     return any(parts[:length] in under for length in range(len(parts) + 1))
 
 
-def _reached(line: Assignment, paths: Mapping[str, List[str]]) -> List[str]:
+def _reached(line: Assignment, paths: Mapping[str, List[str]], prefixes: Sequence[str] = ()) -> List[str]:
     """The keys that a glob is about, of some with their paths."""
-    pattern = _parts(line.key)
-    if not any(len(path) == len(pattern) for path in paths.values()):
+    patterns = [_parts(line.key)] if "{" not in line.key else _alternatives(_parts(line.key), prefixes)
+    lengths = {len(pattern) for pattern in patterns}
+    if not any(len(path) in lengths for path in paths.values()):
         return []
     # The globs of most hosts are of network devices, whose keys are longer.
+    return [key for key, path in paths.items() if any(_is(path, pattern) for pattern in patterns)]
+
+
+def _alternatives(pattern: List[str], prefixes: Sequence[str]) -> List[List[str]]:
+    """What braces stand for. Before that, names of a prefix stand in the place of those that match them, braces or not."""
+    from .globs import alternatives
+
+    begun = []
+    for prefix in map(_parts, map(_key, prefixes)):
+        if len(prefix) <= len(pattern) and _is(prefix, pattern[: len(prefix)]):
+            begun.append(prefix + pattern[len(prefix) :])
+    found = []
+    for one in ["/".join(parts) for parts in begun] if prefixes else ["/".join(pattern)]:
+        # With no other sign of a glob they are nothing but braces.
+        found += [other.split("/") for other in (alternatives(one) if is_glob(one) else [one])]
+    return found
+
+
+def _is(path: Sequence[str], pattern: Sequence[str]) -> bool:
+    return len(path) == len(pattern) and all(map(_fits, pattern, path))
+
+
+def _fits(pattern: str, name: str) -> bool:
+    # Most hosts have no such glob.
     from .globs import matches
 
-    return [key for key, path in paths.items() if len(path) == len(pattern) and all(map(matches, pattern, path))]
+    return matches(pattern, name)
 
 
 def _target(host: "Host", path: str) -> str:
-    """Where a path leads to through links, those of folders aside."""
-    for _hop in range(_MOST_LINKS):
-        link = host.link(path)
+    """Where a path leads to if it is a link, that of a folder on the way followed too."""
+    link = host.link(path)
+    if link is None:
+        return path
+    at, links = "/", 1
+    pending = posixpath.join(posixpath.dirname(path), link).split("/")[::-1]
+    while pending:
+        name = pending.pop()
+        if name in ("", ".", ".."):
+            at = posixpath.dirname(at) if name == ".." else at
+            continue
+        here = posixpath.join(at, name)
+        link = host.link(here)
         if link is None:
-            break
-        path = posixpath.join(posixpath.dirname(path), link)
-    return path
+            at = here
+            continue
+        links += 1
+        if links > _MOST_LINKS:
+            return path
+        at = "/" if link.startswith("/") else at
+        pending += link.split("/")[::-1]
+    return at
 
 
 def _bytes(name: str) -> bytes:

@@ -117,7 +117,17 @@ PARSERS = {
     "shell": (lambda text: table.shell_value(text, "A"), ["A=", "A=1 #\n", "A=\"'"]),
     "sysctl.d": (
         sysctl_file,
-        [MAX + "=", MAX + "=1\n", "net.netfilter.*=1\n", "*=1\n", "-", "net/[a-z]*/*=1\n", MAX + " "],
+        [
+            MAX + "=",
+            MAX + "=1\n",
+            "net.netfilter.*=1\n",
+            "*=1\n",
+            "-",
+            "net/[a-z]*/*=1\n",
+            MAX + " ",
+            "net/*{a,b}",
+            "--net//",
+        ],
     ),
     "modprobe.d": (
         modprobe_file,

@@ -12,7 +12,7 @@ pytest.importorskip("hypothesis", reason="hypothesis is not installed; it runs o
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ansible_collections.headroom.netfilter.plugins.module_utils._conntrack.sources.globs import matches
+from ansible_collections.headroom.netfilter.plugins.module_utils._conntrack.sources.globs import alternatives, matches
 from ansible_collections.headroom.netfilter.plugins.module_utils._conntrack.sources.patterns import CLASSES, finds
 
 
@@ -96,3 +96,10 @@ def test_globs_as_the_c_library(libc, glob, name):
 def test_any_text(pattern, text):
     assert finds(pattern, text) in (True, False, None)
     assert matches(pattern, text) in (True, False)
+
+
+@given(st.text("{},\\ab*", max_size=60))
+def test_any_braces(pattern):
+    found = list(alternatives(pattern))
+    assert 1 <= len(found) < 100
+    assert "{" in pattern or found == [pattern]

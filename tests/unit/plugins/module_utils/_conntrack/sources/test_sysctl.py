@@ -113,6 +113,20 @@ LINES = [
     ("a bracket left open", "net/netfilter/nf_conntrack_[b*=6\n", {}),
     ("a backslash before a star", "net/netfilter/nf_conntrack_\\*=6\n", {}),
     ("a backslash before a letter", "net/n\\etfilter/nf_conntrack_[\\b]*=6\n", {BUCKETS: "1 6"}),
+    ("a class", "net/netfilter/nf_conntrack_[[:alpha:]]*x=6\n", both("1 6")),
+    ("no class", "net/netfilter/nf_conntrack_[![:lower:]]*=6\n", {}),
+    ("braces", "net/netfilter/nf_*_{buckets,udp_{timeout,x}}=6\n", {BUCKETS: "1 6", UDP: "1 6"}),
+    (
+        "braces over slashes",
+        "net/{netfilter/nf_conntrack_b*,nf_conntrack_m?x}=6\n",
+        dict(both("1 6"), **{BUCKETS: "1 6"}),
+    ),
+    ("braces of one", "net/netfilter/*_{buckets}=6\n", {BUCKETS: "1 6"}),
+    ("braces with nothing in them", "net/netfilter/*{}_buckets=6\n", {BUCKETS: "1 6"}),
+    ("braces alone are no glob", "net.netfilter.nf_conntrack_{max,buckets}=6\n", {}),
+    ("braces left open", "net/netfilter/*_{buckets=6\n", {}),
+    ("braces that are closed too early", "net/netfilter/*_}{buckets,x}=6\n", {}),
+    ("braces with backslashes", "net/netfilter/*_\\{buckets,x\\}=6\n", {}),
     ("a glob and the way back", "net/core/../netfilter/*=6\n", {}),
     ("many stars", "net/netfilter/" + "*_" * 5000 + "=6\n", {}),
 ]
@@ -123,6 +137,51 @@ def test_lines(host, text, expected):
     assert winners(host({"/etc/sysctl.d/a.conf": text})) == {
         key: "/etc/sysctl.d/a.conf:" + said for key, said in expected.items()
     }
+
+
+# The same of procps, where that is another.
+PROCPS_LINES = [
+    ("failing allowed", "-" + MAX + " = 5\n", both("1 5")),
+    ("failing allowed, with blanks", "- " + MAX + " = 5\n", {}),
+    ("failing allowed twice", "--" + MAX + " = 5\n", both("1 5")),
+    ("failing allowed three times", "---" + MAX + " = 5\n", {}),
+    ("a slash behind", "net/netfilter/nf_conntrack_max/=5\n", {}),
+    ("slashes twice", "net//netfilter/./nf_conntrack_max=5\n", both("1 5")),
+    ("the whole path", "/proc/sys/net/netfilter/nf_conntrack_max=5\n", {}),
+    ("the way back, to a folder", "net/netfilter/nf_conntrack_max/..=5\n", {}),
+    ("a refused value leaves an earlier one", "{0}=5\n{0}=many\n".format(MAX), both("1 5")),
+    ("taken back for globs alone", "{0}=5\n-{0}\n".format(MAX), both("1 5")),
+    ("taken back", "net/*/nf_*_udp*=5\n-{0}\n".format(UDP), {}),
+    ("a glob that takes nothing back", "net/*/nf_*_udp*=5\n-net/netfilter/*udp*\n", {UDP: "1 5"}),
+    ("an explicit key before a glob", UDP + "=5\nnet.netfilter.*udp*=6\n", {UDP: "1 5"}),
+    (
+        "an explicit key in other words",
+        "net//netfilter/nf_conntrack_udp_timeout=5\nnet.netfilter.*udp*=6\n",
+        {UDP: "2 6"},
+    ),
+    ("a glob with a backslash", "n\\et/netfilter/*udp*=6\n", {UDP: "1 6"}),
+    ("a glob, slashes twice", "net//netfilter/*udp*=6\n", {UDP: "1 6"}),
+    ("braces are none", "net/netfilter/nf_*_{buckets,max}=6\n", {}),
+    ("blanks of all kinds", "\v" + UDP + "\f=\v6\f\n", {UDP: "1 \v6\f"}),
+    ("a path without end", "net/" * 500 + "x=6\n", {}),
+]
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"), [case[1:] for case in PROCPS_LINES], ids=[case[0] for case in PROCPS_LINES]
+)
+def test_lines_as_procps_has_them(host, text, expected):
+    there = host({"/etc/sysctl.conf": text})
+    assert winners(there, procps=True) == {key: "/etc/sysctl.conf:" + said for key, said in expected.items()}
+    lines = sysctl.assignments(there, procps=True)
+    assert sysctl.effective(sysctl.concerned(lines, KEYS), KEYS, procps=True) == sysctl.effective(
+        lines, KEYS, procps=True
+    )
+
+
+def test_more_braces_than_are_gone_through(host):
+    """The real glob(3) would not come to an end."""
+    assert winners(host({"/etc/sysctl.d/a.conf": "net/netfilter/*" + "{a,b}" * 150 + "=6\n"})) == {}
 
 
 # Files of a host, and the line that sets the limit.
@@ -192,6 +251,64 @@ def test_the_file_to_edit_is_where_a_link_leads_to(host, target):
         glob=False,
         optional=False,
     )
+
+
+def test_links_out_of_the_folder(host, tmp_path):
+    """They end where they lead to, past links of folders, and never outside of a tree."""
+    text = MAX + " = {0}\n"
+    (tmp_path.parent / "outside").write_text(text.format(4))
+    there = host(
+        {
+            "/data/etc/sysctl.conf": text.format(5),
+            "/data/etc/sysctl.d/x": text.format(6),
+            "/etc": Link("/data/etc"),
+            "/usr/lib/sysctl.d/a.conf": Link("/etc/sysctl.d/../sysctl.conf"),
+            "/usr/lib/sysctl.d/b.conf": Link("../../../etc/sysctl.d/x"),
+            "/usr/lib/sysctl.d/c.conf": Link("../../../../outside"),
+            "/usr/lib/sysctl.d/d.conf": Link("../../../../../../../../data/etc/sysctl.conf"),
+            "/usr/lib/sysctl.d/e.conf": Link("/etc/nowhere"),
+            "/usr/lib/sysctl.d/f.conf": Link("f.conf"),
+        }
+    )
+    assert [(line.path[-6:], line.file, line.value) for line in sysctl.assignments(there)] == [
+        ("a.conf", "/data/etc/sysctl.conf", "5"),
+        ("b.conf", "/data/etc/sysctl.d/x", "6"),
+        ("d.conf", "/data/etc/sysctl.conf", "5"),
+    ]
+
+
+UNIT = "/usr/lib/systemd/system/systemd-sysctl.service"
+
+
+@pytest.mark.parametrize(
+    ("files", "expected"),
+    [
+        ({}, []),
+        ({"/etc/credstore/sysctl.extra": "5"}, ["/etc/credstore/sysctl.extra:1 5"]),
+        (
+            {"/etc/credstore/sysctl.extra": "5", UNIT: "[Service]\nLoadCredential=sysctl.extra\n"},
+            ["/etc/credstore/sysctl.extra:1 5"],
+        ),
+        ({"/etc/credstore/sysctl.extra": "5", UNIT: "[Service]\nType=oneshot\n"}, []),
+        ({"/etc/credstore/sysctl.extra": "5", UNIT: "[Service]\n#LoadCredential=sysctl.extra\n"}, []),
+        ({"/etc/credstore/sysctl.other": "5"}, []),
+        (
+            {"/run/credentials/@system/sysctl.extra": "5", "/etc/credstore/sysctl.extra": "6"},
+            ["/run/credentials/@system/sysctl.extra:1 5"],
+        ),
+        (
+            {"/usr/lib/credstore/sysctl.extra": "5", "/run/credstore/sysctl.extra": "6"},
+            ["/run/credstore/sysctl.extra:1 6"],
+        ),
+        ({"/etc/credstore/sysctl.extra": "5", "/etc/systemd/system/systemd-sysctl.service": "[Service]\n"}, []),
+    ],
+    ids=repr,
+)
+def test_credential(host, files, expected):
+    laid_out = {UNIT: "[Service]\nImportCredential=sysctl.*\n"}
+    laid_out.update({path: text if "\n" in text else MAX + "=" + text for path, text in files.items()})
+    found = sysctl.credential(host(laid_out))
+    assert ["{0}:{1} {2}".format(line.path, line.line, line.value) for line in found] == expected
 
 
 def test_folders_of_another_kind(host):
