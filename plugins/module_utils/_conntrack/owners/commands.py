@@ -60,6 +60,7 @@ _SHELL = re.compile("(b|d)?ash|busybox|m?ksh|runuser|sh|su|zsh")
 # Words among which a shell has its -c.
 _MOST_OPTIONS = 9
 _SYSCTL_OPTION = re.compile("-[bnNewqox]+|--(?:deprecated|binary|ignore|names|values|quiet|write|system)")
+_APPLYING = re.compile("-[a-zA-Z]*[pf]|--(?:system|load)")
 _SYSCTL_PATTERN = re.compile("(?:-[bnNewqox]*r|--pattern=?)(.*)")
 
 
@@ -124,13 +125,18 @@ def calls(line: str) -> Iterator["Sysctl"]:
     if line.lstrip().startswith(("#", ";")) or len(line) > _LONGEST_LINE:
         return
     for command in commands(line):
-        if command.words and _name(command.words[0]) in _APPLIERS and all(word.plain for word in command.words):
+        if command.words and _applies(command.words) and all(word.plain for word in command.words):
             # The same as in owner.py.
             from ..sources.udev import sysctl_call
 
             call = sysctl_call([word.text for word in command.words])
             if call:
                 yield call
+
+
+def _applies(words: List[Word]) -> bool:
+    name = _name(words[0])
+    return name == "systemd-sysctl" or (name == "sysctl" and any(map(_APPLYING.match, (word.text for word in words))))
 
 
 def commands(line: str) -> Iterator[Command]:
@@ -363,5 +369,4 @@ def _nothing(_command: Command) -> Iterator[Tuple[str, Word]]:
     return iter(())
 
 
-_APPLIERS = ("sysctl", "systemd-sysctl")
 _RUNS = {"sysctl": _sysctl, "systemd-sysctl": _nothing, "modprobe": _load, "insmod": _load, "tee": _tee}

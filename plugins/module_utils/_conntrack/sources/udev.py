@@ -111,7 +111,7 @@ def sysctl_call(given: Sequence[str]) -> Optional[Sysctl]:
             prefixes.append(value)
         elif name in ("--pattern", "-r"):
             pattern = value
-        elif name in ("--system", "--load") or re.fullmatch(r"-[a-z]*p", name):
+        elif name in ("--system", "--load") or re.fullmatch(r"-[a-zA-Z]*[pf]", name):
             applies = True
             # --load=FILE; a file behind -p comes next.
             named += [value] if value else []

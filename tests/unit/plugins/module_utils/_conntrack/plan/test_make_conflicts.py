@@ -36,7 +36,7 @@ def modprobe(*texts, path="/etc/modprobe.d/z.conf"):
 
 def script(value, path="/etc/rc.local", yields=False, text="sysctl -w net.netfilter.nf_conntrack_max=1000 && start-it"):
     owner = {"name": "rc.local", "keys": {MAX: value}, "evidence": path + ":12: " + text, "path": path, "line": 12}
-    return {"owners": [dict(owner, text=text, remedy="take the line out of " + path, yields=yields)]}
+    return {"owners": [dict(owner, text=text, remedy="take the line out of " + path, yields=yields, call=None)]}
 
 
 def test_what_applies_sysctl_d_again_after_itself_is_in_nobody_s_way():
@@ -61,7 +61,7 @@ def kube_proxy(keys, at_boot=True, path=None):
 def made(parts=None, owners=(), changes=(), **fields):
     """A plan of the example, with its files, where ``parts`` and ``owners`` decide besides."""
     programs = [
-        dict({name: owner[name] or "" if name == "text" else owner[name] for name in ASSIGNED}, yields=False)
+        dict({name: owner[name] or "" if name == "text" else owner[name] for name in ASSIGNED}, yields=False, call=None)
         for owner in owners
         if owner["at_boot"]
     ]
