@@ -245,7 +245,7 @@ PARSERS = {
         ],
     ),
     "kube-proxy": (
-        lambda text: (kube_proxy.conntrack_mapping(text), kube_proxy._flags(text.split())),
+        lambda text: (kube_proxy.conntrack_mapping(text), kube_proxy.flags_of(text.split())),
         ["conntrack:\n a: 1\n", " a: 1\n", "conntrack: {", "--config=", "--conntrack-max ", "a:", " #"],
     ),
     "services": (
