@@ -53,10 +53,10 @@ class Guard(ActionBase):  # type: ignore[misc]
     _supports_async = False
 
     def run(self, tmp: None = None, task_vars: dict[str, Any] | None = None) -> dict[str, Any]:
-        super().run(tmp, task_vars)
         tree = self._tree(task_vars or {})
         if tree and not self.reads_trees:
             return {"failed": True, "msg": wants_machine(tree)}
+        super().run(tmp, task_vars)
         handed = self._handed(task_vars or {})
         facts = self._discovered()
         return {**handed, "ansible_facts": {**handed.get("ansible_facts", {}), **facts}} if facts else handed
