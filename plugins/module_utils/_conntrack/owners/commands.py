@@ -333,9 +333,15 @@ def _sysctl(command: Command) -> Iterator[Tuple[str, Word]]:
         # Few lines have one.
         from ..sources.patterns import finds
     for word in settings:
-        found = finds(looked_for.text, word.text) if looked_for and looked_for.plain else None
-        if found is not False:
-            yield from _setting(word if found or not looked_for else word._replace(plain=False))
+        if looked_for:
+            # Next to no script has one.
+            from ..sources.patterns import finds
+
+            found = finds(looked_for.text, word.text) if looked_for.plain else None
+            if found is False:
+                continue
+            word = word if found else word._replace(plain=False)
+        yield from _setting(word)
 
 
 def _setting(word: Word) -> Iterator[Tuple[str, Word]]:

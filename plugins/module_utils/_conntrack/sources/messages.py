@@ -65,7 +65,7 @@ _FULL = re.compile(
     r"(?: in netns (?P<netns>[0-9]{1,10}))?, dropping packet\b"
 )
 # Instead of the line before it once more: of syslogd and its kin, and of metalog. What syslog-ng quotes, as if the kernel said
-# it, may be further up: its threads overtake each other.
+# it, may stand elsewhere: its threads overtake each other.
 _AGAIN = re.compile(
     r"(?:" + _STAMP + "(?:" + _HOST + ")?(?:" + _FACILITY + r")?(?:syslogd?(?:\[[0-9]+\])?: )?)?"
     r" *(?:-+ )?[Ll]ast (?:message|output) (?:'(?P<quoted>.*)' )?repeated (?:(?P<times>[0-9]{1,9}) times|twice)"
@@ -122,29 +122,35 @@ def _tally(source: str, log_text: str, line: Pattern[str], moment: Callable[[Mat
     full, suppressed, pending = 0, 0, 0
     was_full = False  # the line before
     beginnings: Set[str] = set()
+    quoted: Dict[str, int] = {}
     lines: List[Match[str]] = []  # the first and the last
     netns: Set[int] = set()
     for whole in _lines(log_text) if TELLING in log_text else ():
         said = line.match(whole)
         text = said.group("text") if said else ""
-        again = _AGAIN.match(text if said else whole) if beginnings else None
-        if again and (again.group("quoted") in beginnings if again.group("quoted") else was_full):
+        again = _AGAIN.match(text if said else whole) if "repeated" in whole else None
+        if again and again.group("quoted"):
+            quote = again.group("quoted")
+            quoted[quote] = quoted.get(quote, 0) + int(again.group("times") or 1) * (said is not None)
+            continue
+        if again and was_full:
             full += int(again.group("times") or 1)
             lines[1:] = [said or again] if said or again.group("stamp") else lines[1:]
             continue
         found = _FULL.match(text)
         was_full = found is not None
-        if found:
+        if said and found:
             full += int(found.group("times") or 1)
             beginnings.add(text[:_QUOTED])
             suppressed += pending
-            lines[1:] = [said]  # type: ignore[list-item]
+            lines[1:] = [said]
             if found.group("netns"):
                 netns.add(int(found.group("netns")))
         if said:
             # What was suppressed counts when the next message is one of these.
             kept_back = _SUPPRESSED.match(text)
             pending = int(kept_back.group(1)) if kept_back else 0
+    full += sum(times for quote, times in quoted.items() if quote in beginnings)
     moments = [moment(said) for said in lines]
     return _Tally(source, full, suppressed, [seconds for seconds in moments if seconds is not None], netns)
 

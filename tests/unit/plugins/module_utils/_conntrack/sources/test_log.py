@@ -290,6 +290,13 @@ def test_lines_that_stand_for_the_one_before(read, again, count):
     assert read(syslog=HEAD + "kernel: " + FULL + "\n" + again + "\n").table_full == count
 
 
+def test_a_repetition_that_stands_before_what_it_repeats(read):
+    """A thread of syslog-ng has overtaken another."""
+    again = HEAD + "kernel[77]: Last message '{0}' repeated 3 times, suppressed by syslog-ng on web\n"
+    text = again.format("nf_conntrack: nf_con") + again.format("nf_conntrack: expect") + HEAD + "kernel: " + FULL + "\n"
+    assert read(syslog=text).table_full == 4
+
+
 def test_the_time_of_a_repetition(read):
     lines = HEAD + "kernel: " + FULL + "\nNov 22 03:14:01 web last message repeated 3 times\n"
     assert read(syslog=lines)[2:4] == ("2026-11-22T08:13:01Z", "2026-11-22T08:14:01Z")
