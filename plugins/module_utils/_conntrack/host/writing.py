@@ -148,7 +148,7 @@ class WritableHost(Host):
             try:
                 found = os.fstat(opened)
                 if not stat.S_ISREG(found.st_mode) or found.st_uid != self.owner()[0] or found.st_mode & 0o077:
-                    raise OSError(errno.EPERM, "it is no file that is root's alone", path)
+                    raise OSError(errno.EEXIST, "what is there is no file of root's with mode 0600; take it away", path)
                 self._wait_for(opened, until)
                 with contextlib.suppress(FileNotFoundError):
                     # Whoever takes the file away makes room for another one of that name.

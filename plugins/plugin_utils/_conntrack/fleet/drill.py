@@ -193,7 +193,13 @@ def verdict(readings: list[Mapping[str, Any]], name: str) -> Verdict:
             moved.setdefault(event, []).append(label)
         rows.append((label,) + tuple(said(value) for value in values) + ("<-" if event else "",))
     notes = ["MOVED by the {0}: {1}".format(_AFTER[event], ", ".join(moved[event])) for event in moved]
-    if moved:
+    changed = _changed(readings)
+    if changed:
+        # Whose doing it is that a value has moved, or that it has not, is not known then.
+        notes = [
+            "CHANGED meanwhile by another run ({0}): what the events did cannot be told; drill again".format(changed)
+        ]
+    elif moved:
         notes.append(
             "What to do: the last column is what {0} has now. Set and persist what is planned with "
             "ansible-playbook headroom.netfilter.tune -i INVENTORY --limit {0}, then drill again.".format(name)
@@ -209,6 +215,13 @@ def verdict(readings: list[Mapping[str, Any]], name: str) -> Verdict:
             )
         )
     return Verdict(kept, [name] + columns(rows), notes)
+
+
+def _changed(readings: list[Mapping[str, Any]]) -> str:
+    """The change that another run has made between two readings, and whose it is; nothing where there is none."""
+    last = [(reading["facts"].get("history") or {}).get("last") or {} for reading in readings]
+    later = next((one for one in last if one.get("id") != last[0].get("id")), None)
+    return "{0}, of {1}".format(later.get("id"), later.get("who")) if later else ""
 
 
 def _moved_by(values: list[Any], events: list[str]) -> str | None:

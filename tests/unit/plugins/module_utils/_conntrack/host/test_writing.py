@@ -105,7 +105,7 @@ def test_a_lock_is_held_by_one(host):
 
 @pytest.mark.parametrize(
     ("kind", "said"),
-    [("others may open it", "root's alone"), ("a fifo", "root's alone"), ("a link", "symbolic links")],
+    [("others may open it", "mode 0600"), ("a fifo", "mode 0600"), ("a link", "symbolic links")],
     ids=["a mode", "a fifo", "a link"],
 )
 def test_what_others_could_hold_is_no_lock(host, kind, said):

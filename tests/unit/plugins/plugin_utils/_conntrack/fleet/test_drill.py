@@ -250,6 +250,23 @@ def test_a_value_is_moved_by_the_first_event_that_moves_it():
     assert rows["limit (entries)"] == "limit (entries) 8192 4096 4096 8192 <-"
 
 
+@pytest.mark.parametrize("more", [{}, {"table.max": 262144}], ids=["kept", "moved"])
+def test_what_another_run_changed_meanwhile_is_no_events_doing(more):
+    last = {
+        "id": "20261125T100000Z-0123456789ab",
+        "state": "kept",
+        "when": "2026-11-25T10:00:00Z",
+        "who": "ann@control",
+    }
+    history = {"last": last, "unfinished": None, "changes": [last], "hold": None}
+    found, _rows = judged(reading(), reading("reload", dict(more, history=history)))
+    assert not found.kept
+    assert found.said == [
+        "CHANGED meanwhile by another run (20261125T100000Z-0123456789ab, of ann@control): what the events did cannot be told; drill again"
+    ]
+    assert judged(reading(changes={"history": history}), reading("reload", {"history": history}))[0].kept
+
+
 def test_what_was_not_known_before_is_compared_from_then_on():
     """A module that is loaded by the first event."""
     first, loaded = reading(changes=NOT_LOADED), reading("firewall")
