@@ -195,6 +195,20 @@ def test_lines_with_a_dash_and_the_rule_of_the_manual(told):
     assert not {"lost-at-boot", "lost-at-reload", "owners-disagree"} & set(host.found)
 
 
+def test_a_credential_of_systemd_sysctls_service(told):
+    """It is read after all files at a boot, and not when udev calls systemd-sysctl."""
+    host = told("19-mistgate-dash-udev")
+    host.write("usr/lib/systemd/system/systemd-sysctl.service", "[Service]\nImportCredential=sysctl.*\n")
+    host.write("etc/modules-load.d/first.conf", "nf_conntrack\n")
+    host.write("etc/credstore/sysctl.extra", "net.netfilter.nf_conntrack_max = 70000\n")
+    host.read()
+    assert host.will_be("boot", "max") == (70000, "/etc/credstore/sysctl.extra:1")
+    assert host.will_be("reload", "max") == (262144, "/etc/sysctl.d/90-mistgate.conf:1")
+    # As the role's own file it comes before it.
+    (refusal,) = [one for one in planned(host.facts, Policy(max=262144)).refusals if "sysctl.extra" in one]
+    assert "nf_conntrack_max: 70000 after the next boot" in refusal
+
+
 @pytest.mark.parametrize(
     ("case", "full", "suppressed"), [("06-busybox-syslog", 2, 83), ("24-log-journal-short-unix", 4, 0)]
 )

@@ -101,7 +101,10 @@ def assignments(host: "Host", facts: Facts, owned: Sequence[Owner]) -> Tuple[Ass
     calls = [call for rule in found["udev"] if rule["call"] for call in [rule["call"]]] + _installed(found)
     calls += [call for owner in owned if owner.at_boot for call in [_plain(owner.call)] if call]
     procps = facts["services"]["systemd_sysctl"] is None or any(is_procps(call) and not call["files"] for call in calls)
-    found["sysctl"] = _files(sysctl.assignments(host, procps), keys, found)
+    lines = sysctl.assignments(host, procps)
+    if facts["services"]["systemd_sysctl"]:
+        lines += sysctl.credential(host)
+    found["sysctl"] = _files(lines, keys, found)
     for path in sorted({path for call in calls for path in call["files"]})[:MOST_CALLED]:
         found["called"] += _files(sysctl.of_file(host, path), keys, found)
     _owners(owned, keys, found)

@@ -388,7 +388,8 @@ class _Fold:
         if call["files"]:
             settings = [one for path in call["files"] for one in self._settings("called", [path])]
         else:
-            settings = self.settings
+            # Only the service has credentials.
+            settings = [one for one in self.settings if not one.path.endswith(sysctl.EXTRA)]
         if call["pattern"] is not None:
             # Few hosts have one.
             from ..sources.patterns import finds

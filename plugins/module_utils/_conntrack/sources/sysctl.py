@@ -32,6 +32,8 @@ if TYPE_CHECKING:
 # What procps reads last of all, and systemd only through a link from /etc/sysctl.d.
 SYSCTL_CONF = "/etc/sysctl.conf"
 COMMAND_LINE = "/proc/cmdline"
+# A credential of systemd-sysctl's service, by the end of its path.
+EXTRA = "/sysctl.extra"
 # The old name of a variable: both are in the host's own network namespace, and the later write wins.
 ALIASES = {
     "net.nf_conntrack_max": "net.netfilter.nf_conntrack_max",
@@ -108,7 +110,7 @@ def credential(host: "Host") -> List[Assignment]:
 
     Those that are encrypted are not read here.
     """
-    path = next((home + "/sysctl.extra" for home in _CREDENTIALS if host.exists(home + "/sysctl.extra")), None)
+    path = next((home + EXTRA for home in _CREDENTIALS if host.exists(home + EXTRA)), None)
     if path is None:
         return []
     homes = ("/etc", "/run", "/usr/local/lib", "/usr/lib", "/lib")
