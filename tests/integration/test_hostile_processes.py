@@ -242,8 +242,10 @@ def test_what_a_user_adds_pushes_nothing_of_root_s_out_of_sight(gather: Gather, 
     roots = user_folder / "00-root"
     roots.write_text(f"#!/bin/sh\nsysctl -w {MAX}=2000\n")
     roots.chmod(0o755)
-    facts = gather(**{"/etc/cron.daily": user_folder})
-    # The role has never run here.
+    empty = user_folder.parent / "empty"
+    empty.mkdir()
+    facts = gather(**{"/etc/cron.daily": user_folder, "/etc/sysctl.d": empty})
+    # Of the role's own files there is none.
     assert facts["outcome"]["overriding"] == []
     assert facts["owners"][0]["path"] == "/etc/cron.daily/00-root"
     assert facts["left_out"] == {"owners": 11}
