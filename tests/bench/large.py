@@ -278,7 +278,8 @@ Seconds are those of the module's own work, without the start of Python that eve
 
 **Shortening:** {rate:.0f} entries a second, with the second look that finds flows which changed their state meanwhile. How many
 that are is the machine's affair, so the bound is on the time beside that of `conntrack -L`, which goes through the same table in the
-same round, and on a run with `most: 0`: a bound costs one more look, which only counts. {expire_bound} is 200,000 a second on a machine on which `conntrack -L` takes 3.06 s. `conntrack -U` refuses to update
+same round, and on a run with `most: 0`: a bound costs one more look, which only counts.
+{expire_bound} is 200,000 a second on a machine on which `conntrack -L` takes 3.06 s. `conntrack -U` refuses to update
 all entries at once. For those of a network, `conntrack -U -s 10.0.0.0/8 --timeout 50`, it updated {peer[updated]} in
 {peer[seconds]:.3f} s and ended with "{peer[said]}": {times:.0f} times fewer a second.
 

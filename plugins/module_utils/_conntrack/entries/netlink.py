@@ -275,7 +275,7 @@ class Update:
 
 def named(request: bytes) -> bytes:
     """What names the entry to the kernel, of a request of Update's."""
-    return request[_BODY : -_ATTRIBUTE.size - 4]
+    return request[_BODY : len(request) - _ATTRIBUTE.size - 4]
 
 
 def refusals(answer: bytes) -> Iterator[Tuple[int, int]]:

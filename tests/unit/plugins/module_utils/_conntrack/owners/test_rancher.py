@@ -146,7 +146,8 @@ def test_one_that_no_unit_of_its_name_starts(tmp_path):
 
 
 def test_openrc(tmp_path):
-    script = "#!/sbin/openrc-run\ncommand=\"/usr/local/bin/k3s\"\ncommand_args=\"server \\\n  '--kube-proxy-arg' \\\n  'conntrack-max-per-core=0' \\\n>>/var/log/k3s.log 2>&1\"\n"
+    arguments = ["server", "  '--kube-proxy-arg'", "  'conntrack-max-per-core=0'", ">>/var/log/k3s.log 2>&1"]
+    script = '#!/sbin/openrc-run\ncommand="/usr/local/bin/k3s"\ncommand_args="{0}"\n'.format(" \\\n".join(arguments))
     assert keys(found(tmp_path, {"/proc/4711/comm": "k3s-server\n", "/etc/init.d/k3s": script})) == HOURS
 
 
