@@ -17,6 +17,7 @@ class ActionModule(Guard):
 
     def _answered(self, task_vars: dict[str, Any]) -> Any:
         options = dict(self._task.args)
-        if tree := self._tree(task_vars):
+        tree = self._tree(task_vars)
+        if tree:
             options.setdefault("root", tree)
         return self._executed(f"headroom.netfilter.{self.answer.module}", options, task_vars)

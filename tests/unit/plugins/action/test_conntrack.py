@@ -106,7 +106,9 @@ ROLE = object()
 
 def run(machine, check_mode=False, variables=(), role=ROLE, **args):
     action = Action(machine, check_mode, role, args)
-    return action.run(task_vars={"ansible_play_name": "Tune", "inventory_hostname": "a", **dict(variables)})
+    task_vars = {"ansible_play_name": "Tune", "inventory_hostname": "a", **dict(variables)}
+    action._templar.available_variables = task_vars
+    return action.run(task_vars=task_vars)
 
 
 def template(text):
