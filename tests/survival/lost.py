@@ -45,7 +45,7 @@ DRILL = "/var/lib/headroom/drill"
 SETUP = rf"""
 useradd --create-home --password '*' joe
 install -d -o joe -m 700 ~joe/.ssh
-install -o joe -m 600 /root/.ssh/authorized_keys ~joe/.ssh/
+install -o joe -m 600 ~root/.ssh/authorized_keys ~joe/.ssh/
 echo 'joe ALL=(ALL) NOPASSWD: ALL' > /etc/sudoers.d/joe
 grep -q '^Defaults.*use_pty' /etc/sudoers
 echo import hang_up > {PYTHON}/hang_up.pth

@@ -111,6 +111,10 @@ class Host:
         content = self._bytes(path, LONGEST_TEXT)
         return None if content is None else content.decode("utf-8", "replace")
 
+    def content(self, path: str, limit: int) -> Optional[bytes]:
+        """The bytes of a file that is no text; None where there is none to be had, or more than ``limit`` of them."""
+        return self._bytes(path, limit)
+
     def tail(self, path: str, limit: int) -> Optional[str]:
         """The last ``limit`` bytes of a regular file, begun at the start of a line; None where there is none to be had."""
         content = self._bytes(path, limit, from_end=True)

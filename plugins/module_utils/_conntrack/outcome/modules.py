@@ -12,7 +12,7 @@ Sources: libkmod-index.c, libkmod-module.c and libkmod-config.c of kmod 30, tool
 import re
 import struct
 from itertools import islice
-from typing import TYPE_CHECKING, Dict, Iterator, List, NamedTuple, Optional, Sequence, Set, Tuple
+from typing import TYPE_CHECKING, Dict, Iterator, List, NamedTuple, Optional, Sequence, Set, Tuple, Union
 
 from ..sources import modprobe
 
@@ -60,7 +60,7 @@ class Modules:
         homes = ["{0}/{1}".format(folder, release) for folder in _FOLDERS]
         self._home = next((home for home in homes if release and host.exists(home)), homes[0])
         self._dependencies = self._index("modules.dep")
-        self._others: Optional[Sequence[_Lookup]] = None
+        self._others: Optional[Sequence[Union[_Texts, _Trie]]] = None
         self._soft: Optional[List[modprobe.Line]] = None
 
     def named(self, name: str) -> List[str]:
@@ -103,10 +103,8 @@ class Modules:
 
     def parameters(self, module: str) -> Set[str]:
         """Those that the file of a module says it has; none where that cannot be read."""
-        from ..host.content import content
-
         path = self._line(module).partition(":")[0]
-        found = content(self._host, path if path.startswith("/") else self._home + "/" + path, _LONGEST)
+        found = self._host.content(path if path.startswith("/") else self._home + "/" + path, _LONGEST)
         return {name.decode() for name in _PARAMETER.findall(_uncompressed(found or b""))}
 
     def _line(self, module: str) -> str:
@@ -129,13 +127,11 @@ class Modules:
                 return [word.replace("-", "_") for word in words[first:] if word not in ("pre:", "post:")]
         return []
 
-    def _index(self, name: str) -> Optional["_Lookup"]:
+    def _index(self, name: str) -> Optional["Union[_Texts, _Trie]"]:
         """None where there is neither the index nor its text, or neither is understood."""
         path = "{0}/{1}".format(self._home, name)
         if self._host.exists(path + ".bin"):
-            from ..host.content import content
-
-            found = _Trie.of(content(self._host, path + ".bin", _LONGEST) or b"")
+            found = _Trie.of(self._host.content(path + ".bin", _LONGEST) or b"")
             if found:
                 return found
         if not self._host.exists(path):
@@ -179,14 +175,9 @@ def _uncompressed(file: bytes) -> bytes:
     return b""
 
 
-class _Lookup:
+class _Texts:
     """Values by a key, which may be a pattern."""
 
-    def found(self, name: str) -> List[str]:
-        raise NotImplementedError
-
-
-class _Texts(_Lookup):
     def __init__(self, values: Dict[str, List[str]]) -> None:
         self._values = values
         # Nearly all are patterns, of devices: by what they begin with.
@@ -208,7 +199,7 @@ class _Node(NamedTuple):
     values: List[str]
 
 
-class _Trie(_Lookup):
+class _Trie:
     """An index as depmod writes it, of which so much is read as a name needs."""
 
     def __init__(self, content: bytes, root: int) -> None:
