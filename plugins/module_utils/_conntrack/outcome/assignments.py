@@ -32,16 +32,15 @@ from typing import TYPE_CHECKING, Any, Callable, Dict, List, Mapping, NamedTuple
 
 from .. import kernel
 from ..files import FIREWALLD, IPTABLES, MANAGED, SYSCTL
-from ..owners.owner import Owner
 from ..shown import short
 from ..sources import sysctl
-from ..sources.services import unloading
 from ..values import Facts
 from .said import HASHSIZE
 
 if TYPE_CHECKING:
     # The same as in sources.sysctl.
     from ..host.door import Host
+    from ..owners.owner import Owner
     from ..sources.udev import Sysctl
     from .modules import Modules
 
@@ -78,7 +77,7 @@ PARTS = (
 )
 
 
-def assignments(host: "Host", facts: Facts, owned: Sequence[Owner]) -> Tuple[Assignments, List[Exposed]]:
+def assignments(host: "Host", facts: Facts, owned: Sequence["Owner"]) -> Tuple[Assignments, List[Exposed]]:
     """``facts`` are those of this host that are always gathered, with timeouts and services; and which files others may write."""
     found: Assignments = {name: [] for name in PARTS}
     if facts["state"] == "absent":
@@ -311,7 +310,7 @@ def _installed(found: Assignments) -> List[Dict[str, Any]]:
 # Who else writes, and whose it is.
 
 
-def _owners(owned: Sequence[Owner], keys: Sequence[str], found: Assignments) -> None:
+def _owners(owned: Sequence["Owner"], keys: Sequence[str], found: Assignments) -> None:
     for owner in owned:
         if owner.at_boot:
             found["owners"].append(
@@ -330,12 +329,15 @@ def _owners(owned: Sequence[Owner], keys: Sequence[str], found: Assignments) -> 
 
 
 def _unloading(host: "Host", found: Assignments) -> None:
+    # The controller reads no host.
+    from ..sources.services import unloading
+
     for path, says in unloading(host):
         if says.line is not None:
             found["unloading"].append({"path": path, "line": says.line, "text": short(says.text)})
 
 
-def _exposed(host: "Host", module: str, is_builtin: bool, owned: Sequence[Owner], found: Assignments) -> List[Exposed]:
+def _exposed(host: "Host", module: str, is_builtin: bool, owned: Sequence["Owner"], found: Assignments) -> List[Exposed]:
     """Where the role writes itself, and of all files that say something of these keys, whichever of them wins."""
     first = [posixpath.dirname(path) for path in MANAGED] + [FIREWALLD, IPTABLES]
     named = {file["path"] for file in found["sysctl"] + found["called"]}

@@ -5,11 +5,13 @@
 
 import posixpath
 import re
-from typing import Any, Dict, Iterator, NamedTuple, Optional, Tuple
+from typing import TYPE_CHECKING, Any, Dict, Iterator, NamedTuple, Optional, Tuple
 
 from ..files import FIREWALLD, IPTABLES
-from ..host.door import Host
 from .proc import shell_value
+
+if TYPE_CHECKING:
+    from ..host.door import Host
 
 # Debian's and Red Hat's places of firewalld's Python package; a version of Python stands between.
 _PYTHON_HOMES = ("/usr/lib", "/usr/lib64")
@@ -37,7 +39,7 @@ class Says(NamedTuple):
     text: str = ""
 
 
-def unloading(host: Host) -> Iterator[Tuple[str, Says]]:
+def unloading(host: "Host") -> Iterator[Tuple[str, Says]]:
     """By configuration, of the services that are here."""
     if host.exists(FIREWALLD):
         yield FIREWALLD, _firewalld_says(host)
@@ -46,7 +48,7 @@ def unloading(host: Host) -> Iterator[Tuple[str, Says]]:
         yield IPTABLES, says
 
 
-def services(host: Host) -> Dict[str, Any]:
+def services(host: "Host") -> Dict[str, Any]:
     """Each service that is installed here; None for one that is not."""
     return {
         "firewalld": _firewalld(host),
@@ -58,7 +60,7 @@ def services(host: Host) -> Dict[str, Any]:
     }
 
 
-def _firewalld(host: Host) -> Optional[Dict[str, Any]]:
+def _firewalld(host: "Host") -> Optional[Dict[str, Any]]:
     if not host.exists(FIREWALLD):
         return None
     says = _firewalld_says(host)
@@ -70,7 +72,7 @@ def _firewalld(host: Host) -> Optional[Dict[str, Any]]:
     }
 
 
-def _firewalld_says(host: Host) -> Says:
+def _firewalld_says(host: "Host") -> Says:
     """Before 1.0 it unloads whenever it takes its rules away, and has no such setting, but where a distribution gave it one: so a
     line is believed unless the program is seen to know none. A word that it does not know counts as none."""
     text, program = host.read(FIREWALLD) or "", _firewalld_program(host)
@@ -105,7 +107,7 @@ def _firewalld_version(program: str) -> Optional[str]:
     return found.group(1) if found else None
 
 
-def _firewalld_program(host: Host) -> str:
+def _firewalld_program(host: "Host") -> str:
     """Its file of what it is and takes for granted."""
     for home in _PYTHON_HOMES:
         for python in host.list(home):
@@ -118,7 +120,7 @@ def _firewalld_program(host: Host) -> str:
     return ""
 
 
-def _iptables(host: Host) -> Optional[Dict[str, Any]]:
+def _iptables(host: "Host") -> Optional[Dict[str, Any]]:
     """Red Hat's iptables-services; Debian's netfilter-persistent neither unloads nor sets anything."""
     says = _iptables_says(host)
     if says is None:
@@ -131,7 +133,7 @@ def _iptables(host: Host) -> Optional[Dict[str, Any]]:
     }
 
 
-def _iptables_says(host: Host) -> Optional[Says]:
+def _iptables_says(host: "Host") -> Optional[Says]:
     """Its script takes yes alone for yes, and has a value of its own where the configuration says nothing; later ones, of Enterprise
     Linux 8 and on, unload nothing, and do not speak of it. Where there is none to be read, the configuration is believed."""
     text = host.read(IPTABLES)
@@ -155,13 +157,13 @@ def _iptables_says(host: Host) -> Optional[Says]:
     return Says(unloads, found.value if found else None, number, line)
 
 
-def _unit(host: Host, name: str, *configurations: str) -> Optional[Dict[str, Any]]:
+def _unit(host: "Host", name: str, *configurations: str) -> Optional[Dict[str, Any]]:
     if not any(host.exists(path) for path in configurations):
         return None
     return {"active": is_active(host, name)}
 
 
-def _ufw(host: Host) -> Optional[Dict[str, Any]]:
+def _ufw(host: "Host") -> Optional[Dict[str, Any]]:
     """Its unit is active from boot on even where ufw itself is disabled and does nothing."""
     text = host.read("/etc/ufw/ufw.conf")
     if text is None:
@@ -169,7 +171,7 @@ def _ufw(host: Host) -> Optional[Dict[str, Any]]:
     return {"active": is_active(host, "ufw") and (shell_value(text, "ENABLED") or "").lower() == "yes"}
 
 
-def is_active(host: Host, name: str) -> bool:
+def is_active(host: "Host", name: str) -> bool:
     """systemd keeps a link per active unit since 236; before, a service has a cgroup while it has processes;
     iptables-services, which has none, leaves a lock file as the init scripts did: where anybody may make one, it says nothing."""
     return any(
