@@ -20,7 +20,8 @@ options:
   gather_subset:
     description:
       - What to read besides state, flavour, kernel, memory and cpus, which are always returned.
-      - V(table) adds the table with its timeouts and counters. V(persistence) adds services, files, assignments and outcome.
+      - V(table) adds the table with its timeouts and counters. V(persistence) adds services, files, timeouts,
+        assignments and outcome.
       - V(owners) adds who else writes the same keys, V(namespaces) the network namespaces, V(log) messages of a full table.
       - V(all) is everything, V(min) nothing more. A V(!) before a name leaves it out.
     type: list
@@ -291,7 +292,7 @@ ansible_facts:
             - Seconds by name, each timeout that this kernel has.
             - A name is that of the sysctl without its prefix and C(_timeout), as tcp_established or udp_stream.
           type: dict
-          returned: with subset C(table)
+          returned: with subset C(table) or C(persistence)
           sample: {tcp_established: 432000, udp: 30, udp_stream: 120}
         counters:
           description:
@@ -797,7 +798,7 @@ ansible_facts:
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ansible_collections.headroom.netfilter.plugins.module_utils._conntrack.facts.gather import SubsetError, gather
+from ansible_collections.headroom.netfilter.plugins.module_utils._conntrack.facts.reading import SubsetError, read
 from ansible_collections.headroom.netfilter.plugins.module_utils._conntrack.host.door import Host
 
 
@@ -824,7 +825,7 @@ def main():
     if not 0 <= budget <= 3600:
         module.fail_json(msg="budget_seconds: {0} will not do: expected seconds from 0 to 3600".format(budget))
     try:
-        facts = gather(host_in(module.params["root"], budget), module.params["gather_subset"])
+        facts = read(host_in(module.params["root"], budget), module.params["gather_subset"])
     except SubsetError as error:
         module.fail_json(msg=str(error))
     except OSError as error:

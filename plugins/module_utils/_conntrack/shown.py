@@ -3,7 +3,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Text of a host as it is shown: nothing in it moves a cursor, turns a line round or goes on for ever. Pure."""
 
-from typing import Any
+from typing import Any, Dict, Iterable
 
 # Characters of a text that is evidence.
 LONGEST = 300
@@ -47,3 +47,20 @@ def plain(value: Any) -> Any:
     if isinstance(value, (list, tuple)):
         return [plain(item) for item in value]
     return value
+
+
+# Items of a list that are told of. What decides has been made of all of them.
+MOST_TOLD = 50
+
+
+def shorten(within: Dict[str, Any], names: Iterable[str], left_out: Dict[str, int]) -> None:
+    """So much of each of these lists, in its place; how many items are left out is put into ``left_out``."""
+    for name in names:
+        *folders, last = name.split(".")
+        part = within
+        for folder in folders:
+            part = part.get(folder, {})
+        more = len(part.get(last, ())) - MOST_TOLD
+        if more > 0:
+            left_out[name] = more
+            part[last] = part[last][:MOST_TOLD]

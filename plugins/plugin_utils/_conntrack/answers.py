@@ -8,6 +8,7 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 from ansible_collections.headroom.netfilter.plugins.module_utils._conntrack import files, kernel
+from ansible_collections.headroom.netfilter.plugins.module_utils._conntrack.facts.foretold import foretold
 from ansible_collections.headroom.netfilter.plugins.module_utils._conntrack.outcome import said
 from ansible_collections.headroom.netfilter.plugins.plugin_utils._conntrack.schema import (
     Check,
@@ -218,8 +219,16 @@ HISTORY = Record(
 )
 EXPOSED = Record({"path": PATH, "why": TEXT})
 
+
+class Foretold(Record):
+    """Facts with what will be, which follows from them: what a host says of that itself is passed over."""
+
+    def __call__(self, value: Any) -> dict[str, Any]:
+        return foretold(super().__call__(value))
+
+
 # Of a subset that was not asked for, nothing.
-FACTS = Record(
+FACTS = Foretold(
     {
         "state": Text(choices=("loaded", "builtin", "loadable", "absent")),
         "flavour": Text(choices=tuple(kernel.FLAVOURS)),

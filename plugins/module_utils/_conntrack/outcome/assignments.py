@@ -337,7 +337,9 @@ def _unloading(host: "Host", found: Assignments) -> None:
             found["unloading"].append({"path": path, "line": says.line, "text": short(says.text)})
 
 
-def _exposed(host: "Host", module: str, is_builtin: bool, owned: Sequence["Owner"], found: Assignments) -> List[Exposed]:
+def _exposed(
+    host: "Host", module: str, is_builtin: bool, owned: Sequence["Owner"], found: Assignments
+) -> List[Exposed]:
     """Where the role writes itself, and of all files that say something of these keys, whichever of them wins."""
     first = [posixpath.dirname(path) for path in MANAGED] + [FIREWALLD, IPTABLES]
     named = {file["path"] for file in found["sysctl"] + found["called"]}

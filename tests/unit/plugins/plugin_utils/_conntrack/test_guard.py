@@ -8,10 +8,18 @@ import json
 import pytest
 
 from ansible_collections.headroom.netfilter.plugins.plugin_utils._conntrack.answers import BY_MODULE
+from ansible_collections.headroom.netfilter.plugins.plugin_utils._conntrack.answers import FACTS as CHECK
 from ansible_collections.headroom.netfilter.plugins.plugin_utils._conntrack.guard import handed_on, sifted
-from ansible_collections.headroom.netfilter.tests.unit.examples import facts
+from ansible_collections.headroom.netfilter.tests.unit import examples
 
 FACTS, SETTINGS = BY_MODULE["conntrack_facts"], BY_MODULE["conntrack_settings"]
+
+
+def facts(changes=()):
+    """With what follows from them."""
+    return {**CHECK(examples.facts()), **dict(changes)}
+
+
 GOOD = {"changed": False, "ansible_facts": {"conntrack": facts()}}
 CHANGED = {
     "changed": True,

@@ -8,16 +8,16 @@ import sys
 
 import pytest
 
-from ansible_collections.headroom.netfilter.plugins.module_utils._conntrack.facts.gather import (
+from ansible_collections.headroom.netfilter.plugins.module_utils._conntrack.facts.gather import gather
+from ansible_collections.headroom.netfilter.plugins.module_utils._conntrack.facts.reading import (
     SubsetError,
     chosen_subsets,
-    gather,
 )
 from ansible_collections.headroom.netfilter.tests.unit.fakes import BUCKETS, COUNT, HASHSIZE, MAX, SYSCTL, FakeKernel
 
 ALWAYS = {"history", "state", "flavour", "kernel", "memory", "cpus", "unreadable", "untold", "left_out"}
 TABLE = {"table", "timeouts", "counters"}
-PERSISTENCE = {"services", "files", "assignments", "outcome", "exposed"}
+PERSISTENCE = {"timeouts", "services", "files", "assignments", "outcome", "exposed"}
 OWNERS = {"owners", "claims"}
 NAMESPACES = {"namespaces", "netns_total"}
 EVERYTHING = {"table", "persistence", "owners", "namespaces", "log"}

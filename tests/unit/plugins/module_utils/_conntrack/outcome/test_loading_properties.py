@@ -13,7 +13,7 @@ pytest.importorskip("hypothesis", reason="hypothesis is not installed; it runs o
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from ansible_collections.headroom.netfilter.plugins.module_utils._conntrack.facts.gather import told
+from ansible_collections.headroom.netfilter.plugins.module_utils._conntrack.facts.reading import told
 from ansible_collections.headroom.netfilter.plugins.module_utils._conntrack.host.door import Host
 from ansible_collections.headroom.netfilter.plugins.module_utils._conntrack.outcome.assignments import assignments
 from ansible_collections.headroom.netfilter.plugins.module_utils._conntrack.outcome.fold import predict
