@@ -46,11 +46,13 @@ TIMEOUT = Text(pattern="[a-z0-9][a-z0-9_]{0,63}")
 # Of a sysctl, dotted, or hashsize, the buckets.
 KEY = Text(pattern=r"hashsize|net\.[a-z0-9_]{1,120}(\.[a-z0-9_]{1,120}){0,4}")
 TIMEOUTS = MappingOf(TIMEOUT, SECONDS)
+SWITCHES = MappingOf(Text(choices=tuple(kernel.SWITCHES)), Whole())
 ACTIVE: dict[str, Check] = {"active": Truth()}
 
 KERNEL = Record(
     {
         "release": TEXT,
+        "hz": OrNone(Whole(1, 10000)),
         "page_size": Whole(1024, 2**24),
         "pointer_bytes": Whole(4, 8),
         "init_netns": Truth(),
@@ -185,6 +187,7 @@ NAMESPACE = Record(
         "drop": COUNT,
         "early_drop": COUNT,
         "timeouts": TIMEOUTS,
+        "switches": SWITCHES,
     }
 )
 MOMENT = OrNone(Text(pattern="[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}Z"))
@@ -229,6 +232,7 @@ FACTS = Record(
         "history": HISTORY,
         "table": TABLE,
         "timeouts": TIMEOUTS,
+        "switches": SWITCHES,
         "counters": MappingOf(TIMEOUT, COUNT),
         "services": SERVICES,
         "files": MappingOf(Text(choices=files.MANAGED), FILE),
@@ -245,7 +249,7 @@ FACTS = Record(
         "left_out": MappingOf(Text(pattern="[a-z_.]{1,64}"), COUNT),
     },
     optional=(
-        *("table", "timeouts", "counters", "services", "files", "assignments", "outcome", "exposed"),
+        *("table", "timeouts", "switches", "counters", "services", "files", "assignments", "outcome", "exposed"),
         *("owners", "claims"),
         *("namespaces", "netns_total", "log"),
     ),

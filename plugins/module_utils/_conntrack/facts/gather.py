@@ -15,7 +15,7 @@ from ..owners.finder import owners
 from ..shown import plain
 from ..sources import proc as table
 from ..sources import tracking
-from ..sources.namespaces import namespaces, timeouts
+from ..sources.namespaces import namespaces, switches, timeouts
 from ..sources.services import services
 from ..values import Facts, as_dict, integer
 from .history import history
@@ -98,8 +98,10 @@ def chosen_subsets(subsets: Iterable[str]) -> FrozenSet[str]:
 def _kernel(host: Host, names: kernel.Flavour) -> Dict[str, Any]:
     # A key that only the first network namespace has, whatever modules are loaded. The tree of what never ran has none at all.
     first = host.exists("/proc/sys/net/core/netdev_max_backlog") or not host.exists("/proc/sys/kernel/osrelease")
+    release = tracking.release(host)
     return {
-        "release": tracking.release(host),
+        "release": release,
+        "hz": host.ticks(release),
         "page_size": host.page_size(),
         "pointer_bytes": kernel.pointer_bytes(host.machine()),
         "init_netns": first,
@@ -178,6 +180,7 @@ def _table(host: Host, names: kernel.Flavour) -> Facts:
             "full_bytes": kernel.full_bytes(limit, buckets, entry, pointer) if limit and buckets else None,
         },
         "timeouts": timeouts(host, names),
+        "switches": switches(host, names),
         "counters": _counters(host, names),
     }
 
@@ -219,7 +222,7 @@ def _others(host: Host, names: kernel.Flavour, found: Facts, chosen: FrozenSet[s
     owned, claims = owners(host, names, found["cpus"])
     facts = dict(found)
     if "timeouts" not in facts:
-        facts["timeouts"] = timeouts(host, names)
+        facts.update(timeouts=timeouts(host, names), switches=switches(host, names))
     added: Facts = {}
     if "owners" in chosen:
         # Programs first: the plan asks what they hold. What others than root may write comes last.

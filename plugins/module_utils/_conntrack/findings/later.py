@@ -5,6 +5,7 @@
 
 from typing import Any, Dict, Iterator, List, Tuple
 
+from .. import kernel
 from ..files import MODPROBE
 from ..outcome.said import BUILT_IN, CRITICAL, INFO, LOAD, ODD, SEVERITIES, WARNING
 from ..profiles import RFC_FLOORS
@@ -45,13 +46,15 @@ def _lost_at(host: Seen, event: str, note: str) -> Iterator[Finding]:
 
 
 def _is_worse(host: Seen, key: str, now: int, then: int) -> bool:
-    """Fewer entries or buckets; a longer timeout, or one that falls below its floor where addresses are translated."""
+    """Fewer entries or buckets; a longer timeout, or one that falls below its floor where addresses are translated; another switch."""
     label = host.label(key)
     if label == "limit" and not (now and then):
         # A limit of 0 is none.
         return then > now
     if label in ("limit", "buckets", "expectations"):
         return then < now
+    if kernel.is_switch(key):
+        return then != now
     floor = RFC_FLOORS[label].seconds if host.nat and label in RFC_FLOORS else 0
     return then > now or then < floor <= now
 
