@@ -403,6 +403,25 @@ ansible_facts:
                   description: Whether it is active.
                   type: bool
                   returned: always
+            conntrackd:
+              description: conntrackd, which keeps entries for another node; V(none) without its configuration.
+              type: dict
+              returned: always
+              contains:
+                active:
+                  description: Whether it is active.
+                  type: bool
+                  returned: always
+                hash_size:
+                  description: Buckets of its own table, C(HashSize), or what it takes without one.
+                  type: int
+                  returned: always
+                  sample: 32768
+                hash_limit:
+                  description: Entries that it keeps at most, C(HashLimit), or what it takes without one.
+                  type: int
+                  returned: always
+                  sample: 131072
             systemd_sysctl:
               description: The path of systemd's helper that applies sysctl.d, V(none) without systemd.
               type: str

@@ -83,6 +83,7 @@ def facts(changes=()):
             "nftables": {"active": True},
             "netfilter_persistent": None,
             "ufw": None,
+            "conntrackd": None,
             "systemd_sysctl": "/usr/lib/systemd/systemd-sysctl",
         },
         "files": {},

@@ -7,7 +7,7 @@ nothing, but for journalctl where packets were dropped and no log has said why."
 from typing import Any, Callable, Dict, FrozenSet, Iterable, Optional
 
 from .. import kernel
-from ..files import MANAGED, MARK
+from ..files import CONNTRACKD, MANAGED, MARK
 from ..host.door import Host
 from ..outcome.assignments import assignments
 from ..outcome.fold import predict
@@ -195,7 +195,16 @@ def _object_bytes(host: Host, names: kernel.Flavour) -> Optional[int]:
 
 
 def _persistence(host: Host, names: kernel.Flavour) -> Facts:
-    return {"services": services(host), "files": _files(host)}
+    return {"services": dict(services(host), conntrackd=_conntrackd(host)), "files": _files(host)}
+
+
+def _conntrackd(host: Host) -> Optional[Dict[str, Any]]:
+    if not host.exists(CONNTRACKD):
+        return None
+    # Few hosts have one.
+    from .conntrackd import conntrackd
+
+    return conntrackd(host)
 
 
 def _files(host: Host) -> Dict[str, Any]:

@@ -9,7 +9,7 @@ Refusals are for what would be unsafe on this host, warnings for what its owner 
 from typing import Callable, Iterable, List, Mapping, Optional
 
 from .. import kernel
-from ..files import MODPROBE, SYSCTL
+from ..files import CONNTRACKD, MODPROBE, SYSCTL
 from ..values import Facts
 from . import owned
 from .drift import with_drift
@@ -61,7 +61,11 @@ def make(facts: Facts, policy: Policy, render: Optional[Render] = None) -> Plan:
             **{name: reasons[name] for name in now},
             **why,
         ),
-        warnings=_each(host, sized.warnings) + warnings + warned + _unhooked(host, sized.hashsize, files),
+        warnings=_each(host, sized.warnings)
+        + warnings
+        + warned
+        + _unhooked(host, sized.hashsize, files)
+        + _followed(host, limit),
         refusals=_each(host, sized.refusals) + refusals + refused,
         drift=[],
         converged=True,
@@ -90,6 +94,17 @@ def _nothing(facts: Facts, policy: Policy) -> Plan:
 
 def _each(host: Given, notices: Iterable[Notice]) -> List[str]:
     return [said(host, notice) for notice in notices]
+
+
+def _followed(host: Given, limit: Optional[int]) -> List[str]:
+    """What another node is not told of by a conntrackd that keeps fewer entries."""
+    keeps = host.services.get("conntrackd")
+    if not keeps or not keeps["active"] or not limit or limit <= keeps["hash_limit"]:
+        return []
+    return [
+        "conntrackd: keeps {0} entries for another node (HashLimit), fewer than the limit {1}; set HashLimit {2} and HashSize {3} in "
+        "{4}, and restart it".format(keeps["hash_limit"], limit, 2 * limit, limit // 2, CONNTRACKD)
+    ]
 
 
 def _unhooked(host: Given, hashsize: Optional[int], files: List[str]) -> List[str]:
