@@ -10,12 +10,12 @@ from ..files import MODPROBE
 from ..outcome.said import BUILT_IN, CRITICAL, INFO, LOAD, ODD, SEVERITIES, WARNING
 from ..profiles import RFC_FLOORS
 from .catalogue import APPLIED_BY_NOTHING, NAMED, RISKS, Finding, finding
-from .seen import Seen, listed, rank, said
+from .seen import Seen, listed, rank, said, unloaders
 
 
 def lost(host: Seen) -> Iterator[Finding]:
     if host.state == "loaded":
-        yield from _lost_at(host, "reload", "".join("; " + text for text in _unloaders(host)))
+        yield from _lost_at(host, "reload", "".join("; " + text for text in unloaders(host)))
     if host.is_live:
         yield from _lost_at(host, "boot", "")
 
@@ -57,18 +57,6 @@ def _is_worse(host: Seen, key: str, now: int, then: int) -> bool:
         return then != now
     floor = RFC_FLOORS[label].seconds if host.nat and label in RFC_FLOORS else 0
     return then > now or then < floor <= now
-
-
-def _unloaders(host: Seen) -> List[str]:
-    """The firewalls here whose restart unloads the module."""
-    found = []
-    for name in ("firewalld", "iptables"):
-        service = host.part("services").get(name) or {}
-        if service.get("active") and service.get("unloads"):
-            found.append(
-                "{0} unloads the module at each restart".format(" ".join([name, service.get("version") or ""]).strip())
-            )
-    return found
 
 
 def others(host: Seen) -> Iterator[Finding]:

@@ -93,6 +93,18 @@ def usage_severity(usage: Optional[float]) -> Optional[str]:
     return CRITICAL if usage >= USAGE_CRITICAL else WARNING
 
 
+def unloaders(host: Seen) -> List[str]:
+    """The firewalls here whose restart unloads the module."""
+    found = []
+    for name in ("firewalld", "iptables"):
+        service = host.part("services").get(name) or {}
+        if service.get("active") and service.get("unloads"):
+            found.append(
+                "{0} unloads the module at each restart".format(" ".join([name, service.get("version") or ""]).strip())
+            )
+    return found
+
+
 def rank(label: str) -> int:
     """Limit, buckets, expectations, then the timeouts, that of established connections first."""
     first = ("limit", "buckets", "expectations", "tcp_established")
