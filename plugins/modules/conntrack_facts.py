@@ -404,12 +404,16 @@ ansible_facts:
                   type: bool
                   returned: always
             conntrackd:
-              description: conntrackd, which keeps entries for another node; V(none) without its configuration.
+              description: conntrackd, which keeps entries of its own; V(none) without its configuration.
               type: dict
               returned: always
               contains:
                 active:
                   description: Whether it is active.
+                  type: bool
+                  returned: always
+                sync:
+                  description: Whether it keeps them for another node, rather than to count what passed.
                   type: bool
                   returned: always
                 hash_size:

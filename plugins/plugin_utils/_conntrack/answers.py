@@ -86,7 +86,7 @@ SERVICES = Record(
         "nftables": OrNone(Record(ACTIVE)),
         "netfilter_persistent": OrNone(Record(ACTIVE)),
         "ufw": OrNone(Record(ACTIVE)),
-        "conntrackd": OrNone(Record({**ACTIVE, "hash_size": COUNT, "hash_limit": COUNT})),
+        "conntrackd": OrNone(Record({**ACTIVE, "sync": Truth(), "hash_size": COUNT, "hash_limit": COUNT})),
         # Stands in a file that root runs.
         "systemd_sysctl": OrNone(Text(choices=SYSTEMD_SYSCTL)),
     }

@@ -14,7 +14,9 @@ from ..sources.services import is_active
 _DEFAULTS = {"HashSize": 65536, "HashLimit": 262144}
 # A word and a number, wherever the lines end; neither stands in any section but General.
 _SETTING = re.compile(r"(?<!\S)(HashSize|HashLimit)\s+([0-9]{1,10})(?![0-9])")
-_NO_WORDS = re.compile(r"#[^\n]*|\"[^\"\n]*\"")
+# Only then it keeps them for another node, and not to count what passed.
+_SYNC = re.compile(r"(?<!\S)Sync\s*\{")
+_COMMENT = re.compile("#[^\n]*")
 
 
 def conntrackd(host: Host) -> Dict[str, Any]:
@@ -25,6 +27,7 @@ def conntrackd(host: Host) -> Dict[str, Any]:
     )
     return {
         "active": is_active(host, "conntrackd"),
+        "sync": bool(_SYNC.search(text)),
         "hash_size": found["HashSize"],
         "hash_limit": found["HashLimit"],
     }

@@ -99,7 +99,7 @@ def chains(host: Seen) -> Iterator[Finding]:
 
 def followers(host: Seen) -> Iterator[Finding]:
     keeps = host.part("services").get("conntrackd") or {}
-    if keeps.get("active") and host.max and (keeps.get("hash_limit") or host.max) < host.max:
+    if keeps.get("active") and keeps.get("sync") and host.max and (keeps.get("hash_limit") or host.max) < host.max:
         seen = "HashLimit {0}, and a limit of {1} here".format(keeps["hash_limit"], host.max)
         yield finding("conntrackd-keeps-less", WARNING, seen)
 

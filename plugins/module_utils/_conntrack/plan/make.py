@@ -99,7 +99,7 @@ def _each(host: Given, notices: Iterable[Notice]) -> List[str]:
 def _followed(host: Given, limit: Optional[int]) -> List[str]:
     """What another node is not told of by a conntrackd that keeps fewer entries."""
     keeps = host.services.get("conntrackd")
-    if not keeps or not keeps["active"] or not limit or limit <= keeps["hash_limit"]:
+    if not keeps or not (keeps["active"] and keeps["sync"]) or not limit or limit <= keeps["hash_limit"]:
         return []
     return [
         "conntrackd: keeps {0} entries for another node (HashLimit), fewer than the limit {1}; set HashLimit {2} and HashSize {3} in "

@@ -47,7 +47,7 @@ UFW = {"services.ufw": {"active": True}}
 STRICT = {"switches": {"tcp_loose": 0, "tcp_be_liberal": 0}}
 FIREWALLD = {"version": "0.9.3", "active": True, "cleanup_modules_on_exit": None, "unloads": True}
 UNLOADING = {"services.firewalld": FIREWALLD}
-CONNTRACKD = {"active": True, "hash_size": 32768, "hash_limit": 131072}
+CONNTRACKD = {"active": True, "sync": True, "hash_size": 32768, "hash_limit": 131072}
 FULL = table(65000, 65536)
 WIDE = table(100, 262144)
 
@@ -450,6 +450,7 @@ def test_every_finding_and_every_severity_of_it_is_tested():
         ("invalid-dropped", [UFW, counted(invalid=100000), {"switches": {"tcp_loose": 1, "tcp_be_liberal": 1}}]),
         ("conntrackd-keeps-less", [{"services.conntrackd": CONNTRACKD}, table(100, 131072)]),
         ("conntrackd-keeps-less", [{"services.conntrackd": dict(CONNTRACKD, active=False)}, WIDE]),
+        ("conntrackd-keeps-less", [{"services.conntrackd": dict(CONNTRACKD, sync=False)}, WIDE]),
         ("lost-at-boot", [after("boot", tcp_loose=1, tcp_be_liberal=0)]),
         ("dropped-other", [counted(insert_failed=5, drop=5)]),
         ("dropped-other", [counted(drop=5), log(table_full=5)]),

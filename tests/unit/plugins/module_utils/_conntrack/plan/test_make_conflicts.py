@@ -553,9 +553,10 @@ def test_a_host_on_which_a_program_sets_less_than_is_in_force():
 @pytest.mark.parametrize(
     ("keeps", "warned"),
     [
-        ({"active": True, "hash_size": 32768, "hash_limit": 131071}, True),
-        ({"active": True, "hash_size": 32768, "hash_limit": 131072}, False),
-        ({"active": False, "hash_size": 32768, "hash_limit": 1}, False),
+        ({"active": True, "sync": True, "hash_size": 32768, "hash_limit": 131071}, True),
+        ({"active": True, "sync": True, "hash_size": 32768, "hash_limit": 131072}, False),
+        ({"active": True, "sync": False, "hash_size": 32768, "hash_limit": 1}, False),
+        ({"active": False, "sync": True, "hash_size": 32768, "hash_limit": 1}, False),
         (None, False),
     ],
 )
