@@ -21,10 +21,9 @@ _COMMENT = re.compile("#[^\n]*")
 
 def conntrackd(host: Host) -> Dict[str, Any]:
     found = dict(_DEFAULTS)
+    text = _COMMENT.sub("", host.read(CONNTRACKD) or "")
     # The last of each counts.
-    found.update(
-        (name, int(value)) for name, value in _SETTING.findall(_NO_WORDS.sub(" ", host.read(CONNTRACKD) or ""))
-    )
+    found.update((name, int(value)) for name, value in _SETTING.findall(text))
     return {
         "active": is_active(host, "conntrackd"),
         "sync": bool(_SYNC.search(text)),

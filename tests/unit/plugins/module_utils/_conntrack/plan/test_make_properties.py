@@ -141,7 +141,7 @@ def test_a_plan_is_plain_data_and_leaves_the_facts_alone(host, wanted):
     assert host == before
     assert json.loads(json.dumps(as_dict(made))) == as_dict(made)
     assert made.converged == (not made.drift and not made.refusals)
-    assert set(made.reasons) == {"max", "buckets", "expect_max"} | set(made.timeouts)
+    assert set(made.reasons) == {"max", "buckets", "expect_max"} | set(made.timeouts) | set(made.switches)
     assert all(made.reasons.values())
 
 
@@ -191,9 +191,11 @@ def test_only_what_the_host_has_is_written(host, wanted):
     made = plan.make(host, wanted)
     if host["state"] != "loadable":
         assert set(made.timeouts) <= set(host["timeouts"])
+        assert set(made.switches) <= set(host["switches"])
         assert (made.expect_max is None) == (host["table"]["expect_max"] is None)
     if made.files and not made.refusals:
-        assert len(made.sysctl) == 1 + (host["state"] == "builtin") + (made.expect_max is not None) + len(made.timeouts)
+        each = len(made.timeouts) + len(made.switches)
+        assert len(made.sysctl) == 1 + (host["state"] == "builtin") + (made.expect_max is not None) + each
 
 
 @given(hosts(), policies())
@@ -204,7 +206,7 @@ def test_what_is_tied_does_not_differ(host, wanted):
         is_tied(host, "max") and live & {"net.netfilter.nf_conntrack_max", "net.netfilter.nf_conntrack_expect_max"}
     )
     assert not (is_tied(host, "buckets") and "hashsize" in live)
-    assert not (is_tied(host, "timeouts") and any("timeout" in name for name in live))
+    assert not (is_tied(host, "timeouts") and any("timeout" in name or "tcp_" in name for name in live))
 
 
 @given(hosts(), policies())
