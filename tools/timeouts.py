@@ -52,6 +52,13 @@ def page() -> str:
         "",
         "A timeout applies to an entry from its next packet on: lowering one does not shorten entries that are already there.",
         "",
+        "The kernel keeps 2147483647 of its ticks at most: 21474836 s where it has 100 of them a second (`CONFIG_HZ`), 8589934 s with 250,",
+        "7158278 s with 300, and 2147483 s with 1000. What is more is refused, before anything is changed. Where it is not known how many",
+        "there are, as in an image, 2147483 s are the most.",
+        "",
+        "`conntrack_tcp_loose` and `conntrack_tcp_be_liberal` are no timeouts, and treated as such: of each network namespace, written,",
+        "set, proved and undone with them. Unset, they are left alone.",
+        "",
         "A flow that a rule gives a timeout policy (`ct timeout` of nftables, `CT --timeout` of iptables) has that policy's timeouts in",
         "place of these; `conntrack_expire` [leaves its entry alone](incident.md#timeout-policies).",
     ]

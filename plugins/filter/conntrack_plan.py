@@ -77,6 +77,12 @@ options:
         type: str
         choices: [enforce, warn, ignore]
         default: warn
+      conntrack_tcp_loose:
+        description: "Whether TCP connections are tracked that were not seen to begin (C(nf_conntrack_tcp_loose)). Unset leaves it alone."
+        type: int
+      conntrack_tcp_be_liberal:
+        description: "Whether TCP packets out of the window are taken, but for resets (C(nf_conntrack_tcp_be_liberal)). Unset leaves it alone."
+        type: int
       conntrack_shrink:
         description: Whether limit, buckets and expectations may be lowered.
         type: bool
@@ -186,9 +192,9 @@ _value:
     live:
       description: Options for M(headroom.netfilter.conntrack_settings).
       type: dict
-      sample: {max: 1048576, buckets: 1048576, expect_max: 16384, timeouts: {tcp_established: 7440}}
+      sample: {max: 1048576, buckets: 1048576, expect_max: 16384, timeouts: {tcp_established: 7440}, switches: {}}
     reasons:
-      description: A sentence for C(max), C(buckets), C(expect_max) and each timeout.
+      description: A sentence for C(max), C(buckets), C(expect_max), each timeout and each switch.
       type: dict
       sample: {max: "2 percent of 23.5 GiB at 392 B an entry = 1289617, rounded down to 2^20"}
     warnings:
@@ -235,6 +241,10 @@ _value:
       type: list
       elements: dict
       sample: [{path: /etc/firewalld/firewalld.conf, found: CleanupModulesOnExit=yes, wanted: CleanupModulesOnExit=no}]
+    switches:
+      description: V(tcp_loose) and V(tcp_be_liberal), those that are asked for.
+      type: dict
+      sample: {tcp_loose: 0}
     reboot_needed:
       description: Keys that only a boot makes what they are to be.
       type: list

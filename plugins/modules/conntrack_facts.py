@@ -20,7 +20,7 @@ options:
   gather_subset:
     description:
       - What to read besides state, flavour, kernel, memory and cpus, which are always returned.
-      - V(table) adds the table with its timeouts and counters. V(persistence) adds services, files, timeouts,
+      - V(table) adds the table with its timeouts, switches and counters. V(persistence) adds services, files, timeouts, switches,
         assignments and outcome.
       - V(owners) adds who else writes the same keys, V(namespaces) the network namespaces, V(log) messages of a full table.
       - V(all) is everything, V(min) nothing more. A V(!) before a name leaves it out.
@@ -123,6 +123,13 @@ ansible_facts:
               type: str
               returned: always
               sample: 6.1.0-37-cloud-amd64
+            hz:
+              description:
+                - Ticks a second of the kernel, C(CONFIG_HZ), by which it depends how long a timeout may be (2147483647 ticks).
+                - Of a tree as the kernel's configuration has it. V(none) where neither a clock nor a file tells.
+              type: int
+              returned: always
+              sample: 250
             page_size:
               description: Bytes in a page of memory.
               type: int
@@ -294,6 +301,14 @@ ansible_facts:
           type: dict
           returned: with subset C(table) or C(persistence)
           sample: {tcp_established: 432000, udp: 30, udp_stream: 120}
+        switches:
+          description:
+            - "Those of TCP by name, as far as this kernel has them: V(tcp_loose), whether connections are picked up that were not seen to
+              begin, and V(tcp_be_liberal), whether what is out of the window is taken."
+            - Of the own network namespace, as timeouts are. V(0) is no, anything else yes.
+          type: dict
+          returned: with subset C(table) or C(persistence)
+          sample: {tcp_loose: 1, tcp_be_liberal: 0}
         counters:
           description:
             - The columns of C(/proc/net/stat/nf_conntrack), summed over the processors, by the names this kernel has.
@@ -389,6 +404,29 @@ ansible_facts:
                   description: Whether it is active.
                   type: bool
                   returned: always
+            conntrackd:
+              description: conntrackd, which keeps entries of its own; V(none) without its configuration.
+              type: dict
+              returned: always
+              contains:
+                active:
+                  description: Whether it is active.
+                  type: bool
+                  returned: always
+                sync:
+                  description: Whether it keeps them for another node, rather than to count what passed.
+                  type: bool
+                  returned: always
+                hash_size:
+                  description: Buckets of its own table, C(HashSize), or what it takes without one.
+                  type: int
+                  returned: always
+                  sample: 32768
+                hash_limit:
+                  description: Entries that it keeps at most, C(HashLimit), or what it takes without one.
+                  type: int
+                  returned: always
+                  sample: 131072
             systemd_sysctl:
               description: The path of systemd's helper that applies sysctl.d, V(none) without systemd.
               type: str
@@ -731,6 +769,11 @@ ansible_facts:
               type: dict
               returned: always
               sample: {tcp_established: 432000}
+            switches:
+              description: The same, by name.
+              type: dict
+              returned: always
+              sample: {tcp_loose: 0}
         netns_total:
           description: How many network namespaces there are, as far as can be seen.
           type: int

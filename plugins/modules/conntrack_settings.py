@@ -80,6 +80,12 @@ options:
       - A timeout that this kernel does not have is an error.
     type: dict
     default: {}
+  switches:
+    description:
+      - Those of TCP, V(tcp_loose) and V(tcp_be_liberal), by name, as in the facts.
+      - One that this kernel does not have is an error.
+    type: dict
+    default: {}
   shrink:
     description:
       - Whether O(max), O(buckets) and O(expect_max) may be lowered.
@@ -141,7 +147,7 @@ attributes:
     support: full
     platforms: linux
 notes:
-  - Needs root, and the first network namespace for all but the timeouts. What is already so is no error without either.
+  - Needs root, and the first network namespace for all but the timeouts and switches. What is already so is no error without either.
   - Python 3.6 or later is needed on the host.
 seealso:
   - module: headroom.netfilter.conntrack_rollback
@@ -251,6 +257,7 @@ def main():
             "buckets": {"type": "int"},
             "expect_max": {"type": "int"},
             "timeouts": {"type": "dict", "default": {}},
+            "switches": {"type": "dict", "default": {}},
             "shrink": {"type": "bool", "default": False},
             "found": {"type": "dict", "default": {}},
             "expected": {"type": "dict", "default": {}},

@@ -4,7 +4,9 @@
 
 from __future__ import annotations
 
+import json
 import re
+import time
 from collections.abc import Callable
 
 import pytest
@@ -134,6 +136,29 @@ def test_another_ones_file_is_kept_and_given_back(machine: Machine) -> None:
     assert diffs(checked.output) == diffs(ran.output) != []
     assert "put back: " in ran.output
     assert (SYSCTL.read_text(), SYSCTL.stat().st_mode & 0o7777) == ("net.netfilter.nf_conntrack_max = 4711\n", 0o640)
+    assert machine.values() == values
+
+
+@pytest.mark.on_one_core
+def test_switches_and_a_long_timeout_are_set_kept_and_given_back(machine: Machine) -> None:
+    values = machine.values()
+    ticks = round(1 / time.clock_getres(6))
+    longest = (2**31 - 1) // ticks
+    asked = {"conntrack_tcp_loose": False, "conntrack_tcp_be_liberal": "yes"}
+    wanted = json.dumps({**asked, "conntrack_timeouts": {"tcp_established": longest}})
+    assert machine.play("-e", wanted).changed > 0
+    assert [machine.get(key) for key in ("tcp_loose", "tcp_be_liberal")] == [0, 1]
+    assert machine.get("tcp_timeout_established") == longest
+    assert "nf_conntrack_tcp_loose = 0\n" in SYSCTL.read_text()
+    assert "nf_conntrack_tcp_be_liberal = 1\n" in SYSCTL.read_text()
+    assert machine.play("-e", wanted).changed == 0
+    machine.set("tcp_loose", 1)
+    assert machine.play("-e", wanted).changed > 0
+    assert machine.get("tcp_loose") == 0
+    more = json.dumps({**asked, "conntrack_timeouts": {"tcp_established": longest + 1}})
+    ran = machine.play("-e", more, expect=None)
+    assert f"is more than the {longest} s that this kernel takes with {ticks} ticks a second" in ran.output
+    machine.play("-e", "rollback_to=first", name="rollback")
     assert machine.values() == values
 
 

@@ -30,6 +30,7 @@ REQUEST = {
     "max": 100000,
     "buckets": 16000,
     "timeouts": {"udp": 60},
+    "switches": {"tcp_loose": False},
     "found": {MAX_KEY: 8192},
     "expected": {"boot": {MAX_KEY: 100000}},
     "who": "ann@control",

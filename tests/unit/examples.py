@@ -38,6 +38,7 @@ NOT_LOADED = {
     "table.expect_max": None,
     "table.count": None,
     "timeouts": {},
+    "switches": {},
 }
 PAGES_64K = {"kernel.page_size": 65536}
 POINTERS_32 = {"kernel.pointer_bytes": 4}
@@ -50,6 +51,7 @@ def facts(changes=()):
         "flavour": "nf_conntrack",
         "kernel": {
             "release": "6.1.0-37-amd64",
+            "hz": 250,
             "page_size": 4096,
             "pointer_bytes": 8,
             "init_netns": True,
@@ -73,6 +75,7 @@ def facts(changes=()):
             "full_bytes": 3211264,
         },
         "timeouts": dict(TIMEOUTS),
+        "switches": {"tcp_loose": 1, "tcp_be_liberal": 0},
         "counters": {"found": 0, "insert_failed": 0, "drop": 0, "early_drop": 0, "chain_too_long": 0},
         "services": {
             "firewalld": None,
@@ -80,6 +83,7 @@ def facts(changes=()):
             "nftables": {"active": True},
             "netfilter_persistent": None,
             "ufw": None,
+            "conntrackd": None,
             "systemd_sysctl": "/usr/lib/systemd/systemd-sysctl",
         },
         "files": {},

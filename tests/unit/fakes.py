@@ -23,6 +23,7 @@ EXPECT_MAX_KEY = "net.netfilter.nf_conntrack_expect_max"
 ESTABLISHED_KEY = "net.netfilter.nf_conntrack_tcp_timeout_established"
 ESTABLISHED = SYSCTL + "tcp_timeout_established"
 UDP = SYSCTL + "udp_timeout"
+LOOSE, LIBERAL = SYSCTL + "tcp_loose", SYSCTL + "tcp_be_liberal"
 
 # Seconds, by file: some that every profile sets, and one that none does.
 TIMEOUTS = {
@@ -60,6 +61,7 @@ class FakeKernel(WritableHost):
         if expect_max is not None:
             self.values[EXPECT_MAX] = expect_max
         self.values.update(TIMEOUTS if timeouts is None else timeouts)
+        self.values.update({LOOSE: 1, LIBERAL: 0})
         self.texts = {
             "/proc/sys/kernel/osrelease": "6.1.0-37-amd64\n",
             "/proc/meminfo": "MemTotal:        2097152 kB\nMemAvailable:    1500000 kB\n",
@@ -85,6 +87,9 @@ class FakeKernel(WritableHost):
 
     def page_size(self):
         return self.page
+
+    def ticks(self, release):
+        return 250
 
     def python(self):
         return "3.11.2"

@@ -16,7 +16,11 @@ import tempfile
 
 from ansible_collections.headroom.netfilter.plugins.module_utils._conntrack.facts.gather import gather
 from ansible_collections.headroom.netfilter.plugins.module_utils._conntrack.host.writing import WritableHost
-from ansible_collections.headroom.netfilter.plugins.module_utils._conntrack.kernel import FLAVOURS, timeout_key
+from ansible_collections.headroom.netfilter.plugins.module_utils._conntrack.kernel import (
+    FLAVOURS,
+    SWITCHES,
+    timeout_key,
+)
 
 HOSTS = os.path.join(os.path.dirname(os.path.abspath(__file__)), "hosts")
 NAMES = sorted(name for name in os.listdir(HOSTS) if os.path.isfile(os.path.join(HOSTS, name, "host.json")))
@@ -74,6 +78,9 @@ class GoldenHost(WritableHost):
 
     def page_size(self):
         return self._said["page_size"]
+
+    def ticks(self, release):
+        return self._said.get("hz")
 
     def python(self):
         return self._said["python"]
@@ -141,6 +148,10 @@ def shortened(facts, timeouts=None):
         for name, seconds in (timeouts or facts.get("timeouts", {})).items():
             key = FLAVOURS[facts["flavour"]].prefix + timeout_key(name)
             if values.get(key) == {"kind": "default", "value": seconds, "source": "kernel default"}:
+                del values[key]
+        for name in SWITCHES:
+            key = FLAVOURS[facts["flavour"]].prefix + name
+            if values.get(key, {}).get("kind") == "default":
                 del values[key]
     return facts
 

@@ -18,3 +18,4 @@ MARK = "headroom.netfilter"
 
 FIREWALLD = "/etc/firewalld/firewalld.conf"
 IPTABLES = "/etc/sysconfig/iptables-config"
+CONNTRACKD = "/etc/conntrackd/conntrackd.conf"

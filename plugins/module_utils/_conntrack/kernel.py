@@ -16,8 +16,11 @@ ENTRIES_PER_BUCKET_AT_LOAD = 8
 LARGEST_LIMIT = 2**31 - 1
 # So that 8 x hashsize still fits.
 LARGEST_HASHSIZE = LARGEST_LIMIT // ENTRIES_PER_BUCKET_AT_LOAD
-# Seconds. Timeouts are kept in jiffies, an int of up to 1000 a second (proc_dointvec_jiffies).
-LONGEST_TIMEOUT = LARGEST_LIMIT // 1000
+# Ticks a second (CONFIG_HZ), the most and the fewest that kernels are built with (kernel/Kconfig.hz, arch/mips/Kconfig).
+_MOST_TICKS, _FEWEST_TICKS = 1000, 24
+# Seconds. Timeouts are kept in ticks, an int (proc_dointvec_jiffies): what every kernel takes, and what one takes.
+LONGEST_TIMEOUT = LARGEST_LIMIT // _MOST_TICKS
+LONGEST_ANYWHERE = LARGEST_LIMIT // _FEWEST_TICKS
 
 # Entries. A longer chain refuses new entries without a word in the log (MIN_CHAINLEN, since 5.15).
 LONGEST_CHAIN = 50
@@ -96,6 +99,15 @@ _EARLIER_TIMEOUTS: Dict[str, Tuple[Tuple[int, int], Optional[int]]] = {
     "sctp_shutdown_recd": ((6, 2), 0),
 }
 
+# Of tcp, as compiled in: whether it picks up connections that it has not seen begin, and whether it takes what is out of the window.
+# Of each network namespace, as timeouts are.
+SWITCHES: Dict[str, int] = {"tcp_loose": 1, "tcp_be_liberal": 0}
+
+# From this release on, ticks that are more than an int holds are refused; earlier only those that are more than a long holds, and
+# others come out as some other time. And from the next on, switches other than 0 and 1.
+_TICKS_REFUSED = (4, 13)
+_SWITCHES_REFUSED = (5, 2)
+
 # Releases from which on there are no such timeouts.
 _GONE = (("dccp_", (6, 17)), ("udplite", (7, 2)))
 # Before this release, timeouts of a protocol come with the module of its family, nf_conntrack_ipv4 or _ipv6.
@@ -120,6 +132,30 @@ def timeout_key(name: str) -> str:
     """The way back: tcp_established -> tcp_timeout_established, udp -> udp_timeout."""
     protocol, _sep, state = name.partition("_")
     return protocol + "_timeout" + ("_" + state if state else "")
+
+
+def is_switch(key: str) -> bool:
+    return key.rpartition("conntrack_")[2] in SWITCHES
+
+
+def longest_timeout(ticks: Optional[int]) -> int:
+    """Seconds that a kernel with so many ticks a second takes for what they are; of one that is not known, those that each takes."""
+    return LARGEST_LIMIT // (ticks or _MOST_TICKS)
+
+
+class Bounds(NamedTuple):
+    """What a kernel may take, of either sign, and refuses beyond."""
+
+    timeout: int = LONGEST_TIMEOUT  # seconds
+    switch: int = 1  # which is never below 0 then
+
+
+def bounds(release: str, pointer: int, ticks: Optional[int]) -> Bounds:
+    since = version(release)
+    timeout = longest_timeout(ticks) if ticks else LONGEST_ANYWHERE
+    if since < _TICKS_REFUSED and pointer == 8:
+        timeout = (2**63 - 1) // (ticks or _FEWEST_TICKS)
+    return Bounds(timeout, 1 if since >= _SWITCHES_REFUSED else LARGEST_LIMIT)
 
 
 def sysctl_path(key: str) -> str:

@@ -8,9 +8,10 @@ A reader makes a value of what it is given, or raises Wrong, whose text says wha
 
 import json
 import re
+from contextlib import suppress
 from typing import Any, Callable, Dict, Iterable, Mapping, Tuple
 
-from .kernel import LONGEST_TIMEOUT, TIMEOUTS
+from .kernel import LONGEST_ANYWHERE, SWITCHES, TIMEOUTS
 from .shown import escaped
 
 
@@ -145,12 +146,28 @@ def truth(value: Any) -> bool:
     raise Wrong("expected true or false")
 
 
+def switch(value: Any) -> int:
+    """A truth value as the kernel writes it, which it may be written as."""
+    for reader in (whole(0, 1, ""), truth):
+        with suppress(Wrong):
+            return int(reader(value))
+    raise Wrong("expected true or false, or 1 or 0")
+
+
+def switches(value: Any) -> Dict[str, int]:
+    """Of tcp, by name."""
+    if not isinstance(value, Mapping) or not set(value) <= set(SWITCHES):
+        raise Wrong("expected a mapping of " + ", ".join(SWITCHES))
+    return {str(name): switch(item) for name, item in value.items()}
+
+
 def timeouts(variable: str = "") -> Reader:
     """A reader of seconds by the names of timeouts. A variable's may be JSON: what comes with ``-e NAME=`` is text."""
     wanted = "expected a mapping such as {tcp_established: 7440}"
     if variable:
         wanted += '; on a command line -e \'{{"{0}": {{"tcp_established": 7440}}}}\''.format(variable)
-    seconds = whole(1, LONGEST_TIMEOUT, "seconds")
+    # What the kernel of a host takes its plan knows, and what none takes is no seconds.
+    seconds = whole(1, LONGEST_ANYWHERE, "seconds")
 
     def reader(value: Any) -> Dict[str, int]:
         if variable and isinstance(value, str):

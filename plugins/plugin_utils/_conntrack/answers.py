@@ -47,11 +47,13 @@ TIMEOUT = Text(pattern="[a-z0-9][a-z0-9_]{0,63}")
 # Of a sysctl, dotted, or hashsize, the buckets.
 KEY = Text(pattern=r"hashsize|net\.[a-z0-9_]{1,120}(\.[a-z0-9_]{1,120}){0,4}")
 TIMEOUTS = MappingOf(TIMEOUT, SECONDS)
+SWITCHES = MappingOf(Text(choices=tuple(kernel.SWITCHES)), Whole())
 ACTIVE: dict[str, Check] = {"active": Truth()}
 
 KERNEL = Record(
     {
         "release": TEXT,
+        "hz": OrNone(Whole(1, 10000)),
         "page_size": Whole(1024, 2**24),
         "pointer_bytes": Whole(4, 8),
         "init_netns": Truth(),
@@ -85,6 +87,7 @@ SERVICES = Record(
         "nftables": OrNone(Record(ACTIVE)),
         "netfilter_persistent": OrNone(Record(ACTIVE)),
         "ufw": OrNone(Record(ACTIVE)),
+        "conntrackd": OrNone(Record({**ACTIVE, "sync": Truth(), "hash_size": COUNT, "hash_limit": COUNT})),
         # Stands in a file that root runs.
         "systemd_sysctl": OrNone(Text(choices=SYSTEMD_SYSCTL)),
     }
@@ -186,6 +189,7 @@ NAMESPACE = Record(
         "drop": COUNT,
         "early_drop": COUNT,
         "timeouts": TIMEOUTS,
+        "switches": SWITCHES,
     }
 )
 MOMENT = OrNone(Text(pattern="[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}Z"))
@@ -238,6 +242,7 @@ FACTS = Foretold(
         "history": HISTORY,
         "table": TABLE,
         "timeouts": TIMEOUTS,
+        "switches": SWITCHES,
         "counters": MappingOf(TIMEOUT, COUNT),
         "services": SERVICES,
         "files": MappingOf(Text(choices=files.MANAGED), FILE),
@@ -254,7 +259,7 @@ FACTS = Foretold(
         "left_out": MappingOf(Text(pattern="[a-z_.]{1,64}"), COUNT),
     },
     optional=(
-        *("table", "timeouts", "counters", "services", "files", "assignments", "outcome", "exposed"),
+        *("table", "timeouts", "switches", "counters", "services", "files", "assignments", "outcome", "exposed"),
         *("owners", "claims"),
         *("namespaces", "netns_total", "log"),
     ),

@@ -36,6 +36,8 @@ def test_the_values_are_those_asked_for(live: dict[str, int]) -> None:
         "nf_conntrack_tcp_timeout_established": 9000,
         "nf_conntrack_udp_timeout_stream": 240,
         "nf_conntrack_udp_timeout": 120,  # the profile gateway
+        "nf_conntrack_tcp_loose": 0,
+        "nf_conntrack_tcp_be_liberal": 1,
     }
     assert {name: live[name] for name in asked} == asked
 

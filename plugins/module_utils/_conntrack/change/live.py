@@ -55,6 +55,7 @@ def values(facts: Facts) -> Dict[str, Optional[int]]:
     """All live values by name, as facts have them."""
     prefix, table = kernel.FLAVOURS[facts["flavour"]].prefix, facts["table"]
     found = {prefix + kernel.timeout_key(name): seconds for name, seconds in facts["timeouts"].items()}
+    found.update({prefix + name: value for name, value in facts["switches"].items()})
     return dict(
         found,
         **{"hashsize": table["buckets"], prefix + "max": table["max"], prefix + "expect_max": table["expect_max"]},
@@ -138,6 +139,11 @@ def _settings(host: WritableHost, facts: Facts, wanted: Asked) -> List[Setting]:
         key = names.prefix + kernel.timeout_key(name)
         seconds = facts["timeouts"].get(name)
         listed.append(Setting(key, kernel.sysctl_path(key), seconds, wanted.timeouts[name], _TIMEOUT))
+    # Nothing is unsafe about them: they are set with the timeouts.
+    for name in sorted(wanted.switches):
+        key = names.prefix + name
+        there = facts["switches"].get(name)
+        listed.append(Setting(key, kernel.sysctl_path(key), there, wanted.switches[name], _TIMEOUT))
     return listed
 
 

@@ -37,6 +37,7 @@ class Asked(NamedTuple):
     buckets: Optional[int] = None
     expect_max: Optional[int] = None
     timeouts: Dict[str, int] = {}
+    switches: Dict[str, int] = {}
     found: Dict[str, Optional[int]] = {}  # live values as the plan saw them
     expected: Dict[str, Dict[str, int]] = {}  # by event, what will be after it
     refusals: Tuple[str, ...] = ()
@@ -126,6 +127,7 @@ _READERS: Dict[str, readers.Reader] = {
     # 0 lets none in, where a limit of 0 is none at all.
     "expect_max": readers.whole(0, kernel.LARGEST_LIMIT, "expectations"),
     "timeouts": readers.timeouts(),
+    "switches": readers.switches,
     "shrink": readers.truth,
     "id": _name,
     "files": _files,

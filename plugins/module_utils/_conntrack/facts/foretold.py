@@ -12,7 +12,7 @@ from ..values import Facts, as_dict
 
 _LISTS = ("overriding", "problems")
 # What it is made of, all of it of the subset persistence.
-_BASE = ("assignments", "services", "timeouts")
+_BASE = ("assignments", "services", "timeouts", "switches")
 
 
 def foretold(facts: Facts) -> Facts:

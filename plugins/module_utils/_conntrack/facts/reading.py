@@ -7,14 +7,14 @@ nothing, but for journalctl where packets were dropped and no log has said why."
 from typing import Any, Callable, Dict, FrozenSet, Iterable, Optional
 
 from .. import kernel
-from ..files import MANAGED, MARK
+from ..files import CONNTRACKD, MANAGED, MARK
 from ..host.door import Host
 from ..outcome.assignments import assignments
 from ..owners.finder import owners
 from ..shown import MOST_TOLD, plain, shorten
 from ..sources import proc as table
 from ..sources import tracking
-from ..sources.namespaces import namespaces, timeouts
+from ..sources.namespaces import namespaces, switches, timeouts
 from ..sources.services import services
 from ..values import Facts, as_dict, integer
 from .history import history
@@ -87,8 +87,10 @@ def chosen_subsets(subsets: Iterable[str]) -> FrozenSet[str]:
 def _kernel(host: Host, names: kernel.Flavour) -> Dict[str, Any]:
     # A key that only the first network namespace has, whatever modules are loaded. The tree of what never ran has none at all.
     first = host.exists("/proc/sys/net/core/netdev_max_backlog") or not host.exists("/proc/sys/kernel/osrelease")
+    release = tracking.release(host)
     return {
-        "release": tracking.release(host),
+        "release": release,
+        "hz": host.ticks(release),
         "page_size": host.page_size(),
         "pointer_bytes": kernel.pointer_bytes(host.machine()),
         "init_netns": first,
@@ -167,6 +169,7 @@ def _table(host: Host, names: kernel.Flavour) -> Facts:
             "full_bytes": kernel.full_bytes(limit, buckets, entry, pointer) if limit and buckets else None,
         },
         "timeouts": timeouts(host, names),
+        "switches": switches(host, names),
         "counters": _counters(host, names),
     }
 
@@ -181,7 +184,16 @@ def _object_bytes(host: Host, names: kernel.Flavour) -> Optional[int]:
 
 
 def _persistence(host: Host, names: kernel.Flavour) -> Facts:
-    return {"services": services(host), "files": _files(host)}
+    return {"services": dict(services(host), conntrackd=_conntrackd(host)), "files": _files(host)}
+
+
+def _conntrackd(host: Host) -> Optional[Dict[str, Any]]:
+    if not host.exists(CONNTRACKD):
+        return None
+    # Few hosts have one.
+    from .conntrackd import conntrackd
+
+    return conntrackd(host)
 
 
 def _files(host: Host) -> Dict[str, Any]:
@@ -220,8 +232,9 @@ def _others(host: Host, names: kernel.Flavour, found: Facts, chosen: FrozenSet[s
         added["claims"] = as_dict(claims)
     if "persistence" in chosen:
         # What will be is made of them as well.
-        added["timeouts"] = found.get("timeouts") or timeouts(host, names)
-        added["assignments"], exposed = assignments(host, dict(found, timeouts=added["timeouts"]), owned)
+        if "timeouts" not in found:
+            added.update(timeouts=timeouts(host, names), switches=switches(host, names))
+        added["assignments"], exposed = assignments(host, dict(found, **added), owned)
         added["exposed"] = as_dict(exposed)
     return added
 

@@ -7,7 +7,7 @@ paragraph for each id."""
 from typing import Dict, NamedTuple, Tuple
 
 from .. import kernel
-from ..files import SYSCTL
+from ..files import CONNTRACKD, SYSCTL
 from ..outcome.said import CRITICAL, INFO, WARNING
 
 # Shares of the limit in use. node_exporter's mixin warns at 0.75; Netdata is critical at 0.95, from where on the
@@ -20,6 +20,13 @@ CHAIN_WARNING = 2 * kernel.ENTRIES_PER_BUCKET_AT_LOAD
 CHAIN_CRITICAL = 32
 # Share of memory that a full table may take: five times what the role gives it by default.
 MEMORY_WARNING = 0.1
+# Entries. With fewer than nine tenths of the 64512 ports that a translated address has for one destination and port (nf_nat_core.c),
+# nearly every flow finds one.
+PORTS_WARNING = 58000
+# Flows since boot. A few of them are races of resolvers, on any host.
+REFUSED_WARNING = 1000
+# Packets since boot. Hosts see thousands of them in a quiet year.
+INVALID_WARNING = 100000
 # Seconds. Compiled in, five days.
 ESTABLISHED_DEFAULT = kernel.TIMEOUTS["tcp_established"]
 # How many of a kind a sentence names before it counts the others.
@@ -70,6 +77,15 @@ RISKS: Dict[str, Risk] = {
         "Exempt that traffic from tracking (notrack), or make the resolver ask one after the other "
         "(options single-request in /etc/resolv.conf).",
     ),
+    "ports-run-out": Risk(
+        (WARNING,),
+        "A flow whose translated address has no port left towards its destination is refused, however empty the table is, and a larger "
+        "one does not help. Races of resolvers (dropped-clash) are counted with them: the destinations tell which it is.",
+        "See which destination it is: headroom.netfilter.conntrack_census_info with group_by protocol+destination+destination_port; "
+        "near 64512 entries of one are all the ports of one address. Give the translation more addresses (SNAT --to-source FIRST-LAST, "
+        "snat to FIRST-LAST) or a wider range of ports, and let ports go sooner: conntrack_timeouts with a shorter tcp_time_wait, or "
+        "a ct timeout policy for that destination alone.",
+    ),
     "dropped-other": Risk(
         (WARNING, INFO),
         "The kernel counts here what a full table refused, and what helpers of protocols and clashes lost.",
@@ -106,6 +122,35 @@ RISKS: Dict[str, Risk] = {
         "A connection whose peer vanished keeps its entry for five days, so that the table fills with what is no more.",
         "Choose a profile with {0}: conntrack_timeout_profile=server. Entries that are there keep the old timeout until "
         "their next packet.".format(_TUNE),
+    ),
+    "picked-up-midstream": Risk(
+        (INFO,),
+        "tcp_loose lets packets of connections that were not seen to begin make entries: a flood of forged ones fills the table, which the "
+        "firewall here, which drops INVALID, would otherwise keep off it.",
+        "Look for ESTABLISHED entries without a reply: conntrack -L -p tcp --state ESTABLISHED | grep UNREPLIED. Where packets of a connection "
+        "come by one way only, and the table is not lost while it lasts: conntrack_tcp_loose=false.",
+    ),
+    "cut-at-reload": Risk(
+        (WARNING,),
+        "With tcp_loose 0 no connection is picked up again after the table was lost: all that last are INVALID from then on, and are cut "
+        "where that is dropped.",
+        "Keep the firewall from unloading the module (conntrack_firewall=true with {0}), or set conntrack_tcp_loose=true.".format(
+            _TUNE
+        ),
+    ),
+    "invalid-dropped": Risk(
+        (INFO,),
+        "What is out of a connection's window, or whose other direction goes by another way, is INVALID, and the firewall here drops it: "
+        "connections stall that nothing else would stop.",
+        "Look at who is meant: net.netfilter.nf_conntrack_log_invalid=6 for a minute. Where routes differ by direction, or a load balancer's "
+        "hosts answer for themselves: conntrack_tcp_be_liberal=true.",
+    ),
+    "conntrackd-keeps-less": Risk(
+        (WARNING,),
+        "conntrackd hands on no more entries than that: the other node does not know the rest, and cuts them when it takes over.",
+        "In {0} set HashLimit to twice the limit and HashSize to half of it, and restart conntrackd.".format(
+            CONNTRACKD
+        ),
     ),
     "below-rfc-floors": Risk(
         (WARNING,),

@@ -5,16 +5,17 @@
 
 from typing import Any, Dict, Iterator, List, Tuple
 
+from .. import kernel
 from ..files import MODPROBE
 from ..outcome.said import BUILT_IN, CRITICAL, INFO, LOAD, ODD, SEVERITIES, WARNING
 from ..profiles import RFC_FLOORS
 from .catalogue import APPLIED_BY_NOTHING, NAMED, RISKS, Finding, finding
-from .seen import Seen, listed, rank, said
+from .seen import Seen, listed, rank, said, unloaders
 
 
 def lost(host: Seen) -> Iterator[Finding]:
     if host.state == "loaded":
-        yield from _lost_at(host, "reload", "".join("; " + text for text in _unloaders(host)))
+        yield from _lost_at(host, "reload", "".join("; " + text for text in unloaders(host)))
     if host.is_live:
         yield from _lost_at(host, "boot", "")
 
@@ -45,27 +46,17 @@ def _lost_at(host: Seen, event: str, note: str) -> Iterator[Finding]:
 
 
 def _is_worse(host: Seen, key: str, now: int, then: int) -> bool:
-    """Fewer entries or buckets; a longer timeout, or one that falls below its floor where addresses are translated."""
+    """Fewer entries or buckets; a longer timeout, or one that falls below its floor where addresses are translated; another switch."""
     label = host.label(key)
     if label == "limit" and not (now and then):
         # A limit of 0 is none.
         return then > now
     if label in ("limit", "buckets", "expectations"):
         return then < now
+    if kernel.is_switch(key):
+        return then != now
     floor = RFC_FLOORS[label].seconds if host.nat and label in RFC_FLOORS else 0
     return then > now or then < floor <= now
-
-
-def _unloaders(host: Seen) -> List[str]:
-    """The firewalls here whose restart unloads the module."""
-    found = []
-    for name in ("firewalld", "iptables"):
-        service = host.part("services").get(name) or {}
-        if service.get("active") and service.get("unloads"):
-            found.append(
-                "{0} unloads the module at each restart".format(" ".join([name, service.get("version") or ""]).strip())
-            )
-    return found
 
 
 def others(host: Seen) -> Iterator[Finding]:

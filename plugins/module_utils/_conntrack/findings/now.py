@@ -14,6 +14,8 @@ from .catalogue import (
     CHAIN_WARNING,
     ESTABLISHED_DEFAULT,
     MEMORY_WARNING,
+    PORTS_WARNING,
+    REFUSED_WARNING,
     USAGE_WARNING,
     Finding,
     finding,
@@ -46,7 +48,15 @@ def drops(host: Seen) -> Iterator[Finding]:
         severity = CRITICAL if (host.chain or 0) >= CHAIN_CRITICAL else WARNING
         yield finding("dropped-chain-too-long", severity, seen)
     if clashes:
-        yield finding("dropped-clash", INFO, "{0} flows could not be inserted since boot".format(clashes))
+        seen = "{0} flows could not be inserted since boot".format(clashes)
+        # A full table refuses flows before they are given a port.
+        is_many = clashes >= REFUSED_WARNING and (host.count or 0) >= PORTS_WARNING
+        is_short = host.nat and is_many and not (messages or early)
+        if is_short:
+            seen += ", and addresses are translated here, with {0} entries of a limit of {1}".format(
+                host.count, said(host.max)
+            )
+        yield finding("ports-run-out" if is_short else "dropped-clash", WARNING if is_short else INFO, seen)
     if drop > clashes and not messages:
         seen = "{0} packets counted as dropped since boot, {1} of them by clashes at most".format(drop, clashes)
         if log.get("source"):
@@ -85,6 +95,13 @@ def chains(host: Seen) -> Iterator[Finding]:
         host.buckets, said(host.max), now, full
     )
     yield finding("chains-long", CRITICAL if now >= CHAIN_CRITICAL else WARNING, seen)
+
+
+def followers(host: Seen) -> Iterator[Finding]:
+    keeps = host.part("services").get("conntrackd") or {}
+    if keeps.get("active") and keeps.get("sync") and host.max and (keeps.get("hash_limit") or host.max) < host.max:
+        seen = "HashLimit {0}, and a limit of {1} here".format(keeps["hash_limit"], host.max)
+        yield finding("conntrackd-keeps-less", WARNING, seen)
 
 
 def memory(host: Seen) -> Iterator[Finding]:

@@ -10,7 +10,7 @@ from typing import Callable, Iterable, List, Tuple
 
 from ..outcome.said import SEVERITIES
 from ..values import Facts
-from . import later, namespaces, now, whose
+from . import later, namespaces, now, tcp, whose
 from .catalogue import Finding
 from .seen import Seen
 
@@ -20,6 +20,9 @@ _RULES: Tuple[Callable[[Seen], Iterable[Finding]], ...] = (
     now.chains,
     now.memory,
     now.timeouts,
+    now.followers,
+    tcp.loose,
+    tcp.strict,
     later.lost,
     later.others,
     later.persistence,

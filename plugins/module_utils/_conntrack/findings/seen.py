@@ -29,6 +29,7 @@ class Seen:
         self.usage: Optional[float] = self.count / self.max if self.count is not None and self.max else None
         self.chain: Optional[float] = self.table.get("chain")
         self.timeouts = known(self.part("timeouts"))
+        self.switches = known(self.part("switches"))
         self.nat = bool(self.kernel.get("nat"))
         self.namespaces: List[Dict[str, Any]] = facts.get("namespaces") or []
         self.owners: List[Dict[str, Any]] = facts.get("owners") or []
@@ -52,19 +53,22 @@ class Seen:
             prefix + "expect_max": self.table.get("expect_max"),
         }
         found.update((prefix + kernel.timeout_key(name), seconds) for name, seconds in self.timeouts.items())
+        found.update((prefix + name, value) for name, value in self.switches.items())
         return found
 
     def _own(self) -> Dict[str, Optional[int]]:
         """What the role's own file of sysctl.d says, by key."""
         files = self.part("assignments").get("sysctl") or []
         lines = [line for file in files if file["path"] == SYSCTL for line in file["lines"]]
-        return {line["key"]: sysctl.number(line["key"], line["value"]) for line in lines}
+        release, pointer = self.kernel.get("release"), self.kernel.get("pointer_bytes")
+        bounds = kernel.bounds(release, pointer, self.kernel.get("hz")) if release and pointer else kernel.Bounds()
+        return {line["key"]: sysctl.number(line["key"], line["value"], bounds) for line in lines}
 
     def label(self, key: str) -> str:
         """The words of the tables for a key: limit, buckets, expectations, or the timeout's name."""
         short = key[len(self.names.prefix) :] if key.startswith(self.names.prefix) else key
         labels = {"hashsize": "buckets", "buckets": "buckets", "max": "limit", "expect_max": "expectations"}
-        return labels.get(short) or kernel.timeout_name(short) or key
+        return labels.get(short) or (short if kernel.is_switch(key) else kernel.timeout_name(short)) or key
 
     def settled(self, key: str, value: int) -> int:
         """What the kernel makes of a value that is written: buckets are rounded."""
@@ -87,6 +91,18 @@ def usage_severity(usage: Optional[float]) -> Optional[str]:
     if usage is None or usage < USAGE_WARNING:
         return None
     return CRITICAL if usage >= USAGE_CRITICAL else WARNING
+
+
+def unloaders(host: Seen) -> List[str]:
+    """The firewalls here whose restart unloads the module."""
+    found = []
+    for name in ("firewalld", "iptables"):
+        service = host.part("services").get(name) or {}
+        if service.get("active") and service.get("unloads"):
+            found.append(
+                "{0} unloads the module at each restart".format(" ".join([name, service.get("version") or ""]).strip())
+            )
+    return found
 
 
 def rank(label: str) -> int:

@@ -44,6 +44,9 @@ BUDGET = 10.0
 # Bytes. A line of /proc/net/nf_conntrack has some 300.
 LONGEST_LINE = 4096
 
+_MONOTONIC_COARSE = 6  # of linux/time.h
+# No kernel has more, but what takes itself for one may say anything.
+_MOST_TICKS = 10000
 _READ_ALL = 3  # SYSLOG_ACTION_READ_ALL of syslog(2); takes nothing away
 # As many links as the kernel follows (MAXSYMLINKS).
 _MOST_LINKS = 40
@@ -90,6 +93,14 @@ class Host:
     def page_size(self) -> int:
         """Bytes in a page of memory."""
         return int(os.sysconf("SC_PAGE_SIZE"))
+
+    def ticks(self, release: str) -> Optional[int]:
+        """Ticks a second of the kernel (CONFIG_HZ), which the resolution of its coarse clock is; None where it has none."""
+        try:
+            found = round(1 / time.clock_getres(_MONOTONIC_COARSE))
+        except OSError:
+            return None
+        return found if found <= _MOST_TICKS else None
 
     def python(self) -> Optional[str]:
         return platform.python_version()

@@ -12,12 +12,15 @@ import os
 import posixpath
 import re
 import struct
+import zlib
 from typing import Any, Callable, Dict, Iterable, List, Optional
 
-from .door import BUDGET, LONGEST_LOOK, LONGEST_RUN, Host
+from .door import BUDGET, LONGEST_FILE, LONGEST_LOOK, LONGEST_RUN, LONGEST_TEXT, Host
 
 # As many links as the kernel follows (MAXSYMLINKS).
 _MOST_LINKS = 40
+# Where distributions put the configuration of a kernel, by its release.
+_CONFIGS = ("/boot/config-{0}", "/lib/modules/{0}/config")
 # What of a machine that runs may be mounted into a tree.
 _OF_MACHINES = ("/proc", "/sys")
 # Programs that every system has one of, and the names of uname -m for e_machine of elf(5), of 64 bits and of 32.
@@ -100,6 +103,19 @@ class Tree(Host):
 
     def page_size(self) -> int:
         return 4096
+
+    def ticks(self, release: str) -> Optional[int]:
+        """As the kernel's configuration has them."""
+        texts = (self.read(path.format(release)) for path in _CONFIGS)
+        found = re.search(r"^CONFIG_HZ=([0-9]{2,4})$", next(filter(None, texts), "") or self._packed(), re.M)
+        return int(found.group(1)) if found else None
+
+    def _packed(self) -> str:
+        try:
+            text = zlib.decompressobj(31).decompress(self.content("/proc/config.gz", LONGEST_FILE) or b"", LONGEST_TEXT)
+        except zlib.error:
+            return ""
+        return text.decode("utf-8", "replace")
 
     def python(self) -> Optional[str]:
         return None

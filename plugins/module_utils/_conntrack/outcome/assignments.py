@@ -78,7 +78,7 @@ PARTS = (
 
 
 def assignments(host: "Host", facts: Facts, owned: Sequence["Owner"]) -> Tuple[Assignments, List[Exposed]]:
-    """``facts`` are those of this host that are always gathered, with timeouts and services; and which files others may write."""
+    """``facts`` are those of this host that are always gathered, with timeouts, switches and services; and which files others may write."""
     found: Assignments = {name: [] for name in PARTS}
     if facts["state"] == "absent":
         return found, []
@@ -135,8 +135,10 @@ def is_procps(call: Dict[str, Any]) -> bool:
 def _keys(facts: Facts, found: Assignments) -> List[str]:
     """The names that a line may reach; of a module that is not loaded, those that it may have."""
     names = kernel.FLAVOURS[facts["flavour"]]
-    timeouts = facts["timeouts"] if facts["state"] != "loadable" else kernel.TIMEOUTS
-    keys = [names.prefix + name for name in ("max", "buckets", "expect_max", *map(kernel.timeout_key, timeouts))]
+    is_there = facts["state"] != "loadable"
+    timeouts, switches = (facts["timeouts"], facts["switches"]) if is_there else (kernel.TIMEOUTS, kernel.SWITCHES)
+    there = ("max", "buckets", "expect_max", *switches, *map(kernel.timeout_key, timeouts))
+    keys = [names.prefix + name for name in there]
     keys += found["aliases"]
     return keys
 

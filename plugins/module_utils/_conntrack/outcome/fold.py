@@ -158,17 +158,23 @@ def own(facts: Facts) -> Dict[str, int]:
     said: Dict[str, int] = {}
     page, pointer = facts["kernel"]["page_size"], facts["kernel"]["pointer_bytes"]
     prefix = kernel.FLAVOURS[facts["flavour"]].prefix
+    bounds = bounds_of(facts)
     hashsize = _own_hashsize(facts)
     if hashsize and facts["state"] != "builtin":
         said[HASHSIZE] = kernel.rounded_buckets(hashsize, page, pointer)
     for file in facts["assignments"]["sysctl"]:
         for line in file["lines"] if file["path"] == SYSCTL else ():
-            number = sysctl.number(line["key"], line["value"])
+            number = sysctl.number(line["key"], line["value"], bounds)
             if number is not None and line["key"] == prefix + "buckets":
                 said[HASHSIZE] = kernel.rounded_buckets(number, page, pointer)
             elif number is not None:
                 said[sysctl.ALIASES.get(line["key"], line["key"])] = number
     return said
+
+
+def bounds_of(facts: Facts) -> kernel.Bounds:
+    """What the kernel may take."""
+    return kernel.bounds(*(facts["kernel"].get(name) for name in ("release", "pointer_bytes", "hz")))
 
 
 def made_by_load(facts: Facts) -> bool:
@@ -211,6 +217,7 @@ class _Fold:
         self.names = kernel.FLAVOURS[facts["flavour"]]
         self.is_builtin = facts["state"] == "builtin"
         self.version = kernel.version(facts["kernel"]["release"])
+        self.bounds = bounds_of(facts)
         # Without systemd it is procps that applies sysctl.d.
         self.procps = facts["services"]["systemd_sysctl"] is None
         self.settings = self._settings("sysctl")
@@ -283,12 +290,14 @@ class _Fold:
         ]
 
     def _keys(self) -> List[str]:
-        """Those that the kernel has; of a module that is not loaded, those it will have and the timeouts that files name."""
+        """Those that the kernel has; of a module that is not loaded, those it will have and of timeouts and switches what files name."""
         prefix = self.names.prefix
         keys = [prefix + "max"] + [prefix + "expect_max"] * self.names.bounds_expectations
         if self.facts["state"] == "loadable":
-            named = {line.key for line in self.settings if line.key.startswith(prefix)}
-            return keys + sorted(key for key in named if kernel.timeout_name(key[len(prefix) :]) in kernel.TIMEOUTS)
+            named = sorted({line.key for line in self.settings if line.key.startswith(prefix)})
+            keys += [key for key in named if kernel.is_switch(key)]
+            return keys + [key for key in named if kernel.timeout_name(key[len(prefix) :]) in kernel.TIMEOUTS]
+        keys += [prefix + name for name in self.facts["switches"]]
         return keys + [prefix + kernel.timeout_key(name) for name in sorted(self.facts["timeouts"])]
 
     def _at_load(self) -> Decisions:
@@ -314,6 +323,8 @@ class _Fold:
             if name:
                 live_seconds = self.facts["timeouts"].get(name)
                 found[key] = _kernels(kernel.default_timeout(name, release, live_seconds))
+            elif kernel.is_switch(key):
+                found[key] = _kernels(kernel.SWITCHES[key[len(self.names.prefix) :]])
             elif key == self.names.prefix + "expect_max":
                 found[key] = _kernels(kernel.expect_max(buckets.value.value) if buckets.value.value else None)
                 if expect:
@@ -411,9 +422,9 @@ class _Fold:
         keys = self.keys + self.told["aliases"] + ([buckets] if self.version >= _BUCKETS_WRITABLE else [])
         # What procps alone reads.
         settings = [one for one in settings if procps or one.path != sysctl.SYSCTL_CONF]
-        lines = sysctl.effective(settings, keys, prefixes, procps)
+        lines = sysctl.effective(settings, keys, prefixes, procps, self.bounds)
         for key, one in lines.items():
-            value = sysctl.number(key, one.value)
+            value = sysctl.number(key, one.value, self.bounds)
             source = "{0}:{1}".format(one.file, one.line)
             line = Line(one.path, one.file, one.line, one.text, "sysctl.d", "")
             if one.file == sysctl.COMMAND_LINE:
@@ -421,9 +432,9 @@ class _Fold:
             if key == buckets:
                 found[HASHSIZE] = Decision(Value(SET, self._rounded(value), source), line)
             elif key in found:
-                found[key] = Decision(Value(SET, value, source), line)
+                found[key] = self._set(key, value, source, line)
         # No line of procps' stands in the place of another.
-        withdrawn = {} if procps else sysctl.withdrawn(settings, set(keys) - set(lines), prefixes)
+        withdrawn = {} if procps else sysctl.withdrawn(settings, set(keys) - set(lines), prefixes, self.bounds)
         for key, one in withdrawn.items():
             # The value is what it was before: because of this line.
             key = HASHSIZE if key == buckets else key
@@ -431,6 +442,14 @@ class _Fold:
                 line = Line(one.path, one.file, one.line, one.text, "sysctl.d", "")
                 found[key] = Decision(found[key].value, line)
         return found
+
+    def _set(self, key: str, value: Optional[int], source: str, line: Line) -> Decision:
+        """By a value that the kernel may take; of no time that has more ticks than there may be room for is it known what becomes of it."""
+        longest = kernel.longest_timeout(self.facts["kernel"].get("hz"))
+        if value is not None and "_timeout" in key and abs(value) > longest:
+            said = "{0}: whether this kernel takes more than {1} s, and for what, is not known".format(source, longest)
+            return _untold(said, line)
+        return Decision(Value(UNTOLD if value is None else SET, value, source), line)
 
     def _rounded(self, buckets: Optional[int]) -> Optional[int]:
         page, pointer = (self.facts["kernel"][name] for name in ("page_size", "pointer_bytes"))
@@ -448,10 +467,9 @@ class _Fold:
                 found = self._reapplied(found, owner, line)
                 continue
             for key, value in owner["keys"].items():
-                if key in found:
+                if key in found and (value is None or sysctl.number(key, str(value), self.bounds) is not None):
                     value = self._rounded(value) if key == HASHSIZE else value
-                    source = "{0}: {1}".format(owner["name"], owner["evidence"])
-                    found[key] = Decision(Value(UNTOLD if value is None else SET, value, source), line)
+                    found[key] = self._set(key, value, "{0}: {1}".format(owner["name"], owner["evidence"]), line)
         return found
 
     def _reapplied(self, values: Decisions, owner: Mapping[str, Any], line: Line) -> Decisions:

@@ -6,7 +6,7 @@
 import re
 from typing import Dict, NamedTuple, Optional
 
-from ..kernel import COMMAND_LINE
+from ..kernel import COMMAND_LINE, is_switch
 from ..outcome.fold import Contest
 from ..outcome.said import SET, Line
 from ..sources.modprobe import place
@@ -41,7 +41,7 @@ def held(facts: Facts) -> Dict[str, Held]:
     found = {}
     for owner in facts.get("owners") or ():
         for key, value in owner["keys"].items():
-            if owner["at_boot"] and not owner["path"] and value:
+            if owner["at_boot"] and not owner["path"] and (value or (value == 0 and is_switch(key))):
                 found[key] = Held(value, owner["evidence"], owner["remedy"])
     return found
 

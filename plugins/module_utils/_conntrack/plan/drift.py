@@ -65,7 +65,7 @@ class _Foreseen(NamedTuple):
 def _foresee(plan: Plan, host: Given) -> _Foreseen:
     """Boot and load as they will be with the planned files, before anything is written: what differs is taken over or refused."""
     expected = owned.expected(host, plan)
-    if not {"assignments", "services", "timeouts"} <= set(host.facts):
+    if not {"assignments", "services", "timeouts", "switches"} <= set(host.facts):
         return _Foreseen(
             [], ["facts without table and persistence: what a boot and a load leave cannot be told"], expected
         )
@@ -129,6 +129,7 @@ def _live_drift(plan: Plan, host: Given) -> List[Drift]:
     ]
     for name in sorted(plan.timeouts):
         pairs.append((host.names.prefix + kernel.timeout_key(name), host.timeouts.get(name), plan.timeouts[name]))
+    pairs += [(host.names.prefix + name, host.switches.get(name), plan.switches[name]) for name in plan.switches]
     return [_drift("live", name, found, wanted) for name, found, wanted in pairs if found != wanted]
 
 

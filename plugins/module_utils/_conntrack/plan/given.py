@@ -23,12 +23,18 @@ class Given:
         table: Dict[str, Any] = facts.get("table") or {}
         self.names = kernel.FLAVOURS[facts["flavour"]]
         self.count: int = table.get("count") or 0
+        # Of all network namespaces, which share the buckets.
+        counts = [space.get("count") or 0 for space in facts.get("namespaces") or () if not space.get("own")]
+        self.entries: int = self.count + sum(counts)
         self.max: Optional[int] = table.get("max")
         self.buckets: Optional[int] = table.get("buckets")
         self.expect_max: Optional[int] = table.get("expect_max")
         self.timeouts: Dict[str, int] = facts.get("timeouts") or {}
+        self.switches: Dict[str, int] = facts.get("switches") or {}
+        self.ticks: Optional[int] = facts["kernel"].get("hz")
         self.release: str = facts["kernel"]["release"]
         self.pointer: int = facts["kernel"]["pointer_bytes"]
+        self.longest = kernel.longest_timeout(self.ticks)
         self.page: int = facts["kernel"]["page_size"]
         self.per_page: int = self.page // self.pointer
         self.largest = kernel.largest_buckets(self.page, self.pointer)
@@ -77,6 +83,10 @@ class Given:
             return True
         may_come = not self.is_live or kernel.has_families_apart(self.release)
         return may_come and kernel.has_timeout(name, self.names, self.release)
+
+    def has_switch(self, name: str) -> bool:
+        """The module has all of them, from its load on."""
+        return not self.is_live or name in self.switches
 
     def writable(self, what: str) -> bool:
         return bool(self.facts["kernel"]["writable"][what])

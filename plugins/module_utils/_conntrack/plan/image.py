@@ -15,6 +15,7 @@ def of_an_image(facts: Facts) -> Facts:
         container=None,
         nat=False,
         writable=dict.fromkeys(facts["kernel"]["writable"], False),
+        hz=None,
     )
     return dict(
         facts,
@@ -24,6 +25,7 @@ def of_an_image(facts: Facts) -> Facts:
         memory=dict.fromkeys(facts["memory"]),
         table=dict.fromkeys(facts.get("table") or {}),
         timeouts={},
+        switches={},
         owners=[owner for owner in facts.get("owners") or () if owner["path"]],
         untold=[],
     )

@@ -9,7 +9,7 @@ Refusals are for what would be unsafe on this host, warnings for what its owner 
 from typing import Callable, Iterable, List, Mapping, Optional
 
 from .. import kernel
-from ..files import MODPROBE, SYSCTL
+from ..files import CONNTRACKD, MODPROBE, SYSCTL
 from ..values import Facts
 from . import owned
 from .drift import with_drift
@@ -17,7 +17,7 @@ from .given import Given
 from .plan import Plan
 from .policy import Policy
 from .sizing import numbers, said
-from .timeouts import planned_timeouts
+from .timeouts import planned_switches, planned_timeouts
 from .ways import Notice
 
 # The text of each of a plan's files, by path.
@@ -33,6 +33,7 @@ def make(facts: Facts, policy: Policy, render: Optional[Render] = None) -> Plan:
     limit, buckets, expectations = sized.limit.value, sized.buckets.value, sized.expectations.value
     timeouts, reasons, warnings, refusals = planned_timeouts(host)
     now = {name: seconds for name, seconds in timeouts.items() if not host.is_live or name in host.timeouts}
+    switches, why, warned, refused = planned_switches(host)
     files = owned.files(host)
     plan = Plan(
         max=limit,
@@ -41,7 +42,8 @@ def make(facts: Facts, policy: Policy, render: Optional[Render] = None) -> Plan:
         expect_max=expectations,
         timeouts=now,
         full_bytes=kernel.full_bytes(limit, buckets, host.entry, host.pointer) if limit and buckets else None,
-        sysctl=owned.sysctl(host, limit, sized.hashsize, expectations, timeouts),
+        switches=switches,
+        sysctl=owned.sysctl(host, limit, sized.hashsize, expectations, timeouts, switches),
         files=files,
         templates=[path.lstrip("/") + ".j2" for path in files],
         contents=None,
@@ -52,13 +54,19 @@ def make(facts: Facts, policy: Policy, render: Optional[Render] = None) -> Plan:
             "buckets": None if host.is_tied("buckets") else buckets,
             "expect_max": None if host.is_tied("max") else expectations,
             "timeouts": now,
+            "switches": switches,
         },
         reasons=dict(
             {"max": sized.limit.reason, "buckets": sized.buckets.reason, "expect_max": sized.expectations.reason},
             **{name: reasons[name] for name in now},
+            **why,
         ),
-        warnings=_each(host, sized.warnings) + warnings + _unhooked(host, sized.hashsize, files),
-        refusals=_each(host, sized.refusals) + refusals,
+        warnings=_each(host, sized.warnings)
+        + warnings
+        + warned
+        + _unhooked(host, sized.hashsize, files)
+        + _followed(host, limit),
+        refusals=_each(host, sized.refusals) + refusals + refused,
         drift=[],
         converged=True,
     )
@@ -86,6 +94,17 @@ def _nothing(facts: Facts, policy: Policy) -> Plan:
 
 def _each(host: Given, notices: Iterable[Notice]) -> List[str]:
     return [said(host, notice) for notice in notices]
+
+
+def _followed(host: Given, limit: Optional[int]) -> List[str]:
+    """What another node is not told of by a conntrackd that keeps fewer entries."""
+    keeps = host.services.get("conntrackd")
+    if not keeps or not (keeps["active"] and keeps["sync"]) or not limit or limit <= keeps["hash_limit"]:
+        return []
+    return [
+        "conntrackd: keeps {0} entries for another node (HashLimit), fewer than the limit {1}; set HashLimit {2} and HashSize {3} in "
+        "{4}, and restart it".format(keeps["hash_limit"], limit, 2 * limit, limit // 2, CONNTRACKD)
+    ]
 
 
 def _unhooked(host: Given, hashsize: Optional[int], files: List[str]) -> List[str]:

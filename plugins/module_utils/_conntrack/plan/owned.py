@@ -43,6 +43,7 @@ def sysctl(
     buckets: Optional[int],
     expectations: Optional[int],
     timeouts: Mapping[str, int],
+    switches: Mapping[str, int],
 ) -> Keys:
     """What sysctl.d says, by the names there. Buckets first, where modprobe.d cannot say them: a limit is never in force with
     too few."""
@@ -55,6 +56,8 @@ def sysctl(
         keys[host.names.prefix + "expect_max"] = expectations
     for name in sorted(timeouts):
         keys[host.names.prefix + kernel.timeout_key(name)] = timeouts[name]
+    for name in switches:
+        keys[host.names.prefix + name] = switches[name]
     return keys
 
 
@@ -82,7 +85,7 @@ def written(host: Given, plan: Plan) -> Keys:
     if MODPROBE in plan.files and plan.hashsize and not is_builtin:
         found[HASHSIZE] = plan.hashsize
     if SYSCTL in plan.files:
-        found.update(sysctl(host, plan.max, plan.hashsize, plan.expect_max, plan.timeouts))
+        found.update(sysctl(host, plan.max, plan.hashsize, plan.expect_max, plan.timeouts, plan.switches))
         buckets = found.pop(host.names.prefix + "buckets", None)
         if buckets:
             found[HASHSIZE] = buckets
@@ -102,9 +105,11 @@ def live(host: Given, plan: Plan) -> Dict[str, Optional[int]]:
     prefix = host.names.prefix
     found = {HASHSIZE: host.buckets, prefix + "max": host.max, prefix + "expect_max": host.expect_max}
     found.update({prefix + kernel.timeout_key(name): seconds for name, seconds in host.timeouts.items()})
+    found.update({prefix + name: value for name, value in host.switches.items()})
     if host.policy.apply:
         names = {"buckets": HASHSIZE, "max": prefix + "max", "expect_max": prefix + "expect_max"}
         found.update({key: plan.live[name] for name, key in names.items() if plan.live.get(name) is not None})
         timeouts = plan.live.get("timeouts") or {}
         found.update({prefix + kernel.timeout_key(name): seconds for name, seconds in timeouts.items()})
+        found.update({prefix + name: value for name, value in (plan.live.get("switches") or {}).items()})
     return found

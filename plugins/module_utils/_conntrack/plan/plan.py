@@ -38,4 +38,5 @@ class Plan(NamedTuple):
     expected: Dict[str, Dict[str, int]] = {}
     # path, found, wanted: lines of services' and of others' files that are to be swapped wherever they stand.
     lines: List[Dict[str, str]] = []
+    switches: Dict[str, int] = {}  # of tcp, those that are asked for
     reboot_needed: List[str] = []  # keys that only a boot makes what they are to be

@@ -8,9 +8,9 @@ Everything wrong is found in one go, and each finding says the variable, the val
 
 from typing import Any, Container, Dict, Iterable, Iterator, List, Mapping, NamedTuple, Optional, Tuple
 
-from ..kernel import ENTRIES_PER_BUCKET_AT_LOAD, LARGEST_HASHSIZE, LARGEST_LIMIT
+from ..kernel import ENTRIES_PER_BUCKET_AT_LOAD, LARGEST_HASHSIZE, LARGEST_LIMIT, SWITCHES
 from ..profiles import PROFILES, RFC_FLOORS, below_floors
-from ..readers import PolicyError, Reader, Wrong, number, one_of, problem, read_each, timeouts, truth, whole
+from ..readers import PolicyError, Reader, Wrong, number, one_of, problem, read_each, switch, timeouts, truth, whole
 from .spelling import misspelt
 
 RFC_CHOICES = ("enforce", "warn", "ignore")
@@ -32,6 +32,8 @@ class Policy(NamedTuple):
     timeout_profile: str = "server"
     timeouts: Dict[str, int] = {}
     rfc_floors: str = "warn"
+    tcp_loose: Optional[int] = None
+    tcp_be_liberal: Optional[int] = None
     shrink: bool = False
     apply: bool = True
     firewall: bool = True
@@ -70,6 +72,8 @@ _READERS: Dict[str, Reader] = {
     "conntrack_timeout_profile": one_of(PROFILES),
     "conntrack_timeouts": timeouts("conntrack_timeouts"),
     "conntrack_rfc_floors": one_of(RFC_CHOICES),
+    "conntrack_tcp_loose": switch,
+    "conntrack_tcp_be_liberal": switch,
     "conntrack_shrink": truth,
     "conntrack_apply": truth,
     "conntrack_firewall": truth,
@@ -98,6 +102,11 @@ def timeouts_of(policy: Policy) -> Dict[str, int]:
     wanted = PROFILES[policy.timeout_profile].seconds()
     wanted.update(policy.timeouts)
     return wanted
+
+
+def switches_of(policy: Policy) -> Dict[str, int]:
+    """Those that are asked for, by name."""
+    return {name: value for name in SWITCHES for value in [getattr(policy, name)] if value is not None}
 
 
 class _Pair(NamedTuple):

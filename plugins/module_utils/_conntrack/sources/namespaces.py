@@ -38,6 +38,7 @@ class Namespace(NamedTuple):
     drop: int
     early_drop: int
     timeouts: Dict[str, int]  # seconds; those that are not as in the own namespace, {} where it cannot be entered
+    switches: Dict[str, int]  # the same
 
 
 class Namespaces(NamedTuple):
@@ -73,7 +74,7 @@ def namespaces(host: Host, names: kernel.Flavour, limit: Optional[int]) -> Names
 
     ranked = sorted(found, key=lambda inode: _rank(found[inode]))
     told = [inode for place, inode in enumerate(ranked) if place < MOST_TOLD or inode == own]
-    differing = _differing_timeouts(host, names, [doors[inode] for inode in told if inode != own])
+    differing = _differing(host, names, [doors[inode] for inode in told if inode != own])
     listed = [
         Namespace(
             inode=inode,
@@ -84,7 +85,8 @@ def namespaces(host: Host, names: kernel.Flavour, limit: Optional[int]) -> Names
             usage=round(found[inode]["count"] / limit, 6) if limit and "count" in found[inode] else None,
             drop=found[inode].get("drop", 0),
             early_drop=found[inode].get("early_drop", 0),
-            timeouts=differing.get(doors.get(inode, ""), {}),
+            timeouts=differing.get(doors.get(inode, ""), {}).get("timeouts", {}),
+            switches=differing.get(doors.get(inode, ""), {}).get("switches", {}),
         )
         for inode in told
     ]
@@ -116,6 +118,12 @@ def timeouts(host: Host, names: kernel.Flavour) -> Dict[str, int]:
         if name and seconds is not None:
             found[name] = seconds
     return found
+
+
+def switches(host: Host, names: kernel.Flavour) -> Dict[str, int]:
+    """Those that this kernel has, of the same."""
+    found = {name: integer(host.read(kernel.sysctl_path(names.prefix + name))) for name in kernel.SWITCHES}
+    return {name: value for name, value in found.items() if value is not None}
 
 
 def _inode(link: Optional[str]) -> Optional[int]:
@@ -179,12 +187,18 @@ def _rank(figures: Dict[str, int]) -> Tuple[int, int]:
     return -figures.get("drop", 0) - figures.get("early_drop", 0), -figures.get("count", 0)
 
 
-def _differing_timeouts(host: Host, names: kernel.Flavour, doors: List[str]) -> Dict[str, Dict[str, int]]:
-    """By door, the timeouts that are not as in the own namespace."""
+def _differing(host: Host, names: kernel.Flavour, doors: List[str]) -> Dict[str, Dict[str, Dict[str, int]]]:
+    """By door, the timeouts and switches that are not as in the own namespace."""
     if not doors:
         return {}
-    own = timeouts(host, names)
+
+    def look() -> Dict[str, Dict[str, int]]:
+        return {"timeouts": timeouts(host, names), "switches": switches(host, names)}
+
+    own = look()
     return {
-        door: {name: seconds for name, seconds in those.items() if own.get(name) != seconds}
-        for door, those in host.inside(doors, lambda: timeouts(host, names)).items()
+        door: {
+            kind: {name: value for name, value in those[kind].items() if own[kind].get(name) != value} for kind in own
+        }
+        for door, those in host.inside(doors, look).items()
     }

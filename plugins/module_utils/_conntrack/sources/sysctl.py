@@ -23,7 +23,7 @@ from typing import (
     Tuple,
 )
 
-from ..kernel import LARGEST_LIMIT, LONGEST_TIMEOUT
+from ..kernel import LARGEST_LIMIT, Bounds, is_switch
 
 if TYPE_CHECKING:
     # The plan needs this module, on the controller, where there is no host to look at.
@@ -32,6 +32,8 @@ if TYPE_CHECKING:
 # What procps reads last of all, and systemd only through a link from /etc/sysctl.d.
 SYSCTL_CONF = "/etc/sysctl.conf"
 COMMAND_LINE = "/proc/cmdline"
+# Of any kernel, what it takes for sure.
+_ANY = Bounds()
 # A credential of systemd-sysctl's service, by the end of its path.
 EXTRA = "/sysctl.extra"
 # The old name of a variable: both are in the host's own network namespace, and the later write wins.
@@ -170,7 +172,7 @@ def command_line(text: str) -> List[Assignment]:
     return found
 
 
-def number(key: str, value: Optional[str]) -> Optional[int]:
+def number(key: str, value: Optional[str], bounds: Bounds = _ANY) -> Optional[int]:
     """What the kernel makes of a value; None where it refuses it and leaves what was there.
 
     A negative limit, which older kernels took for one of billions, counts as refused; a negative timeout is taken.
@@ -181,7 +183,9 @@ def number(key: str, value: Optional[str]) -> Optional[int]:
     digits = found.group(1)
     base = 16 if "x" in digits.lower() else 8 if digits.lstrip("-").startswith("0") else 10
     if "_timeout" in key:
-        least, most = -LONGEST_TIMEOUT, LONGEST_TIMEOUT
+        least, most = -bounds.timeout, bounds.timeout
+    elif is_switch(key):
+        least, most = min(1 - bounds.switch, 0), bounds.switch
     else:
         # No buckets at all are refused (nf_conntrack_hash_resize).
         least, most = int(key.endswith("_buckets")), LARGEST_LIMIT
@@ -200,19 +204,26 @@ def concerned(settings: Sequence[Assignment], keys: Iterable[str]) -> List[Assig
 
 
 def effective(
-    settings: Sequence[Assignment], keys: Iterable[str], prefixes: Sequence[str] = (), procps: bool = False
+    settings: Sequence[Assignment],
+    keys: Iterable[str],
+    prefixes: Sequence[str] = (),
+    procps: bool = False,
+    bounds: Bounds = _ANY,
 ) -> Dict[str, Assignment]:
     """The line that leaves its value in each of ``keys``, dotted names of which there is a file; none: nothing does.
 
     ``prefixes`` are those of systemd-sysctl --prefix.
     """
     existing = frozenset(keys)
-    left = _written_by_procps(settings, existing) if procps else _written_by_systemd(settings, existing, prefixes)
+    if procps:
+        left = _written_by_procps(settings, existing, bounds)
+    else:
+        left = _written_by_systemd(settings, existing, prefixes, bounds)
     return {key: left[_variable(key, existing)] for key in sorted(existing) if _variable(key, existing) in left}
 
 
 def _written_by_systemd(
-    settings: Sequence[Assignment], existing: FrozenSet[str], prefixes: Sequence[str]
+    settings: Sequence[Assignment], existing: FrozenSet[str], prefixes: Sequence[str], bounds: Bounds
 ) -> Dict[str, Assignment]:
     """By variable, the last line whose value the kernel takes."""
     lines = list(_merged(settings).values())
@@ -222,12 +233,14 @@ def _written_by_systemd(
     left: Dict[str, Assignment] = {}
     for line in lines:
         for key in _reached(line, by_glob, prefixes) if line.glob else {line.key} & asked.keys():
-            if number(key, line.value) is not None:
+            if number(key, line.value, bounds) is not None:
                 left[_variable(key, existing)] = line
     return left
 
 
-def _written_by_procps(settings: Sequence[Assignment], existing: FrozenSet[str]) -> Dict[str, Assignment]:
+def _written_by_procps(
+    settings: Sequence[Assignment], existing: FrozenSet[str], bounds: Bounds
+) -> Dict[str, Assignment]:
     """The same of procps, which writes each line in its turn."""
     lines = [(_procps_path(line), line) for line in settings]
     # For no glob, wherever it stands, if it is spelled the same. That globs keep others away, since procps 4.0.5, is left out.
@@ -240,7 +253,7 @@ def _written_by_procps(settings: Sequence[Assignment], existing: FrozenSet[str])
         glob = is_glob(path) and line.path != COMMAND_LINE
         for key in existing if line.value is not None else ():
             found = _procps_found(path, parts[key], glob)
-            if found and not (glob and found in named) and number(key, value) is not None:
+            if found and not (glob and found in named) and number(key, value, bounds) is not None:
                 left[_variable(key, existing)] = line
     return left
 
@@ -280,13 +293,15 @@ def _procps_concerns(line: Assignment, paths: Mapping[str, List[str]]) -> bool:
 
 
 def withdrawn(
-    settings: Sequence[Assignment], unset: AbstractSet[str], prefixes: Sequence[str] = ()
+    settings: Sequence[Assignment], unset: AbstractSet[str], prefixes: Sequence[str] = (), bounds: Bounds = _ANY
 ) -> Dict[str, Assignment]:
     """Of keys that nothing sets, the line that systemd-sysctl has for one in place of others: the kernel refuses its value, or it
     has none and keeps globs away."""
     lines = [line for line in settings if line.key in unset]
     asked = _asked({line.key for line in lines}, prefixes)
-    return {key: line for key, line in _merged(lines).items() if key in asked and number(key, line.value) is None}
+    return {
+        key: line for key, line in _merged(lines).items() if key in asked and number(key, line.value, bounds) is None
+    }
 
 
 def _asked(keys: Iterable[str], prefixes: Sequence[str]) -> Dict[str, List[str]]:

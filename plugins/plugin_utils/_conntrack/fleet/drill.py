@@ -7,6 +7,7 @@ import re
 from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple
 
+from ansible_collections.headroom.netfilter.plugins.module_utils._conntrack import kernel
 from ansible_collections.headroom.netfilter.plugins.module_utils._conntrack.plan.spelling import misspelt
 from ansible_collections.headroom.netfilter.plugins.module_utils._conntrack.readers import (
     PolicyError,
@@ -236,7 +237,8 @@ def _labels(found: list[dict[str, Any]], paths: list[str]) -> list[str]:
     labels = {label for values in found for label in values}
     timeouts = {label[: -len(_SECONDS)] for label in labels if label.endswith(_SECONDS)}
     limits = [label for label in _LIMITS.values() if label in labels]
-    return limits + [name + _SECONDS for name in in_order(timeouts)] + paths
+    switches = [name for name in kernel.SWITCHES if name in labels]
+    return limits + [name + _SECONDS for name in in_order(timeouts)] + switches + paths
 
 
 def _values(facts: Facts, paths: list[str]) -> dict[str, Any]:
@@ -244,6 +246,7 @@ def _values(facts: Facts, paths: list[str]) -> dict[str, Any]:
     table = facts.get("table") or {}
     found = {label: table[name] for name, label in _LIMITS.items() if name in table}
     found.update((name + _SECONDS, seconds) for name, seconds in (facts.get("timeouts") or {}).items())
+    found.update(facts.get("switches") or {})
     files = facts.get("files") or {}
     for path in paths:
         found[path] = _file(files[path]) if path in files else "absent"

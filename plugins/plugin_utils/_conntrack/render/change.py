@@ -87,6 +87,7 @@ def _live(plan: Plan, facts: Facts, policy: Policy) -> dict[str, Any]:
     keys = {"max": prefix + "max", "buckets": "hashsize", "expect_max": prefix + "expect_max"}
     found = {keys[name]: table.get(name) for name in SINGLE if name in asked}
     found.update({prefix + kernel.timeout_key(name): timeouts.get(name) for name in asked.get("timeouts", {})})
+    found.update({prefix + name: (facts.get("switches") or {}).get(name) for name in asked.get("switches", {})})
     return {**asked, "found": {key: value for key, value in found.items() if value is not None}}
 
 

@@ -26,7 +26,7 @@ HEADER = f"# Managed by {files.MARK}."
 KEYS = frozenset(
     flavour.prefix + name
     for flavour in kernel.FLAVOURS.values()
-    for name in ("max", "buckets", "expect_max", *map(kernel.timeout_key, kernel.TIMEOUTS))
+    for name in ("max", "buckets", "expect_max", *map(kernel.timeout_key, kernel.TIMEOUTS), *kernel.SWITCHES)
 )
 
 

@@ -22,6 +22,7 @@ class Values(NamedTuple):
     full_bytes: int | None
     expect_max: int | None
     timeouts: Mapping[str, int]
+    switches: Mapping[str, int] = {}
 
 
 class Shown(NamedTuple):
@@ -35,6 +36,7 @@ class Shown(NamedTuple):
     heads: tuple[str, str] = ("before", "after")
 
 
+_SINGLE = ("max", "buckets", "full_bytes", "expect_max")
 # The order in which a profile names them is the order in which people look for them.
 _TIMEOUTS = tuple(PROFILES["kernel"].choices)
 
@@ -60,8 +62,10 @@ def _compared(
 ) -> Shown:
     before = _of_event(facts, "boot") if files_only else of_facts(facts)
     after = of_plan(plan)
-    # A plan speaks of the timeouts it sets; the others stay.
-    after = after._replace(timeouts={**before.timeouts, **after.timeouts})
+    # A plan speaks of the timeouts and switches it sets; the others stay.
+    after = after._replace(
+        timeouts={**before.timeouts, **after.timeouts}, switches={**before.switches, **after.switches}
+    )
     written = [drift["name"] for drift in plan["drift"] if drift["kind"] not in ("live", "outcome")]
     if written and not plan["refusals"]:
         notes = [("to be written: " if checked else "written: ") + ", ".join(written), *notes]
@@ -106,8 +110,8 @@ def of_facts(facts: Facts) -> Values:
     if facts.get("state") == "loadable":
         return _of_event(facts, "reload")
     table = facts.get("table") or {}
-    timeouts = facts.get("timeouts") or {}
-    return Values(table.get("max"), table.get("buckets"), table.get("full_bytes"), table.get("expect_max"), timeouts)
+    single = {name: table.get(name) for name in _SINGLE}
+    return Values(**single, timeouts=facts.get("timeouts") or {}, switches=facts.get("switches") or {})
 
 
 def _of_event(facts: Facts, event: str) -> Values:
@@ -122,11 +126,12 @@ def _of_event(facts: Facts, event: str) -> Values:
         None,
         found.get("expect_max"),
         {name: value for name, value in timeouts.items() if name and value is not None},
+        {name: found[name] for name in kernel.SWITCHES if found.get(name) is not None},
     )
 
 
 def of_plan(plan: Mapping[str, Any]) -> Values:
-    return Values(plan["max"], plan["buckets"], plan["full_bytes"], plan["expect_max"], plan["timeouts"])
+    return Values(**{name: plan[name] for name in (*_SINGLE, "timeouts", "switches")})
 
 
 def fleet(hosts: Sequence[Shown]) -> list[str]:
@@ -158,6 +163,9 @@ def _rows(host: Shown, before: Values, after: Values) -> list[tuple[str, str, st
     for name in _TIMEOUTS + _others_that_move(before.timeouts, after.timeouts):
         if name in before.timeouts or name in after.timeouts:
             rows.append(_row(name + " (s)", before.timeouts.get(name), after.timeouts.get(name), None))
+    for name, value in after.switches.items():
+        if value != before.switches.get(name):
+            rows.append(_row(name, before.switches.get(name), value, host.reasons.get(name)))
     return rows
 
 

@@ -153,7 +153,7 @@ def test_what_is_asked_of_the_host():
     plan = run(machine, max=100000, shrink="yes", takeover=True)["plan"]
     (options,) = machine.options(SETTINGS)
     assert options["files"] == [{"path": path, "content": text, "found": ""} for path, text in plan["contents"].items()]
-    assert {name: options[name] for name in ("max", "buckets", "expect_max", "timeouts")} == plan["live"]
+    assert {name: options[name] for name in ("max", "buckets", "expect_max", "timeouts", "switches")} == plan["live"]
     assert options["found"]["hashsize"] == 8192
     assert options["found"][PREFIX + "tcp_timeout_established"] == 432000
     assert len(options["found"]) == len(plan["timeouts"]) + 3

@@ -24,7 +24,7 @@ def test_every_golden_host(run_module, tree, name, check_mode):
 TABLE, PERSISTENCE = {"table", "counters"}, {"services", "files", "assignments", "outcome", "exposed"}
 OTHERS = {"owners", "claims", "namespaces", "netns_total", "log"}
 # Of both: what will be is made of them as well.
-TIMEOUTS = {"timeouts"}
+TIMEOUTS = {"timeouts", "switches"}
 
 
 @pytest.mark.parametrize(

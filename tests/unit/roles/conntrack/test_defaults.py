@@ -34,6 +34,8 @@ DESIGN = {
     "conntrack_timeout_profile": "server",
     "conntrack_timeouts": {},
     "conntrack_rfc_floors": "warn",
+    "conntrack_tcp_loose": None,
+    "conntrack_tcp_be_liberal": None,
     "conntrack_shrink": False,
     "conntrack_apply": True,
     "conntrack_firewall": True,
@@ -73,6 +75,8 @@ def test_what_has_no_default_is_not_set():
         "conntrack_expected_connections",
         "conntrack_hashsize",
         "conntrack_expire_most",
+        "conntrack_tcp_loose",
+        "conntrack_tcp_be_liberal",
     }
 
 

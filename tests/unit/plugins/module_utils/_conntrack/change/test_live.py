@@ -14,6 +14,8 @@ from ansible_collections.headroom.netfilter.tests.unit.fakes import (
     EXPECT_MAX,
     EXPECT_MAX_KEY,
     HASHSIZE,
+    LIBERAL,
+    LOOSE,
     MAX,
     MAX_KEY,
     UDP,
@@ -51,6 +53,12 @@ ORDER = [
         {},
         {"max": 131072, "buckets": 131072, "timeouts": {"udp": 20, "tcp_established": 7440}},
         [(HASHSIZE, 131072), (MAX, 131072), (ESTABLISHED, 7440), (UDP, 20)],
+    ),
+    (
+        "switches with the timeouts",
+        {},
+        {"max": 131072, "switches": {"tcp_loose": False, "tcp_be_liberal": 1}, "timeouts": {"udp": 20}},
+        [(MAX, 131072), (UDP, 20), (LIBERAL, 1), (LOOSE, 0)],
     ),
     (
         "timeouts before shrinking",

@@ -23,7 +23,7 @@ from ansible_collections.headroom.netfilter.tests.unit.changes import (
     UDEV,
     Machine,
 )
-from ansible_collections.headroom.netfilter.tests.unit.fakes import HASHSIZE, MAX, MAX_KEY, UDP, ChangedHost
+from ansible_collections.headroom.netfilter.tests.unit.fakes import HASHSIZE, LOOSE, MAX, MAX_KEY, UDP, ChangedHost
 
 
 @pytest.fixture
@@ -42,8 +42,9 @@ def test_all_of_it_is_made_and_told(machine):
     before = machine.state()
     answer = run(host, read(REQUEST))
     assert (answer["changed"], answer["id"], answer["state"]) == (True, "first", "kept")
-    assert answer["after"] == {"hashsize": 16384, MAX_KEY: 100000, "net.netfilter.nf_conntrack_udp_timeout": 60}
-    assert (host.value(HASHSIZE), host.value(MAX), host.value(UDP)) == (16384, 100000, 60)
+    set_too = {"net.netfilter.nf_conntrack_udp_timeout": 60, "net.netfilter.nf_conntrack_tcp_loose": 0}
+    assert answer["after"] == {"hashsize": 16384, MAX_KEY: 100000, **set_too}
+    assert [host.value(path) for path in (HASHSIZE, MAX, UDP, LOOSE)] == [16384, 100000, 60, 0]
     for file in REQUEST["files"]:
         assert machine.text(file["path"]) == file["content"]
         assert stat.S_IMODE(os.lstat(host.path(file["path"])).st_mode) == 0o644

@@ -16,8 +16,8 @@ from ansible_collections.headroom.netfilter.plugins.module_utils._conntrack.fact
 from ansible_collections.headroom.netfilter.tests.unit.fakes import BUCKETS, COUNT, HASHSIZE, MAX, SYSCTL, FakeKernel
 
 ALWAYS = {"history", "state", "flavour", "kernel", "memory", "cpus", "unreadable", "untold", "left_out"}
-TABLE = {"table", "timeouts", "counters"}
-PERSISTENCE = {"timeouts", "services", "files", "assignments", "outcome", "exposed"}
+TABLE = {"table", "timeouts", "switches", "counters"}
+PERSISTENCE = {"timeouts", "switches", "services", "files", "assignments", "outcome", "exposed"}
 OWNERS = {"owners", "claims"}
 NAMESPACES = {"namespaces", "netns_total"}
 EVERYTHING = {"table", "persistence", "owners", "namespaces", "log"}

@@ -126,6 +126,8 @@ def test_denied_paths_are_listed_and_nothing_is_raised(tree):
         "/proc/sys/net/netfilter/nf_conntrack_count",
         "/proc/sys/net/netfilter/nf_conntrack_expect_max",
         "/proc/sys/net/netfilter/nf_conntrack_max",
+        "/proc/sys/net/netfilter/nf_conntrack_tcp_be_liberal",
+        "/proc/sys/net/netfilter/nf_conntrack_tcp_loose",
         "/usr/lib",
         "/usr/lib/modprobe.d",
         "/usr/lib/modules-load.d",

@@ -43,12 +43,20 @@ def table(count, limit, buckets=None):
     }
 
 
+UFW = {"services.ufw": {"active": True}}
+STRICT = {"switches": {"tcp_loose": 0, "tcp_be_liberal": 0}}
+FIREWALLD = {"version": "0.9.3", "active": True, "cleanup_modules_on_exit": None, "unloads": True}
+UNLOADING = {"services.firewalld": FIREWALLD}
+CONNTRACKD = {"active": True, "sync": True, "hash_size": 32768, "hash_limit": 131072}
 FULL = table(65000, 65536)
 WIDE = table(100, 262144)
 
 
 def counted(**numbers):
     return {"counters": dict(facts()["counters"], **numbers)}
+
+
+SHORT_OF_PORTS = dict({"kernel.nat": True}, **table(60000, 262144), **counted(insert_failed=5000))
 
 
 def log(**said):
@@ -112,6 +120,39 @@ def test_nothing_to_say_of_a_quiet_host():
 
 
 CASES = [
+    # What TCP's switches let in
+    ("picked-up-midstream", "info", [UFW, counted(early_drop=1)], "tcp_loose 1, ufw active, 1 flow was given up early"),
+    (
+        "picked-up-midstream",
+        "info",
+        [UFW, counted(early_drop=3), log(table_full=2)],
+        "tcp_loose 1, ufw active, 3 flows were given up early and 2 messages of a full table",
+    ),
+    (
+        "cut-at-reload",
+        "warning",
+        [STRICT, UNLOADING],
+        "tcp_loose 0, and firewalld 0.9.3 unloads the module at each restart",
+    ),
+    (
+        "invalid-dropped",
+        "info",
+        [UFW, counted(invalid=100000)],
+        "100000 packets were INVALID since boot, tcp_be_liberal 0, and ufw active",
+    ),
+    # What else has room for fewer
+    (
+        "ports-run-out",
+        "warning",
+        [{"kernel.nat": True}, table(58000, 262144), counted(insert_failed=1040, chain_too_long=40, drop=1040)],
+        "1000 flows could not be inserted since boot, and addresses are translated here, with 58000 entries of a limit of 262144",
+    ),
+    (
+        "conntrackd-keeps-less",
+        "warning",
+        [{"services.conntrackd": CONNTRACKD}, WIDE],
+        "HashLimit 131072, and a limit of 262144 here",
+    ),
     # What is full
     ("table-nearly-full", "warning", [table(61203, 65536)], "61203 of 65536 entries in use, 93.4 percent"),
     ("table-nearly-full", "critical", [FULL], "65000 of 65536 entries in use, 99.2 percent"),
@@ -391,6 +432,26 @@ def test_every_finding_and_every_severity_of_it_is_tested():
         # A container with the host's own namespaces and full rights.
         ("limit-out-of-reach", [FULL, {"kernel.container": "docker"}]),
         ("dropped-clash", [counted(insert_failed=5, chain_too_long=5)]),
+        # A full table refuses flows, too, and without a translation there is no port to be given.
+        ("ports-run-out", [SHORT_OF_PORTS, {"kernel.nat": False}]),
+        ("ports-run-out", [SHORT_OF_PORTS, log(table_full=1)]),
+        ("ports-run-out", [SHORT_OF_PORTS, counted(insert_failed=5000, early_drop=1)]),
+        ("ports-run-out", [SHORT_OF_PORTS, table(57999, 262144)]),
+        ("ports-run-out", [SHORT_OF_PORTS, counted(insert_failed=999)]),
+        ("dropped-clash", [SHORT_OF_PORTS]),
+        ("picked-up-midstream", [FULL, counted(early_drop=1)]),
+        ("picked-up-midstream", [UFW, table(65000, 65536)]),
+        ("picked-up-midstream", [UFW, STRICT, counted(early_drop=1)]),
+        ("cut-at-reload", [UNLOADING]),
+        ("cut-at-reload", [UNLOADING, STRICT, {"state": "builtin"}]),
+        ("cut-at-reload", [STRICT, {"services.firewalld": dict(FIREWALLD, unloads=False)}]),
+        ("invalid-dropped", [counted(invalid=100000)]),
+        ("invalid-dropped", [UFW, counted(invalid=99999)]),
+        ("invalid-dropped", [UFW, counted(invalid=100000), {"switches": {"tcp_loose": 1, "tcp_be_liberal": 1}}]),
+        ("conntrackd-keeps-less", [{"services.conntrackd": CONNTRACKD}, table(100, 131072)]),
+        ("conntrackd-keeps-less", [{"services.conntrackd": dict(CONNTRACKD, active=False)}, WIDE]),
+        ("conntrackd-keeps-less", [{"services.conntrackd": dict(CONNTRACKD, sync=False)}, WIDE]),
+        ("lost-at-boot", [after("boot", tcp_loose=1, tcp_be_liberal=0)]),
         ("dropped-other", [counted(insert_failed=5, drop=5)]),
         ("dropped-other", [counted(drop=5), log(table_full=5)]),
         ("chains-long", [table(100, 65536, 8192)]),
@@ -430,6 +491,7 @@ def test_what_is_not_found(name, changes):
         ("table-nearly-full", "critical", [table(7600, 8000)]),
         ("dropped-table-full", "critical", [table(6144, 8192), log(table_full=1)]),
         ("chains-long", None, [table(65536, 65536, 8192)]),
+        ("lost-at-boot", "warning", [{"switches": {"tcp_loose": 0}}, after("boot", tcp_loose=1)]),
         ("lost-at-boot", "warning", [table(9000, 262144), after("boot", max=9000)]),
         ("lost-at-boot", "critical", [table(9001, 262144), after("boot", max=9000)]),
         ("lost-at-boot", "warning", [table(12800, 262144), after("boot", hashsize=512)]),

@@ -2,6 +2,7 @@
 # Copyright: headroom.netfilter maintainers
 """A host that is a folder: nothing of this machine is in what is read of it."""
 
+import gzip
 import os
 import struct
 
@@ -40,6 +41,28 @@ class Folder:
 def folder(tmp_path):
     (tmp_path / "secret").write_text("of the machine that reads\n")
     return Folder(tmp_path / "image")
+
+
+CONFIG = "# CONFIG_HZ_100 is not set\nCONFIG_HZ_300=y\nCONFIG_HZ=300\n"
+
+
+@pytest.mark.parametrize(
+    ("path", "content", "ticks"),
+    [
+        ("/boot/config-6.1.0-37-amd64", CONFIG, 300),
+        (KERNEL + "/config", CONFIG, 300),
+        ("/boot/config-6.1.0-38-amd64", CONFIG, None),
+        ("/proc/config.gz", gzip.compress(CONFIG.encode()), 300),
+        ("/proc/config.gz", CONFIG, None),
+        ("/proc/config.gz", gzip.compress(CONFIG.encode() + b"#" * 2**22), 300),
+        (KERNEL + "/config", "CONFIG_HZ=\n", None),
+        ("/etc/motd", CONFIG, None),
+    ],
+)
+def test_ticks_are_those_of_the_kernel_s_configuration(folder, path, content, ticks):
+    folder.write(KERNEL + "/modules.dep")
+    folder.write(path, content)
+    assert folder.facts()["kernel"]["hz"] == ticks
 
 
 @pytest.mark.parametrize(

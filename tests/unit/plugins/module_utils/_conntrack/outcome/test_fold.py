@@ -19,6 +19,7 @@ from ansible_collections.headroom.netfilter.tests.unit import examples
 
 PREFIX = "net.netfilter.nf_conntrack_"
 MAX, BUCKETS, EXPECT_MAX = PREFIX + "max", PREFIX + "buckets", PREFIX + "expect_max"
+LOOSE, LIBERAL = PREFIX + "tcp_loose", PREFIX + "tcp_be_liberal"
 UDP, ESTABLISHED = PREFIX + "udp_timeout", PREFIX + "tcp_timeout_established"
 HELPER = "/usr/lib/systemd/systemd-sysctl"
 SYSCTL, MODPROBE = "/etc/sysctl.d/99-conntrack.conf", "/etc/modprobe.d/nf_conntrack.conf"
@@ -185,13 +186,78 @@ def test_more_settings_than_are_read_are_untold(resolve, rules):
 
 def test_every_key_of_the_host_has_an_outcome(resolve):
     found = resolve(merged(LIMIT, {"/etc/sysctl.d/60.conf": UDP + "=45\n"}, EARLY))
-    expected = {"hashsize", MAX, EXPECT_MAX}
+    expected = {"hashsize", MAX, EXPECT_MAX, LOOSE, LIBERAL}
     assert expected < set(found.boot)
     assert len(found.boot) == len(expected) + len(examples.TIMEOUTS)
     assert found.boot[UDP] == value(45, "/etc/sysctl.d/60.conf:1")
     assert found.reload[UDP] == default(30)
     assert found.boot[ESTABLISHED] == default(432000)
     assert found.boot[EXPECT_MAX] == default(1024)
+
+
+# procps writes each line in its turn, where systemd-sysctl has one value for each key.
+NOT_MERGING = {"state": "builtin", "services.systemd_sysctl": None}
+# A time that kernels with 250 ticks a second have room for and those with 1000 have not, and one that the former have none for.
+MONTH, YEAR = 30 * 86400, 365 * 86400
+LONG = "/etc/sysctl.d/60.conf:2: whether this kernel takes more than {0} s, and for what, is not known"
+
+
+@pytest.mark.parametrize(
+    ("kernel", "seconds", "expected"),
+    [
+        ({}, MONTH, value(MONTH, "/etc/sysctl.d/60.conf:2")),
+        ({}, 8589934, value(8589934, "/etc/sysctl.d/60.conf:2")),
+        ({}, 8589935, value(45, "/etc/sysctl.d/60.conf:1")),
+        ({"kernel.hz": 100}, 21474836, value(21474836, "/etc/sysctl.d/60.conf:2")),
+        ({"kernel.hz": 100}, 21474837, value(45, "/etc/sysctl.d/60.conf:1")),
+        ({"kernel.hz": 300}, 7158278, value(7158278, "/etc/sysctl.d/60.conf:2")),
+        ({"kernel.hz": 300}, 7158279, value(45, "/etc/sysctl.d/60.conf:1")),
+        ({"kernel.hz": 1000}, 2147483, value(2147483, "/etc/sysctl.d/60.conf:2")),
+        ({"kernel.hz": 1000}, MONTH, value(45, "/etc/sysctl.d/60.conf:1")),
+        ({"kernel.hz": None}, 2147483, value(2147483, "/etc/sysctl.d/60.conf:2")),
+        ({"kernel.hz": None}, MONTH, untold(LONG.format(2147483))),
+        ({"kernel.hz": None}, 3 * YEAR, value(45, "/etc/sysctl.d/60.conf:1")),
+        ({"kernel.release": "3.10.0-1160.el7", "kernel.hz": 1000}, MONTH, untold(LONG.format(2147483))),
+        ({"kernel.release": "3.10.0", "kernel.hz": 250}, MONTH, value(MONTH, "/etc/sysctl.d/60.conf:2")),
+        (
+            {"kernel.release": "3.10.0", "kernel.hz": 1000, "kernel.pointer_bytes": 4},
+            MONTH,
+            value(45, "/etc/sysctl.d/60.conf:1"),
+        ),
+    ],
+    ids=str,
+)
+def test_a_time_of_so_many_ticks_is_taken_refused_or_not_told(resolve, kernel, seconds, expected):
+    lines = "{0}=45\n{0}={1}\n".format(UDP, seconds)
+    found = resolve(merged({"/etc/sysctl.d/60.conf": lines}, EARLY), dict(NOT_MERGING, **kernel))
+    assert found.boot[UDP] == expected
+
+
+@pytest.mark.parametrize(
+    ("release", "said", "expected"),
+    [
+        ("6.1.0-37-amd64", "0", value(0, "/etc/sysctl.d/60.conf:1")),
+        ("6.1.0-37-amd64", "2", default(1)),
+        ("6.1.0-37-amd64", "-1", default(1)),
+        ("4.18.0-553.el8", "2", value(2, "/etc/sysctl.d/60.conf:1")),
+        ("4.18.0-553.el8", "-1", value(-1, "/etc/sysctl.d/60.conf:1")),
+    ],
+)
+def test_switches_are_0_or_1_since_a_release(resolve, release, said, expected):
+    found = resolve(
+        merged({"/etc/sysctl.d/60.conf": "{0}={1}\n".format(LOOSE, said)}, EARLY), {"kernel.release": release}
+    )
+    assert (found.boot[LOOSE], found.boot[LIBERAL]) == (expected, default(0))
+    assert found.reload[LOOSE] == default(1)
+
+
+def test_a_program_that_asks_for_what_the_kernel_refuses_leaves_what_was_there(resolve):
+    keys = {UDP: 8589935, ESTABLISHED: 8589934, LIBERAL: 2, LOOSE: 0}
+    found = resolve(EARLY, (), [Owner("tool", keys, "its flags", None, None, None, True, "stop it")])
+    assert found.boot[UDP] == default(30)
+    assert found.boot[LIBERAL] == default(0)
+    assert found.boot[ESTABLISHED].value == 8589934
+    assert found.boot[LOOSE].value == 0
 
 
 def test_a_module_that_is_not_loaded_has_the_timeouts_that_files_name(resolve):

@@ -548,3 +548,21 @@ def test_a_host_on_which_a_program_sets_less_than_is_in_force():
     owner = kube_proxy({MAX: 100000})
     changes = as_planned(made(owners=[owner], changes={"table.max": 120000}))
     assert made(owners=[owner], changes=changes).converged
+
+
+@pytest.mark.parametrize(
+    ("keeps", "warned"),
+    [
+        ({"active": True, "sync": True, "hash_size": 32768, "hash_limit": 131071}, True),
+        ({"active": True, "sync": True, "hash_size": 32768, "hash_limit": 131072}, False),
+        ({"active": True, "sync": False, "hash_size": 32768, "hash_limit": 1}, False),
+        ({"active": False, "sync": True, "hash_size": 32768, "hash_limit": 1}, False),
+        (None, False),
+    ],
+)
+def test_a_conntrackd_that_keeps_fewer_entries_is_told_of(keeps, warned):
+    found = examples.planned({"services.conntrackd": keeps}, max=131072)
+    assert found.warnings == [
+        "conntrackd: keeps 131071 entries for another node (HashLimit), fewer than the limit 131072; set HashLimit 262144 and "
+        "HashSize 65536 in /etc/conntrackd/conntrackd.conf, and restart it"
+    ] * int(warned)

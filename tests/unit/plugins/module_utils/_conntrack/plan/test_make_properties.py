@@ -13,6 +13,7 @@ pytest.importorskip("hypothesis", reason="hypothesis is not installed; it runs o
 from hypothesis import given
 from hypothesis import strategies as st
 
+from ansible_collections.headroom.netfilter.plugins.module_utils._conntrack.kernel import SWITCHES
 from ansible_collections.headroom.netfilter.plugins.module_utils._conntrack.plan import make as plan
 from ansible_collections.headroom.netfilter.plugins.module_utils._conntrack.plan import policy
 from ansible_collections.headroom.netfilter.plugins.module_utils._conntrack.profiles import PROFILES
@@ -47,6 +48,7 @@ UNLOADING = [
     {"path": "/etc/sysconfig/iptables-config", "line": 0, "text": ""},
 ]
 ENTRIES = st.integers(1, 4000000)
+BITS = st.integers(0, 1)
 SECONDS = st.dictionaries(st.sampled_from(sorted(TIMEOUTS)), st.integers(1, 2147483))
 
 
@@ -71,6 +73,7 @@ def hosts(draw):
             "timeouts": {
                 name: draw(st.integers(1, 500000)) for name in draw(st.sets(st.sampled_from(sorted(TIMEOUTS))))
             },
+            "switches": {name: draw(BITS) for name in draw(st.sets(st.sampled_from(sorted(SWITCHES))))},
         }
     )
     if changes["state"] == "loadable":
@@ -93,6 +96,8 @@ def policies(draw):
         "hashsize": draw(st.one_of(unset, unset, ENTRIES)),
         "timeout_profile": draw(st.sampled_from(sorted(PROFILES))),
         "timeouts": draw(SECONDS),
+        "tcp_loose": draw(st.one_of(unset, BITS)),
+        "tcp_be_liberal": draw(st.one_of(unset, BITS)),
         "rfc_floors": draw(st.sampled_from(policy.RFC_CHOICES)),
         "shrink": draw(st.booleans()),
         "apply": draw(st.booleans()),
@@ -120,6 +125,7 @@ def converged(host, made):
         else:
             after["table"].update(max=made.max, buckets=made.buckets, expect_max=made.expect_max)
             after["timeouts"].update(made.timeouts)
+            after["switches"].update(made.switches)
     return after
 
 
@@ -135,7 +141,7 @@ def test_a_plan_is_plain_data_and_leaves_the_facts_alone(host, wanted):
     assert host == before
     assert json.loads(json.dumps(as_dict(made))) == as_dict(made)
     assert made.converged == (not made.drift and not made.refusals)
-    assert set(made.reasons) == {"max", "buckets", "expect_max"} | set(made.timeouts)
+    assert set(made.reasons) == {"max", "buckets", "expect_max"} | set(made.timeouts) | set(made.switches)
     assert all(made.reasons.values())
 
 
@@ -185,9 +191,11 @@ def test_only_what_the_host_has_is_written(host, wanted):
     made = plan.make(host, wanted)
     if host["state"] != "loadable":
         assert set(made.timeouts) <= set(host["timeouts"])
+        assert set(made.switches) <= set(host["switches"])
         assert (made.expect_max is None) == (host["table"]["expect_max"] is None)
     if made.files and not made.refusals:
-        assert len(made.sysctl) == 1 + (host["state"] == "builtin") + (made.expect_max is not None) + len(made.timeouts)
+        each = len(made.timeouts) + len(made.switches)
+        assert len(made.sysctl) == 1 + (host["state"] == "builtin") + (made.expect_max is not None) + each
 
 
 @given(hosts(), policies())
@@ -198,7 +206,7 @@ def test_what_is_tied_does_not_differ(host, wanted):
         is_tied(host, "max") and live & {"net.netfilter.nf_conntrack_max", "net.netfilter.nf_conntrack_expect_max"}
     )
     assert not (is_tied(host, "buckets") and "hashsize" in live)
-    assert not (is_tied(host, "timeouts") and any("timeout" in name for name in live))
+    assert not (is_tied(host, "timeouts") and any("timeout" in name or "tcp_" in name for name in live))
 
 
 @given(hosts(), policies())

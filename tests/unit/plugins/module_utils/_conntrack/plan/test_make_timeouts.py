@@ -48,6 +48,58 @@ def test_only_those_that_the_host_has():
     assert set(plan.reasons) == {"max", "buckets", "expect_max", "tcp_established", "udp"}
 
 
+def test_switches_that_are_asked_for():
+    plan = planned(tcp_loose=False, tcp_be_liberal="1")
+    assert plan.switches == plan.live["switches"] == {"tcp_loose": 0, "tcp_be_liberal": 1}
+    assert list(plan.sysctl.items())[-2:] == [
+        ("net.netfilter.nf_conntrack_tcp_loose", 0),
+        ("net.netfilter.nf_conntrack_tcp_be_liberal", 1),
+    ]
+    assert (plan.reasons["tcp_loose"], plan.refusals) == ("conntrack_tcp_loose", [])
+    assert [drift.said for drift in plan.drift if "tcp_loose" in drift.name] == [
+        "net.netfilter.nf_conntrack_tcp_loose: 1 found, 0 planned"
+    ]
+
+
+def test_switches_are_left_alone_unless_asked_for():
+    plan = planned({"switches": {"tcp_loose": 0, "tcp_be_liberal": 1}})
+    assert plan.switches == plan.live["switches"] == {}
+    assert not [key for key in plan.sysctl if key.endswith(("loose", "liberal"))]
+
+
+def test_a_switch_that_the_kernel_has_not():
+    plan = planned({"switches": {"tcp_loose": 1}}, tcp_be_liberal=True)
+    assert plan.switches == {}
+    assert plan.warnings == ["conntrack_tcp_be_liberal: this kernel has no such setting; not written"]
+
+
+def test_switches_of_a_container_are_its_own():
+    own = dict(CONTAINER, **{"kernel.writable": {"max": False, "buckets": False, "timeouts": True}})
+    plan = planned(own, tcp_loose=False)
+    assert (plan.live["switches"], plan.files, plan.refusals) == ({"tcp_loose": 0}, [], [])
+
+
+def test_switches_of_a_module_that_is_not_loaded_yet():
+    plan = planned(NOT_LOADED, tcp_loose=False)
+    assert plan.sysctl["net.netfilter.nf_conntrack_tcp_loose"] == 0
+
+
+@pytest.mark.parametrize(
+    ("ticks", "seconds"), [(100, 21474836), (250, 8589934), (300, 7158278), (1000, 2147483), (None, 2147483)]
+)
+def test_the_longest_timeout_goes_by_the_kernel_s_ticks(ticks, seconds):
+    told = {"kernel.hz": ticks}
+    assert planned(told, timeouts={"udp": seconds}).timeouts["udp"] == seconds
+    assert "is more than the {0} s".format(seconds) in planned(told, timeouts={"udp": seconds + 1}).refusals[0]
+
+
+def test_a_time_that_a_program_asks_for_in_vain_is_not_planned():
+    owner = {"name": "tool", "keys": {"net.netfilter.nf_conntrack_udp_timeout": 8589935}, "evidence": "its flags"}
+    owner.update(path=None, line=None, text=None, at_boot=True, remedy="stop it")
+    plan = planned({"owners": [owner]})
+    assert (plan.timeouts["udp"], plan.warnings, plan.refusals) == (30, [], [])
+
+
 def test_all_of_them_where_the_module_is_not_loaded():
     plan = planned(NOT_LOADED, timeouts={"gre": 10})
     assert set(plan.timeouts) == OF_A_PROFILE | {"gre"}

@@ -15,7 +15,7 @@ ENTRIES = "a whole number of entries from 1 to 2147483647"
 BUCKETS = "a whole number of buckets from 1 to 268435455"
 FACTOR = "a factor from 1 to 100"
 PERCENTAGE = "a percentage from 0.01 to 50"
-SECONDS = "a whole number of seconds from 1 to 2147483"
+SECONDS = "a whole number of seconds from 1 to 89478485"
 MAPPING = 'a mapping such as {tcp_established: 7440}; on a command line -e \'{"conntrack_timeouts": {"tcp_established": 7440}}\''
 
 # Variable without its prefix, value, what would do.
@@ -46,6 +46,10 @@ ONE_VALUE = [
     ("max", " ", ENTRIES),
     ("max", [65536], ENTRIES),
     ("max", {"value": 65536}, ENTRIES),
+    ("tcp_loose", 2, "true or false, or 1 or 0"),
+    ("tcp_loose", -1, "true or false, or 1 or 0"),
+    ("tcp_be_liberal", "maybe", "true or false, or 1 or 0"),
+    ("tcp_be_liberal", [1], "true or false, or 1 or 0"),
     ("expected_connections", 0, "a whole number of connections from 1 to 2147483647"),
     ("expected_connections", "-300000", "a whole number of connections from 1 to 2147483647"),
     ("headroom", 0.99, FACTOR),
@@ -112,7 +116,7 @@ ONE_VALUE = [
     ("timeouts", {None: 60}, "None is not a timeout"),
     ("timeouts", {"udp": 0}, "udp: 0: expected " + SECONDS),
     ("timeouts", {"udp": -30}, "udp: -30: expected " + SECONDS),
-    ("timeouts", {"udp": 2147484}, "udp: 2147484: expected " + SECONDS),
+    ("timeouts", {"udp": 89478486}, "udp: 89478486: expected " + SECONDS),
     ("timeouts", {"udp": 0.5}, "udp: 0.5: expected " + SECONDS),
     ("timeouts", {"udp": "30s"}, "udp: '30s': expected " + SECONDS),
     ("timeouts", {"udp": True}, "udp: True: expected " + SECONDS),

@@ -146,8 +146,8 @@ REFUSED = [
         "percent of 4.0 GiB of conntrack_memory_percent; raise it, or set conntrack.maxPerCore",
     ),
     (
-        "a program's timeout that no variable can say",
-        program({"net.netfilter.nf_conntrack_tcp_timeout_established": 3600000}),
+        "a program's timeout that may be none here, where ticks are not known",
+        dict(program({"net.netfilter.nf_conntrack_tcp_timeout_established": 3600000}), **{"kernel.hz": None}),
         {"timeouts": {"tcp_established": 7440}},
         "conntrack_timeouts: tcp_established: 7440 asked for, but process 4711: kube-proxy sets it to 3600000 at each of its "
         "starts; leave it out, or set conntrack.maxPerCore",
@@ -158,6 +158,41 @@ REFUSED = [
         {"timeouts": {"udp": 300}, "rfc_floors": "enforce"},
         "conntrack_timeouts: udp: 300 asked for, but process 4711: kube-proxy sets it to 10 at each of its starts; leave it "
         "out, or set conntrack.maxPerCore",
+    ),
+    (
+        "a timeout of more ticks than the kernel has room for",
+        {},
+        {"timeouts": {"tcp_established": 8589935}},
+        "conntrack_timeouts: tcp_established: 8589935 is more than the 8589934 s that this kernel takes with 250 ticks a second "
+        "(CONFIG_HZ); name at most that in conntrack_timeouts",
+    ),
+    (
+        "a timeout that not every kernel takes, where ticks are not known",
+        {"kernel.hz": None},
+        {"timeouts": {"tcp_established": 2147484}},
+        "conntrack_timeouts: tcp_established: 2147484 is more than the 2147483 s that any kernel takes, and CONFIG_HZ of this one "
+        "is not known; name at most that in conntrack_timeouts",
+    ),
+    (
+        "a switch that a program sets",
+        program({"net.netfilter.nf_conntrack_tcp_be_liberal": 1}),
+        {"tcp_be_liberal": False},
+        "conntrack_tcp_be_liberal: 0 asked for, but process 4711: kube-proxy sets it to 1 at each of its starts; ask for 1, leave "
+        "it unset, or set conntrack.maxPerCore",
+    ),
+    (
+        "a switch that a program sets to no",
+        program({"net.netfilter.nf_conntrack_tcp_loose": 0}),
+        {"tcp_loose": True},
+        "conntrack_tcp_loose: 1 asked for, but process 4711: kube-proxy sets it to 0 at each of its starts; ask for 0, leave "
+        "it unset, or set conntrack.maxPerCore",
+    ),
+    (
+        "a tied switch",
+        {"kernel.writable": {"max": True, "buckets": True, "timeouts": False}},
+        {"tcp_loose": False},
+        "conntrack_tcp_loose: 0 asked for, 1 found, and the kernel lets nobody write it from here (/proc/sys is read-only); "
+        "leave it unset",
     ),
     (
         "a tied limit",

@@ -210,3 +210,27 @@ def test_what_is_persisted_is_right_even_where_the_live_buckets_are_tied():
 def test_chains_too_long_for_tied_buckets_are_told(limit, warned):
     plan = planned({"kernel.writable": {"max": True, "buckets": False, "timeouts": True}}, max=limit)
     assert any("the chains of a full table" in warning for warning in plan.warnings) is warned
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"table.count": 99999}, ""),
+        ({"table.count": 100000}, "; 100000 entries are moved at once then, and packets wait for some 0.1 s"),
+        ({"table.count": 1500000}, "; 1500000 entries are moved at once then, and packets wait for some 1.5 s"),
+        (
+            {"table.count": 60000, "namespaces": [{"own": True, "count": 60000}, {"own": False, "count": 140000}]},
+            "; 200000 entries are moved at once then, and packets wait for some 0.2 s",
+        ),
+        ({"table.count": 200000, "table.buckets": 2097152}, ""),
+        ({"table.count": 200000, "state": "loadable"}, ""),
+        ({"table.count": 200000, "kernel.writable": {"max": True, "buckets": False, "timeouts": True}}, ""),
+    ],
+)
+def test_a_resize_that_moves_many_entries_says_so(changes, said):
+    reason = planned(changes, max=2097152).reasons["buckets"]
+    assert ("; " + reason.partition("; ")[2] if "moved" in reason else "") == said
+
+
+def test_nothing_is_moved_where_files_alone_are_written():
+    assert "moved" not in planned({"table.count": 200000}, max=2097152, apply=False).reasons["buckets"]

@@ -47,6 +47,8 @@ def apply_sysctl(facts, made):
             facts["table"][name] = value
         elif kernel.timeout_name(name) in facts["timeouts"]:
             facts["timeouts"][kernel.timeout_name(name)] = value
+        elif name in facts["switches"]:
+            facts["switches"][name] = value
 
 
 def converged(facts, made):
@@ -67,6 +69,7 @@ def loaded(facts, made, applied):
     )
     for name in after["timeouts"]:
         after["timeouts"][name] = kernel.default_timeout(name, after["kernel"]["release"])
+    after["switches"] = {name: kernel.SWITCHES[name] for name in after["switches"]}
     if applied:
         apply_sysctl(after, made)
     return after

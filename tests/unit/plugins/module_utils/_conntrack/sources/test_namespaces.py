@@ -106,6 +106,7 @@ def test_the_own_one_is_told_even_if_idle(machine):
         "drop": 0,
         "early_drop": 1,
         "timeouts": {},
+        "switches": {},
     }
     # Nothing was entered.
     assert machine.looks == []
@@ -187,6 +188,14 @@ def test_timeouts_are_those_that_differ(machine):
     )
     assert [each.timeouts for each in told(machine)] == [{"tcp_established": 432000, "generic": 600}, {}]
     assert machine.looks == [["/proc/20/ns/net"]]
+
+
+def test_so_are_switches(machine):
+    machine.write_file(SYSCTLS + "tcp_loose", "1\n")
+    machine.write_file(SYSCTLS + "tcp_be_liberal", "0\n")
+    machine.process(20, OTHER, stat=STAT.format(9, 0, 0))
+    machine.open_door("/proc/20/ns/net", tcp_loose="0\n", tcp_be_liberal="0\n")
+    assert [each.switches for each in told(machine)] == [{"tcp_loose": 0}, {}]
 
 
 @pytest.mark.parametrize(

@@ -181,7 +181,7 @@ def test_two_firewalls():
 
 def test_the_words_of_all_events():
     found, _rows = judged(*(reading(event) for event in ("before", *EVENTS)))
-    assert found.said == ["kept: after firewall restart, module reload and reboot, all 20 values are what they were."]
+    assert found.said == ["kept: after firewall restart, module reload and reboot, all 22 values are what they were."]
 
 
 def reading(event="before", changes=(), end="done"):
@@ -196,11 +196,11 @@ def judged(*readings):
 def test_kept():
     found, rows = judged(reading(), reading("firewall", {"table.count": 7}), reading("reboot"))
     assert found.kept
-    assert found.said == ["kept: after firewall restart and reboot, all 20 values are what they were."]
+    assert found.said == ["kept: after firewall restart and reboot, all 22 values are what they were."]
     assert found.table[0] == "web01"
     assert rows["value"] == "value before firewall restart reboot"
     assert rows["limit (entries)"] == "limit (entries) 8192 8192 8192"
-    assert len(found.table) == 2 + 3 + len(TIMEOUTS)
+    assert len(found.table) == 2 + 3 + len(TIMEOUTS) + 2
 
 
 @pytest.mark.parametrize(
@@ -210,6 +210,7 @@ def test_kept():
         ({"table.buckets": 4096}, "buckets", "buckets 8192 4096 <-"),
         ({"timeouts": dict(TIMEOUTS, udp=10)}, "udp (s)", "udp (s) 30 10 <-"),
         ({"timeouts": dict(TIMEOUTS, sctp_established=1)}, "sctp_established (s)", "sctp_established (s) 210 1 <-"),
+        ({"switches": {"tcp_loose": 1, "tcp_be_liberal": 1}}, "tcp_be_liberal", "tcp_be_liberal 0 1 <-"),
         ({"files": {SYSCTL: FILE}}, SYSCTL, SYSCTL + " absent 1a8d5d8e 0644 <-"),
         ({"table.max": None}, "limit (entries)", "limit (entries) 8192 - <-"),
     ],

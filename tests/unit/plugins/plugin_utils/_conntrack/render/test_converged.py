@@ -71,6 +71,7 @@ class Machine:
         keys = {"hashsize": "buckets", prefix + "max": "max", prefix + "expect_max": "expect_max"}
         values = {key: plan.live[name] for key, name in keys.items() if plan.live.get(name)}
         values.update({prefix + kernel.timeout_key(name): value for name, value in plan.live["timeouts"].items()})
+        values.update({prefix + name: value for name, value in plan.live["switches"].items()})
         self.set(facts, values)
 
     def after(self, facts, event):

@@ -17,6 +17,7 @@ from ansible_collections.headroom.netfilter.tests.unit.examples import NOT_LOADE
 SMALL = Values(8192, 8192, 3211264, 128, {"tcp_established": 432000, "udp": 30, "gre": 30, "sctp_closed": 10})
 LARGE = Values(1048576, 1048576, 411041792, 16384, {"tcp_established": 7440, "udp": 30, "gre": 20, "sctp_closed": 10})
 NONE = Values(None, None, None, None, {})
+SWITCHES = {"tcp_loose": 1, "tcp_be_liberal": 0}
 REASONS = {
     "max": "conntrack_max",
     "buckets": "1048576 entries at 1 a bucket",
@@ -95,9 +96,19 @@ def test_hosts_that_differ_do_not(change):
 
 
 def test_of_facts():
-    assert of_facts(facts()) == Values(8192, 8192, 3211264, 128, TIMEOUTS)
+    assert of_facts(facts()) == Values(8192, 8192, 3211264, 128, TIMEOUTS, SWITCHES)
     assert of_facts(facts(NOT_LOADED)) == NONE
     assert of_facts({"state": "absent"}) == NONE
+
+
+def test_a_switch_is_shown_where_it_moves():
+    reasons = {"tcp_loose": "conntrack_tcp_loose"}
+    lines = fleet(
+        [Shown("web01", SMALL._replace(switches=SWITCHES), SMALL._replace(switches={"tcp_loose": 0}), reasons)]
+    )
+    assert [line for line in lines if line.startswith("tcp_") and "(s)" not in line] == [
+        "tcp_loose                  1        0  <- conntrack_tcp_loose"
+    ]
 
 
 def test_of_a_plan():
