@@ -163,7 +163,10 @@ groupings:
           type: str
           returned: where O(group_by) has it
         state:
-          description: The state, as C(conntrack -L) prints it.
+          description:
+            - The state, as C(conntrack -L) prints it.
+            - V(ESTABLISHED_UNREPLIED) is what it prints as ESTABLISHED and UNREPLIED, a flow that was picked up in its midst and that
+              nobody has answered since; see C(net.netfilter.nf_conntrack_tcp_loose).
           type: str
           returned: where O(group_by) has it
         source:

@@ -11,6 +11,7 @@ from .. import asked, kernel, readers
 from ..host.door import Host
 from ..values import integer
 from .census import FIELDS, Census, Counted, Grouping, Terms, reckoned
+from .entry import lived_by
 from .reading import ATTEMPTS, NOTHING, Table, TableError, flavour_in_use, read, within
 
 
@@ -40,7 +41,7 @@ def read_options(options: Mapping[str, Any]) -> Wanted:
             sample=asked.whole("sample", options["sample"], 0, kernel.LARGEST_LIMIT, "entries") or None,
             top=asked.whole("top", options["top"], 1, 10000, "groups"),
             terms=terms,
-            timeouts=asked.timeouts(options["timeout_profile"], options["timeouts"]),
+            timeouts=lived_by(asked.timeouts(options["timeout_profile"], options["timeouts"])),
         )
     except readers.Wrong as wrong:
         raise TableError(str(wrong)) from None
