@@ -74,6 +74,7 @@ def facts(changes=()):
         },
         "timeouts": dict(TIMEOUTS),
         "counters": {"found": 0, "insert_failed": 0, "drop": 0, "early_drop": 0, "chain_too_long": 0},
+        "unlisted": None,
         "services": {
             "firewalld": None,
             "iptables": None,

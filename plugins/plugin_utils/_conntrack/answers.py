@@ -73,6 +73,7 @@ TABLE = Record(
         "full_bytes": OrNone(COUNT),
     }
 )
+UNLISTED = Record(dict.fromkeys(("entries", "dying", "unconfirmed"), OrNone(COUNT)))
 SERVICES = Record(
     {
         "firewalld": OrNone(
@@ -182,8 +183,8 @@ NAMESPACE = Record(
         "count": OrNone(COUNT),
         "max": OrNone(COUNT),
         "usage": OrNone(Number()),
-        "drop": COUNT,
-        "early_drop": COUNT,
+        "drop": OrNone(COUNT),
+        "early_drop": OrNone(COUNT),
         "timeouts": TIMEOUTS,
     }
 )
@@ -230,6 +231,7 @@ FACTS = Record(
         "table": TABLE,
         "timeouts": TIMEOUTS,
         "counters": MappingOf(TIMEOUT, COUNT),
+        "unlisted": OrNone(UNLISTED),
         "services": SERVICES,
         "files": MappingOf(Text(choices=files.MANAGED), FILE),
         "assignments": ASSIGNMENTS,
@@ -246,7 +248,7 @@ FACTS = Record(
     },
     optional=(
         *("table", "timeouts", "counters", "services", "files", "assignments", "outcome", "exposed"),
-        *("owners", "claims"),
+        *("unlisted", "owners", "claims"),
         *("namespaces", "netns_total", "log"),
     ),
 )
@@ -345,6 +347,7 @@ ANSWERS = (
                 "stale": STALE,
                 "unread": Record({"entries": COUNT, "attributes": COUNT}),
                 "forged": COUNT,
+                "unlisted": UNLISTED,
             }
         ),
         longest=2**25,

@@ -13,6 +13,7 @@ from ..values import integer
 from .census import FIELDS, Census, Counted, Grouping, Terms, reckoned
 from .entry import lived_by
 from .reading import ATTEMPTS, NOTHING, Table, TableError, flavour_in_use, read, within
+from .unlisted import unlisted
 
 
 class Wanted(NamedTuple):
@@ -80,7 +81,15 @@ def _examined(host: Host, wanted: Wanted) -> Dict[str, Any]:
         "stale": _stale(census.stale(), wanted.timeouts, found.examined, total),
         "unread": {"entries": found.skipped, "attributes": found.unknown},
         "forged": found.forged,
+        "unlisted": _unlisted(host, names, found),
     }
+
+
+def _unlisted(host: Host, names: Optional[kernel.Flavour], found: Table) -> Dict[str, Optional[int]]:
+    if names is None:
+        return dict.fromkeys(("entries", "dying", "unconfirmed"))
+    whole = found.all and not found.interrupted
+    return unlisted(host, names, whole, found.examined + found.skipped if whole else None)
 
 
 def _taken(host: Host, names: kernel.Flavour, wanted: Wanted) -> Tuple[Table, Census]:
