@@ -301,6 +301,12 @@ unlisted:
       type: int
       returned: always
       sample: 0
+    listeners:
+      description: Where some are dying, who has asked for the events of ends and lost some, the most first; three at most.
+      type: list
+      elements: str
+      returned: always
+      sample: ["conntrackd (812): 31200 events lost"]
 """
 
 from ansible.module_utils.basic import AnsibleModule

@@ -330,6 +330,12 @@ ansible_facts:
               type: int
               returned: always
               sample: 0
+            listeners:
+              description: Where some are dying, who has asked for the events of ends and lost some, the most first; three at most.
+              type: list
+              elements: str
+              returned: always
+              sample: ["conntrackd (812): 31200 events lost"]
         services:
           description: Firewall services, V(none) where one is not installed.
           type: dict

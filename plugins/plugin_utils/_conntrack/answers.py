@@ -73,7 +73,9 @@ TABLE = Record(
         "full_bytes": OrNone(COUNT),
     }
 )
-UNLISTED = Record(dict.fromkeys(("entries", "dying", "unconfirmed"), OrNone(COUNT)))
+UNLISTED = Record(
+    {"entries": OrNone(COUNT), "dying": OrNone(COUNT), "unconfirmed": OrNone(COUNT), "listeners": ListOf(TEXT)}
+)
 SERVICES = Record(
     {
         "firewalld": OrNone(

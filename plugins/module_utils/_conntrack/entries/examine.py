@@ -85,9 +85,9 @@ def _examined(host: Host, wanted: Wanted) -> Dict[str, Any]:
     }
 
 
-def _unlisted(host: Host, names: Optional[kernel.Flavour], found: Table) -> Dict[str, Optional[int]]:
+def _unlisted(host: Host, names: Optional[kernel.Flavour], found: Table) -> Dict[str, Any]:
     if names is None:
-        return dict.fromkeys(("entries", "dying", "unconfirmed"))
+        return dict(dict.fromkeys(("entries", "dying", "unconfirmed")), listeners=[])
     whole = found.all and not found.interrupted
     return unlisted(host, names, whole, found.examined + found.skipped if whole else None)
 

@@ -9,13 +9,13 @@ list at all has leaked. A moment's difference is nothing: so there are two looks
 """
 
 import time
-from typing import Dict, Optional
+from typing import Any, Dict, List, Optional
 
 from .. import kernel
 from ..host.ctnetlink import DYING, ENTRIES, UNCONFIRMED, listed
 from ..host.door import Host
 from ..sources.tracking import release, sysctl
-from ..values import integer
+from ..values import hexadecimal, integer
 
 # Share of the entries counted, from where on a second look is worth its while; and seconds until then.
 SHARE = 0.01
@@ -24,22 +24,26 @@ PAUSE = 1.0
 # Since then the kernel keeps no list of what is not confirmed, and tells an empty one.
 _NO_UNCONFIRMED = (5, 19)
 
-Unlisted = Dict[str, Optional[int]]
+# NETLINK_NETFILTER, and NFNLGRP_CONNTRACK_DESTROY as a bit of Groups in /proc/net/netlink.
+_NETFILTER, _ENDS = "12", 1 << 2
+# Listeners that are told of.
+_MOST_TOLD = 3
 
 
-def unlisted(host: Host, names: kernel.Flavour, whole: bool, seen: Optional[int] = None) -> Unlisted:
-    """How many entries more are counted than the table lists, which takes seconds for a million and is asked for by ``whole``; and
-    how many are dying, and not confirmed. None for what is not known. ``seen`` is how many it has just listed.
+def unlisted(host: Host, names: kernel.Flavour, whole: bool, seen: Optional[int] = None) -> Dict[str, Any]:
+    """How many entries more are counted than the table lists, which takes seconds for a million and is asked for by ``whole``; how
+    many are dying, and not confirmed; and who has lost events. None for what is not known. ``seen`` is how many were just listed.
     """
     first = _look(host, names, listed(host, ENTRIES) if whole and seen is None else seen)
     if max(number or 0 for number in first.values()) < max(SHARE * _count(host, names), 1):
-        return first
+        return dict(first, listeners=[])
     time.sleep(PAUSE)
     second = _look(host, names, listed(host, ENTRIES) if whole else None)
-    return {name: _lesser(number, second[name]) for name, number in first.items()}
+    lesser = {name: _lesser(number, second[name]) for name, number in first.items()}
+    return dict(lesser, listeners=_listeners(host) if lesser["dying"] else [])
 
 
-def _look(host: Host, names: kernel.Flavour, seen: Optional[int]) -> Unlisted:
+def _look(host: Host, names: kernel.Flavour, seen: Optional[int]) -> Dict[str, Optional[int]]:
     has_unconfirmed = kernel.version(release(host)) < _NO_UNCONFIRMED
     return {
         "entries": None if seen is None else max(_count(host, names) - seen, 0),
@@ -54,3 +58,17 @@ def _count(host: Host, names: kernel.Flavour) -> int:
 
 def _lesser(number: Optional[int], other: Optional[int]) -> Optional[int]:
     return None if number is None or other is None else min(number, other)
+
+
+def _listeners(host: Host) -> List[str]:
+    """Who has asked for the events of ends, and lost some, the most first: by the process whose number the socket's port is, as the
+    first that a process opens has it."""
+    head, *lines = (host.read("/proc/net/netlink") or "").split("\n")
+    lost = []
+    for line in lines:
+        said = dict(zip(head.split(), line.split()))
+        port, drops = integer(said.get("Pid")), integer(said.get("Drops"))
+        if said.get("Eth") == _NETFILTER and (hexadecimal(said.get("Groups", "")) or 0) & _ENDS and drops:
+            name = (host.read("/proc/{0}/comm".format(port)) or "?").strip()
+            lost.append((-drops, "{0} ({1}): {2} events lost".format(name, port, drops)))
+    return [text for _drops, text in sorted(lost)[:_MOST_TOLD]]

@@ -187,7 +187,7 @@ def _table(host: Host, names: kernel.Flavour) -> Facts:
     }
 
 
-def _unlisted(host: Host, names: kernel.Flavour, count: int, limit: int) -> Optional[Dict[str, Optional[int]]]:
+def _unlisted(host: Host, names: kernel.Flavour, count: int, limit: int) -> Optional[Dict[str, Any]]:
     """None where less is in use than a plan leaves free: so a host that is as planned is not asked."""
     if not limit or 2 * count <= limit:
         return None

@@ -19,7 +19,7 @@ from .catalogue import (
     Finding,
     finding,
 )
-from .seen import Seen, count_of, known, listed, said, usage_severity
+from .seen import Seen, count_of, listed, said, usage_severity
 
 
 def usage(host: Seen) -> Iterator[Finding]:
@@ -61,14 +61,16 @@ def drops(host: Seen) -> Iterator[Finding]:
 
 
 def unlisted(host: Seen) -> Iterator[Finding]:
-    found = known(host.part("unlisted"))
+    found = host.part("unlisted")
     parts = {name: found[name] for name in ("dying", "unconfirmed") if found.get(name)}
     # The rest is not to be told from what came and went between the looks, where that is little.
-    leaked = found.get("entries", 0) - sum(parts.values())
+    leaked = (found.get("entries") or 0) - sum(parts.values())
     if host.count and leaked >= UNLISTED_WARNING * host.count:
         parts["in no list at all"] = leaked
     if host.count and sum(parts.values()) >= UNLISTED_WARNING * host.count:
         seen = ", ".join("{0} {1}".format(number, name) for name, number in parts.items())
+        if found.get("listeners"):
+            seen += "; {0}".format(listed(found["listeners"]))
         severity = CRITICAL if usage_severity(host.usage) == CRITICAL else WARNING
         yield finding("counted-not-listed", severity, "of {0} entries in use {1}".format(host.count, seen))
 

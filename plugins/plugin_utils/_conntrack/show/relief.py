@@ -108,7 +108,7 @@ def _stale(census: Mapping[str, Any]) -> list[str]:
     return found
 
 
-def _unlisted(unlisted: Mapping[str, int | None], listed: int) -> list[str]:
+def _unlisted(unlisted: Mapping[str, Any], listed: int) -> list[str]:
     """Of those that were listed, for comparison; nothing where it is less than a hundredth of them."""
     dying, unconfirmed = (unlisted[name] or 0 for name in ("dying", "unconfirmed"))
     entries = max(unlisted["entries"] or 0, dying + unconfirmed)
@@ -118,7 +118,8 @@ def _unlisted(unlisted: Mapping[str, int | None], listed: int) -> list[str]:
         "  counted but in no list: {0} entries, {1} of them dying, {2} not confirmed; nothing below frees these".format(
             entries, dying, "-" if unlisted["unconfirmed"] is None else unconfirmed
         ),
-        "    see counted-not-listed in docs/findings.md: who listens to reliable events, and does not keep up?",
+        "    see counted-not-listed in docs/findings.md: who listens to reliable events, and does not keep up? "
+        + (", ".join(unlisted["listeners"]) or "nobody has lost any"),
     ]
 
 

@@ -54,7 +54,7 @@ CENSUS = {
     ],
     "stale": {"entries": 0, "share": 0, "margin": None, "timeouts": {}},
     "total": 1,
-    "unlisted": {"entries": 0, "dying": 0, "unconfirmed": None},
+    "unlisted": {"entries": 0, "dying": 0, "unconfirmed": None, "listeners": []},
 }
 
 

@@ -59,7 +59,7 @@ def test_all():
         },
         "unread": {"entries": 0, "attributes": 0},
         "forged": 0,
-        "unlisted": {"entries": 0, "dying": None, "unconfirmed": None},
+        "unlisted": {"entries": 0, "dying": None, "unconfirmed": None, "listeners": []},
     }
     assert list(found["stale"]["timeouts"]) == ["udp_stream", "tcp_established"]
 

@@ -51,7 +51,9 @@ def looks(monkeypatch):
             host.values[COUNT] = states[1][1]
 
         monkeypatch.setattr(subject.time, "sleep", pause)
-        return unlisted(host, NAMES, whole, seen), len(pauses)
+        told = unlisted(host, NAMES, whole, seen)
+        assert told.pop("listeners") == []
+        return told, len(pauses)
 
     return look
 
@@ -100,4 +102,38 @@ def test_without_ctnetlink_nothing_is_known():
     host = TableHost(count=1000)
     host.table.refuse = errno.EPERM
     host.table.policies = {DYING: [refusal(errno.EPERM)]}
-    assert unlisted(host, NAMES, True) == {"entries": None, "dying": None, "unconfirmed": None}
+    assert unlisted(host, NAMES, True) == {"entries": None, "dying": None, "unconfirmed": None, "listeners": []}
+
+
+NETLINK = """\
+sk               Eth Pid        Groups   Rmem     Wmem     Dump  Locks    Drops    Inode
+0000000041939a31 0   0          00000000 0        0        0     2        0        9313748
+00000000443dd291 12  812        00000004 7680     0        0     2        3020     9314661
+00000000443dd292 12  813        00000007 0        0        0     2        0        9314662
+00000000443dd293 12  814        00000003 7680     0        0     2        5        9314663
+00000000443dd294 12  4294963202 000000ff 7680     0        0     2        7        9314664
+00000000443dd295 16  815        00000004 7680     0        0     2        9        9314665
+00000000443dd296 12  816        0000000c 7680     0        0     2        10000    9314666
+00000000443dd297 12  817        00000004 7680     0        0     2        1        9314667
+"""
+
+
+def test_who_has_lost_events_is_named(monkeypatch):
+    monkeypatch.setattr(subject.time, "sleep", lambda seconds: None)
+    host = TableHost(count=100, module=False)
+    host.texts.update({"/proc/net/netlink": NETLINK, "/proc/812/comm": "conntrackd\n", "/proc/816/comm": "exporter\n"})
+    host.table.policies = {DYING: [Entry().told() * 40, done()]}
+    assert unlisted(host, NAMES, False)["listeners"] == [
+        "exporter (816): 10000 events lost",
+        "conntrackd (812): 3020 events lost",
+        "? (4294963202): 7 events lost",
+    ]
+
+
+@pytest.mark.parametrize("text", ["", "sk Eth Pid\n0 12\n", NETLINK.replace("3020", "a"), "\n\n", NETLINK[:400]])
+def test_what_cannot_be_read_of_listeners_breaks_nothing(monkeypatch, text):
+    monkeypatch.setattr(subject.time, "sleep", lambda seconds: None)
+    host = TableHost(count=100, module=False)
+    host.texts["/proc/net/netlink"] = text
+    host.table.policies = {DYING: [Entry().told() * 40, done()]}
+    assert unlisted(host, NAMES, False)["dying"] == 40

@@ -51,8 +51,8 @@ def counted(**numbers):
     return {"counters": dict(facts()["counters"], **numbers)}
 
 
-def unlisted(entries=None, dying=None, unconfirmed=None):
-    return {"unlisted": {"entries": entries, "dying": dying, "unconfirmed": unconfirmed}}
+def unlisted(entries=None, dying=None, unconfirmed=None, *listeners):
+    return {"unlisted": {"entries": entries, "dying": dying, "unconfirmed": unconfirmed, "listeners": list(listeners)}}
 
 
 def log(**said):
@@ -266,6 +266,12 @@ CASES = [
         "warning",
         [unlisted(60, 40, 10)],
         "of 100 entries in use 40 dying, 10 unconfirmed, 10 in no list at all",
+    ),
+    (
+        "counted-not-listed",
+        "warning",
+        [unlisted(None, 40, None, "conntrackd (8): 9 events lost", "? (7): 1 events lost")],
+        "of 100 entries in use 40 dying; conntrackd (8): 9 events lost, ? (7): 1 events lost",
     ),
     ("counted-not-listed", "warning", [unlisted(7, 0)], "of 100 entries in use 7 in no list at all"),
     ("counted-not-listed", "critical", [FULL, unlisted(650, 650)], "of 65000 entries in use 650 dying"),
