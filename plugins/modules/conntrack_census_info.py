@@ -163,7 +163,10 @@ groupings:
           type: str
           returned: where O(group_by) has it
         state:
-          description: The state, as C(conntrack -L) prints it.
+          description:
+            - The state, as C(conntrack -L) prints it.
+            - V(ESTABLISHED_UNREPLIED) is what it prints as ESTABLISHED and UNREPLIED, a flow that was picked up in its midst and that
+              nobody has answered since; see C(net.netfilter.nf_conntrack_tcp_loose).
           type: str
           returned: where O(group_by) has it
         source:
@@ -275,6 +278,35 @@ forged:
   returned: success
   type: int
   sample: 0
+unlisted:
+  description:
+    - Entries that are counted, and take room, but stand in no list of the table; see docs/findings.md, counted-not-listed.
+    - Of one percent of the entries or more the lesser of two looks, a second apart, so that what is so for a moment is not told.
+    - Of V(none) it is not known how many there are.
+  returned: success
+  type: dict
+  contains:
+    entries:
+      description: How many more are counted than listed; known where RV(exact) is V(true).
+      type: int
+      returned: always
+      sample: 0
+    dying:
+      description: Those that have ended, and wait until the event of it is delivered.
+      type: int
+      returned: always
+      sample: 0
+    unconfirmed:
+      description: Those of packets that are still on their way; kernels before 5.19 have a list of them.
+      type: int
+      returned: always
+      sample: 0
+    listeners:
+      description: Where some are dying, who has asked for the events of ends and lost some, the most first; three at most.
+      type: list
+      elements: str
+      returned: always
+      sample: ["conntrackd (812): 31200 events lost"]
 """
 
 from ansible.module_utils.basic import AnsibleModule

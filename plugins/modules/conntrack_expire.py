@@ -39,7 +39,11 @@ options:
         type: list
         elements: str
       state:
-        description: States as C(conntrack -L) prints them, for instance V(ESTABLISHED); V(REPLIED) or V(UNREPLIED) for protocols without.
+        description:
+          - States as C(conntrack -L) prints them, for instance V(ESTABLISHED); V(REPLIED) or V(UNREPLIED) for protocols without.
+          - V(ESTABLISHED_UNREPLIED) is what it prints as ESTABLISHED and UNREPLIED, a flow that was picked up in its midst and that
+            nobody has answered since. It has the lesser of the timeouts V(tcp_established) and V(tcp_unacknowledged), and is not meant by
+            V(ESTABLISHED).
         type: list
         elements: str
       source_network:

@@ -39,6 +39,8 @@ PROC = Path("/proc/net/nf_conntrack")
 PREFIXES = {4: 20, 6: 77}
 # entries.py leaves no entry near to either.
 LIMITS = {name: (10000, 200000)[number % 2] for number, name in enumerate(sorted(kernel.TIMEOUTS))}
+# The longer of them for what is established, and the shorter for what was picked up in its midst.
+LIMITS.update(tcp_established=200000, tcp_unacknowledged=10000)
 GROUPINGS = [
     *FIELDS,
     *("+".join(pair) for pair in itertools.combinations(FIELDS, 2)),
@@ -141,6 +143,9 @@ def parsed(line: str) -> tuple[dict[str, Any], int]:
         # To a kernel without DCCP it is any protocol.
         timeouts = {"": "generic", "NONE": None, "SYN_SENT2": "tcp_syn_sent"}
         timeout = timeouts.get(state, f"{stem}_{state.lower()}")
+        if state == "ESTABLISHED" and not answered:
+            state = "ESTABLISHED_UNREPLIED"
+            timeout = "tcp_unacknowledged" if stem == "tcp" else timeout
     elif stem in ("udp", "udplite", "gre") and answered:
         timeout = f"{stem}_stream"
     return {

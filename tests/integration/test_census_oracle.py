@@ -39,6 +39,7 @@ def test_every_group_is_equal(machine: Machine, capsys: pytest.CaptureFixture[st
     [
         ("tcp      6", "udp      17", "protocol"),
         ("ESTABLISHED", "CLOSE_WAIT", "state"),
+        ("dport=4000 [ASSURED]", "dport=4000 [UNREPLIED]", "state"),
         ("src=10.1.0.1", "src=10.1.0.2", "source"),
         ("dst=172.16.0.1", "dst=172.16.0.2", "destination"),
         ("src=10.1.0.1", "src=10.1.16.1", "source_network"),
@@ -48,6 +49,7 @@ def test_every_group_is_equal(machine: Machine, capsys: pytest.CaptureFixture[st
         ("mark=1", "mark=2", "mark"),
         ("[ASSURED] ", "", "assured"),
         ("ESTABLISHED", "CLOSE_WAIT", "timeout_class"),
+        ("dport=4000 [ASSURED]", "dport=4000 [UNREPLIED]", "timeout_class"),
     ],
 )
 def test_the_oracle_sees_each_field(was: str, is_now: str, field: str) -> None:

@@ -25,6 +25,7 @@ COUNT, SEED = 1500, 11
 # Entries of entries.py have 9000, 40000 or 400000 seconds, and up to 500 more. A timeout between two of these has both kinds.
 TIMEOUTS = {
     "tcp_established": 6000,
+    "tcp_unacknowledged": 3000,
     "tcp_time_wait": 600,
     "tcp_close": 500000,
     "tcp_fin_wait": 10000,

@@ -69,6 +69,7 @@ FACTS: dict[str, Any] = {
     },
     "timeouts": {"tcp_established": 432000, "udp": 30},
     "counters": {"drop": 12, "insert_failed": 3},
+    "unlisted": {"entries": 40, "dying": 30, "unconfirmed": None, "listeners": ["conntrackd (812): 7 events lost"]},
     "services": {
         "firewalld": {"version": "1.3.3", "active": True, "cleanup_modules_on_exit": "yes", "unloads": True},
         "iptables": {
@@ -245,6 +246,7 @@ ANSWERS: dict[str, dict[str, Any]] = {
         "stale": {**RECKONED, "timeouts": {"udp": {**RECKONED, "timeout": 30}}},
         "unread": {"entries": 0, "attributes": 0},
         "forged": 0,
+        "unlisted": {"entries": 0, "dying": 0, "unconfirmed": None, "listeners": []},
     },
     "conntrack_expire": {
         "changed": True,

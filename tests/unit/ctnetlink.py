@@ -109,6 +109,15 @@ class Entry:
         return message(body + self.extra, NEW, flags, self.family, sequence)
 
 
+STATISTICS, DYING, UNCONFIRMED = 0x104, 0x106, 0x107  # requests for what is no entry of the table
+
+
+def statistics(numbers, first=1, cpu=0):
+    """What the kernel counts on a processor, from so many an attribute on."""
+    body = b"".join(attribute(kind, struct.pack("!I", number)) for kind, number in enumerate(numbers, first))
+    return HEADER.pack(BODY + len(body), STATISTICS, MULTI, SEQUENCE, 0) + struct.pack("!BBH", 0, 0, cpu) + body
+
+
 NFT_OBJECTS, CT_TIMEOUTS = 0xA13, 0x801  # requests for timeout policies
 
 
@@ -239,7 +248,7 @@ class Table:
         self.before_dump = lambda number: None  # may change entries; gives what is wrong with the dump, as below
         self.before_update = lambda entry: None  # gives an errno for a refusal
         self.before_send = lambda requests: None  # of changes; may raise what send does
-        self.policies = {}  # by the type of the request: answers; an exception among them is raised in its place
+        self.policies = {}  # and what else is no entry, by the type of the request: answers; an exception among them is raised in its place
         self.asked = []  # types of such requests
         self.forged = lambda dumps: 0  # messages of others in a conversation that began after so many dumps
         self.more_refusals = []  # that nothing was asked for; an exception among them is raised in its place
@@ -322,6 +331,7 @@ class Conversation:
             yield answer
 
     def received(self):
+        yield from self.answers()
         while self._refusals:
             answer = self._refusals.pop(0)
             if isinstance(answer, Exception):

@@ -77,6 +77,7 @@ def facts(changes=()):
         "timeouts": dict(TIMEOUTS),
         "switches": {"tcp_loose": 1, "tcp_be_liberal": 0},
         "counters": {"found": 0, "insert_failed": 0, "drop": 0, "early_drop": 0, "chain_too_long": 0},
+        "unlisted": None,
         "services": {
             "firewalld": None,
             "iptables": None,

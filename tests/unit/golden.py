@@ -7,6 +7,7 @@
 prints a draft of NAME's facts.json, to be checked against its tree by hand: README.md says how.
 """
 
+import errno
 import json
 import os
 import shutil
@@ -103,6 +104,18 @@ class GoldenHost(WritableHost):
     def inside(self, files, look):
         return {}
 
+    def netfilter(self):
+        if "statistics" not in self._said:
+            return super().netfilter()
+        # It is a golden host's child.
+        from ansible_collections.headroom.netfilter.tests.unit import ctnetlink
+
+        table = ctnetlink.Table()
+        table.refuse = errno.EPERM
+        told = [ctnetlink.statistics(row) for row in self._said["statistics"]] if self.is_root() else []
+        table.policies = {ctnetlink.STATISTICS: told + [ctnetlink.done() if told else ctnetlink.refusal(errno.EPERM)]}
+        return ctnetlink.Conversation(table)
+
     def file(self, path):
         found = super().file(path) if self._may_read(path) else None
         # Whoever runs the tests owns what they have laid out.
@@ -157,12 +170,12 @@ def shortened(facts, timeouts=None):
 
 
 def overlaid(base, changes):
-    """``base`` with the values of ``changes`` in place of its own, mappings gone into."""
+    """``base`` with the values of ``changes`` in place of its own, mappings gone into but for empty ones."""
     if not (isinstance(base, dict) and isinstance(changes, dict)):
         return changes
     merged = dict(base)
     for name, value in changes.items():
-        merged[name] = overlaid(base[name], value) if name in base else value
+        merged[name] = overlaid(base[name], value) if name in base and value != {} else value
     return merged
 
 

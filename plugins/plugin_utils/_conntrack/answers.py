@@ -76,6 +76,9 @@ TABLE = Record(
         "full_bytes": OrNone(COUNT),
     }
 )
+UNLISTED = Record(
+    {"entries": OrNone(COUNT), "dying": OrNone(COUNT), "unconfirmed": OrNone(COUNT), "listeners": ListOf(TEXT)}
+)
 SERVICES = Record(
     {
         "firewalld": OrNone(
@@ -186,8 +189,8 @@ NAMESPACE = Record(
         "count": OrNone(COUNT),
         "max": OrNone(COUNT),
         "usage": OrNone(Number()),
-        "drop": COUNT,
-        "early_drop": COUNT,
+        "drop": OrNone(COUNT),
+        "early_drop": OrNone(COUNT),
         "timeouts": TIMEOUTS,
         "switches": SWITCHES,
     }
@@ -244,6 +247,7 @@ FACTS = Foretold(
         "timeouts": TIMEOUTS,
         "switches": SWITCHES,
         "counters": MappingOf(TIMEOUT, COUNT),
+        "unlisted": OrNone(UNLISTED),
         "services": SERVICES,
         "files": MappingOf(Text(choices=files.MANAGED), FILE),
         "assignments": ASSIGNMENTS,
@@ -260,7 +264,7 @@ FACTS = Foretold(
     },
     optional=(
         *("table", "timeouts", "switches", "counters", "services", "files", "assignments", "outcome", "exposed"),
-        *("owners", "claims"),
+        *("unlisted", "owners", "claims"),
         *("namespaces", "netns_total", "log"),
     ),
 )
@@ -359,6 +363,7 @@ ANSWERS = (
                 "stale": STALE,
                 "unread": Record({"entries": COUNT, "attributes": COUNT}),
                 "forged": COUNT,
+                "unlisted": UNLISTED,
             }
         ),
         longest=2**25,

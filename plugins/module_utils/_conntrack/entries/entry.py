@@ -7,7 +7,7 @@ Sources are headers of the Linux tree, include/uapi/linux/netfilter/nf_conntrack
 nf_conntrack_dccp.h of kernels before 6.17.
 """
 
-from typing import Dict, NamedTuple, Optional, Tuple
+from typing import Dict, Mapping, NamedTuple, Optional, Tuple
 
 # enum ip_conntrack_status
 SEEN_REPLY = 1 << 1
@@ -87,10 +87,14 @@ _SIMPLE = {ICMP: "icmp", ICMPV6: "icmpv6"}
 
 OFFLOADED = "OFFLOAD"
 REPLIED, UNREPLIED = "REPLIED", "UNREPLIED"
+# A flow of TCP that was picked up in its midst (nf_conntrack_tcp_loose), as after a table was lost; nobody has answered since.
+_ESTABLISHED, PICKED_UP = "ESTABLISHED", "ESTABLISHED_UNREPLIED"
+_PICKED_UP_BY = "tcp_unacknowledged"
 STATE_NAMES = frozenset(state.name for states in STATES.values() for state in states) | {
     OFFLOADED,
     REPLIED,
     UNREPLIED,
+    PICKED_UP,
 }
 
 
@@ -100,13 +104,14 @@ def protocol_name(number: int) -> str:
 
 
 def state_name(number: int, status: int, state: Optional[int]) -> str:
-    """What conntrack prints: the protocol's own state, or whether there was a reply."""
+    """What conntrack prints: the protocol's own state, or whether there was a reply; both of what is established without one."""
     if status & (OFFLOAD | HW_OFFLOAD):
         return OFFLOADED
     states = STATES.get(number)
     if states is None or state is None:
         return REPLIED if status & SEEN_REPLY else UNREPLIED
-    return states[state].name if state < len(states) else str(state)
+    name = states[state].name if state < len(states) else str(state)
+    return PICKED_UP if name == _ESTABLISHED and not status & SEEN_REPLY else name
 
 
 def timeout_name(number: int, status: int, state: Optional[int]) -> Optional[str]:
@@ -117,6 +122,8 @@ def timeout_name(number: int, status: int, state: Optional[int]) -> Optional[str
     """
     if status & (OFFLOAD | HW_OFFLOAD):
         return None
+    if number == TCP and state_name(number, status, state) == PICKED_UP:
+        return _PICKED_UP_BY
     states = STATES.get(number)
     if states is not None and state is not None:
         return states[state].timeout if state < len(states) else None
@@ -125,3 +132,10 @@ def timeout_name(number: int, status: int, state: Optional[int]) -> Optional[str
     if number in _STREAMS:
         return _STREAMS[number] + ("_stream" if status & SEEN_REPLY else "")
     return _SIMPLE.get(number, "generic")
+
+
+def lived_by(timeouts: Mapping[str, int]) -> Dict[str, int]:
+    """Seconds by name, as entries live by them: what was picked up in its midst has no more than what is established
+    (nf_conntrack_tcp_packet)."""
+    bounds = [timeouts[name] for name in (_PICKED_UP_BY, "tcp_established") if name in timeouts]
+    return dict(timeouts, **({_PICKED_UP_BY: min(bounds)} if bounds else {}))

@@ -11,7 +11,9 @@ from .. import asked, kernel, readers
 from ..host.door import Host
 from ..values import integer
 from .census import FIELDS, Census, Counted, Grouping, Terms, reckoned
+from .entry import lived_by
 from .reading import ATTEMPTS, NOTHING, Table, TableError, flavour_in_use, read, within
+from .unlisted import unlisted
 
 
 class Wanted(NamedTuple):
@@ -40,7 +42,7 @@ def read_options(options: Mapping[str, Any]) -> Wanted:
             sample=asked.whole("sample", options["sample"], 0, kernel.LARGEST_LIMIT, "entries") or None,
             top=asked.whole("top", options["top"], 1, 10000, "groups"),
             terms=terms,
-            timeouts=asked.timeouts(options["timeout_profile"], options["timeouts"]),
+            timeouts=lived_by(asked.timeouts(options["timeout_profile"], options["timeouts"])),
         )
     except readers.Wrong as wrong:
         raise TableError(str(wrong)) from None
@@ -79,7 +81,15 @@ def _examined(host: Host, wanted: Wanted) -> Dict[str, Any]:
         "stale": _stale(census.stale(), wanted.timeouts, found.examined, total),
         "unread": {"entries": found.skipped, "attributes": found.unknown},
         "forged": found.forged,
+        "unlisted": _unlisted(host, names, found),
     }
+
+
+def _unlisted(host: Host, names: Optional[kernel.Flavour], found: Table) -> Dict[str, Any]:
+    if names is None:
+        return dict(dict.fromkeys(("entries", "dying", "unconfirmed")), listeners=[])
+    whole = found.all and not found.interrupted
+    return unlisted(host, names, whole, found.examined + found.skipped if whole else None)
 
 
 def _taken(host: Host, names: kernel.Flavour, wanted: Wanted) -> Tuple[Table, Census]:

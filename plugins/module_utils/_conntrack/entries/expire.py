@@ -175,8 +175,8 @@ def _expired(host: Host, wanted: Wanted, check: bool) -> Dict[str, Any]:
     names = flavour_in_use(host)
     if names is None:
         return _told(_Through(NOTHING, _Post(None, None), None), {}, 0)
-    live = live_timeouts(host, names)
-    timeouts = live if wanted.timeouts is None else wanted.timeouts
+    live = entries.lived_by(live_timeouts(host, names))
+    timeouts = live if wanted.timeouts is None else entries.lived_by(wanted.timeouts)
     aim = _Aim(
         wanted.match,
         _limit(timeouts, wanted.match),

@@ -7,29 +7,34 @@ The messages of a dump have few layouts: where an attribute stands is the same f
 learned from one message; all others that have every attribute of it in its place are handed on together, as a block of
 equal records, for struct and Counter to go through in C. What cannot be read is counted and left out.
 
-Sources: include/uapi/linux/netlink.h, and nfnetlink.h and nfnetlink_conntrack.h of include/uapi/linux/netfilter.
+Source: include/uapi/linux/netfilter/nfnetlink_conntrack.h.
 """
 
-import errno
 import socket
 import struct
 import time
 from collections import defaultdict
 from typing import DefaultDict, Dict, Iterable, Iterator, List, Mapping, NamedTuple, Optional, Tuple
 
+from ..host.netlink import (
+    ATTRIBUTE,
+    BODY,
+    DONE,
+    ERROR,
+    HEADER,
+    INTERRUPTED,
+    KIND,
+    REQUEST,
+    dump_of,
+    each_message,
+    errno_of,
+)
 from .entry import WITH_PORTS
 
-HEADER = struct.Struct("=IHHII")  # struct nlmsghdr: length, type, flags, sequence, port
-_START = struct.Struct("=IHHI")
-_ERROR, _DONE = 2, 3
-_REQUEST, _DUMP, _INTERRUPTED = 0x1, 0x300, 0x10
-_LAST_ERRNO = 4095  # MAX_ERRNO of linux/err.h
-_BODY = HEADER.size + 4  # behind struct nfgenmsg: family, version, two bytes more
+_START = struct.Struct("=IHHI")  # of struct nlmsghdr, without the port
 
 _NEW, _GET = 0x100, 0x101  # IPCTNL_MSG_CT_NEW and _GET of NFNL_SUBSYS_CTNETLINK
 
-_ATTRIBUTE = struct.Struct("=HH")
-_KIND = 0x3FFF  # without the bits that say how the value is written
 # enum ctattr_type
 _TUPLE_ORIG, _PROTOINFO, _TIMEOUT, _ZONE, _LAST_KNOWN = 1, 4, 7, 18, 27
 _NUMBERS = {3: ("status", "I"), _TIMEOUT: ("left", "I"), 8: ("mark", "I"), _ZONE: ("zone", "H")}
@@ -192,14 +197,14 @@ class Dump:
                 self._told(kind, answer[start:after])
             start = after
         self.skipped += start < end and met < wanted
-        self.interrupted |= seen & _INTERRUPTED != 0
+        self.interrupted |= seen & INTERRUPTED != 0
         self._met += met
         return met
 
     def _told(self, kind: int, message: bytes) -> None:
         """Something other than an entry."""
-        if kind in (_ERROR, _DONE):
-            self.error = self.error or _errno(message)
+        if kind in (ERROR, DONE):
+            self.error = self.error or errno_of(message)
             self.done = True
         else:
             self.skipped += 1
@@ -250,20 +255,15 @@ def dump_request(sequence: int) -> bytes:
     return dump_of(_GET, b"", sequence)
 
 
-def dump_of(kind: int, more: bytes, sequence: int) -> bytes:
-    """Asks for all there are of something, of every family; with more attributes."""
-    return HEADER.pack(_BODY + len(more), kind, _REQUEST | _DUMP, sequence, 0) + bytes(4) + more
-
-
 class Update:
     """Makes requests that give entries of a layout so many seconds; only a request that is refused is answered."""
 
     def __init__(self, layout: Layout, seconds: int, sequence: int) -> None:
         self.sequence = sequence
         (self._from, self._to), *self._more = layout.copied
-        self._timeout = _ATTRIBUTE.pack(_ATTRIBUTE.size + 4, _TIMEOUT) + struct.pack("!I", seconds)
-        length = _BODY + sum(end - start for start, end in layout.copied) + len(self._timeout)
-        self._head = HEADER.pack(length, _NEW, _REQUEST, sequence, 0) + bytes([layout.family, 0, 0, 0])
+        self._timeout = ATTRIBUTE.pack(ATTRIBUTE.size + 4, _TIMEOUT) + struct.pack("!I", seconds)
+        length = BODY + sum(end - start for start, end in layout.copied) + len(self._timeout)
+        self._head = HEADER.pack(length, _NEW, REQUEST, sequence, 0) + bytes([layout.family, 0, 0, 0])
 
     def request(self, block: bytes, start: int) -> bytes:
         """For the record that begins there."""
@@ -275,55 +275,14 @@ class Update:
 
 def named(request: bytes) -> bytes:
     """What names the entry to the kernel, of a request of Update's."""
-    return request[_BODY : len(request) - _ATTRIBUTE.size - 4]
+    return request[BODY : len(request) - ATTRIBUTE.size - 4]
 
 
 def refusals(answer: bytes) -> Iterator[Tuple[int, int]]:
     """The sequence of each request that was refused, and the errno."""
-    for kind, _flags, sequence, message in _messages(answer):
-        if kind == _ERROR:
-            yield sequence, _errno(message)
-
-
-class Told(NamedTuple):
-    """A message of another dump than one of entries."""
-
-    attributes: Dict[int, bytes]  # by their kinds
-    interrupted: bool
-    error: int  # 0 for none
-
-
-def told(answer: bytes) -> Iterator[Told]:
-    """What an answer has, and the error that a dump ends with."""
-    for kind, flags, _sequence, message in _messages(answer):
-        ends = kind in (_ERROR, _DONE)
-        yield Told(
-            {} if ends else attributes(message[_BODY:]), flags & _INTERRUPTED != 0, _errno(message) if ends else 0
-        )
-
-
-def attributes(value: bytes) -> Dict[int, bytes]:
-    """By their kinds; what is no attribute ends them."""
-    found: Dict[int, bytes] = {}
-    start = 0
-    while len(value) - start >= _ATTRIBUTE.size:
-        length, kind = _ATTRIBUTE.unpack_from(value, start)
-        if length < _ATTRIBUTE.size:
-            break
-        found[kind & _KIND] = value[start + _ATTRIBUTE.size : start + length]
-        start += length + -length % 4
-    return found
-
-
-def _messages(answer: bytes) -> Iterator[Tuple[int, int, int, bytes]]:
-    """Kind, flags and sequence of each, and all of it."""
-    start = 0
-    while len(answer) - start >= HEADER.size:
-        length, kind, flags, sequence, _port = HEADER.unpack_from(answer, start)
-        if length < HEADER.size:
-            return
-        yield kind, flags, sequence, answer[start : start + length]
-        start += length + -length % 4
+    for kind, _flags, sequence, message in each_message(answer):
+        if kind == ERROR:
+            yield sequence, errno_of(message)
 
 
 def layout_of(message: bytes) -> Layout:
@@ -340,11 +299,11 @@ def layout_of(message: bytes) -> Layout:
                 raise ValueError("{0} has {1} bytes".format(name, end - start))
             parts[name] = (start, code)
 
-    for kind, start, end in _attributes(message, _BODY, _length(message), words):
+    for kind, start, end in _attributes(message, BODY, _length(message), words):
         part(_NUMBERS, kind, start, end)
         unknown += kind > _LAST_KNOWN
         if kind in (_TUPLE_ORIG, _ZONE):
-            copied[kind] = (start - _ATTRIBUTE.size, end + -end % 4)
+            copied[kind] = (start - ATTRIBUTE.size, end + -end % 4)
         if kind == _TUPLE_ORIG:
             for inner, inside, inner_end in _attributes(message, start, end, words):
                 if inner == _TUPLE_ZONE:
@@ -381,21 +340,15 @@ def layout_of(message: bytes) -> Layout:
 def _attributes(message: bytes, start: int, end: int, words: List[Tuple[int, bytes]]) -> Iterator[Tuple[int, int, int]]:
     """Kind, and from where to where its value is, of each attribute; their heads are added to the words."""
     while start < end:
-        if end - start < _ATTRIBUTE.size:
+        if end - start < ATTRIBUTE.size:
             raise ValueError("an attribute is cut off")
-        length, kind = _ATTRIBUTE.unpack_from(message, start)
-        if not _ATTRIBUTE.size <= length <= end - start:
+        length, kind = ATTRIBUTE.unpack_from(message, start)
+        if not ATTRIBUTE.size <= length <= end - start:
             raise ValueError("an attribute is longer than what holds it")
-        words.append((start, message[start : start + _ATTRIBUTE.size]))
-        yield kind & _KIND, start + _ATTRIBUTE.size, start + length
+        words.append((start, message[start : start + ATTRIBUTE.size]))
+        yield kind & KIND, start + ATTRIBUTE.size, start + length
         start += length + -length % 4
 
 
 def _length(message: bytes) -> int:
     return int(HEADER.unpack_from(message)[0]) if len(message) >= HEADER.size else 0
-
-
-def _errno(message: bytes) -> int:
-    """Of a message that ends a dump, or of an error."""
-    number = -struct.unpack_from("=i", message, HEADER.size)[0] if len(message) >= HEADER.size + 4 else 0
-    return number if 0 <= number <= _LAST_ERRNO else errno.EPROTO

@@ -17,13 +17,12 @@ import os
 import struct
 from typing import Dict, List, Mapping, NamedTuple, Optional, Tuple
 
+from ..host.ctnetlink import is_loaded
 from ..host.door import Host
 from ..host.netfilter import Netfilter
-from ..sources import proc
-from ..sources.tracking import release
+from ..host.netlink import attributes, dump_of, told
 from . import entry as entries
 from .census import Kind
-from .netlink import attributes, dump_of, told
 from .reading import ATTEMPTS, TableError, why
 
 # What a policy for protocols that connection tracking knows nothing of has for a protocol (nf_conntrack_proto_generic.c).
@@ -90,23 +89,10 @@ def read(host: Host) -> Policies:
     """Raises TableError where the kernel does not say which there are."""
     found: List[Policy] = []
     for kept in (_NFTABLES, _CTTIMEOUT):
-        if _is_there(host, kept.module):
+        # What is not loaded has no policies.
+        if is_loaded(host, kept.module):
             found += _those(host, kept)
     return Policies(found)
-
-
-def _is_there(host: Host, module: str) -> bool:
-    """To ask a part of the kernel that is a module would load it, and what is not loaded has no policies.
-
-    As both use connection tracking, they are modules where that is one.
-    """
-    listed = host.read("/proc/modules")
-    if listed is None or module in proc.modules(listed):
-        return True
-    built_in = host.read("/lib/modules/{0}/modules.builtin".format(release(host)))
-    if built_in is None:
-        return not proc.modules(listed) & {"nf_conntrack", "ip_conntrack"}
-    return "/{0}.ko\n".format(module) in built_in
 
 
 def _those(host: Host, kept: Kept) -> List[Policy]:

@@ -24,6 +24,10 @@ from .log import log
 _TRANSLATORS = {"nft_masq", "nft_nat", "xt_MASQUERADE", "xt_nat", "ipt_MASQUERADE", "ipt_SNAT"}
 
 
+# Share of the limit in use from where on the table is gone through for entries that it does not list.
+NEARLY_FULL = 0.95
+
+
 class SubsetError(Exception):
     """A gather_subset that names something there is not."""
 
@@ -171,11 +175,27 @@ def _table(host: Host, names: kernel.Flavour) -> Facts:
         "timeouts": timeouts(host, names),
         "switches": switches(host, names),
         "counters": _counters(host, names),
+        "unlisted": _unlisted(host, names, count or 0, limit or 0),
     }
 
 
+def _unlisted(host: Host, names: kernel.Flavour, count: int, limit: int) -> Optional[Dict[str, Any]]:
+    """None where less is in use than a plan leaves free: so a host that is as planned is not asked."""
+    if not limit or 2 * count <= limit:
+        return None
+    from ..entries.unlisted import unlisted
+
+    return unlisted(host, names, count >= NEARLY_FULL * limit)
+
+
 def _counters(host: Host, names: kernel.Flavour) -> Dict[str, int]:
-    return table.counters(host.read("/proc/net/stat/" + names.module))
+    found = table.counters(host.read("/proc/net/stat/" + names.module))
+    if not found and host.exists(tracking.sysctl(names, "count")):
+        # Kernels without CONFIG_NF_CONNTRACK_PROCFS, as Ubuntu's.
+        from ..host.ctnetlink import statistics
+
+        found = statistics(host)
+    return found
 
 
 def _object_bytes(host: Host, names: kernel.Flavour) -> Optional[int]:

@@ -18,6 +18,8 @@ USAGE_CRITICAL = 0.95
 CHAIN_WARNING = 2 * kernel.ENTRIES_PER_BUCKET_AT_LOAD
 # At this average up to one new flow in 400 meets a chain longer than kernel.LONGEST_CHAIN (Poisson, two chains a flow).
 CHAIN_CRITICAL = 32
+# Share of the entries counted that may stand in no list.
+UNLISTED_WARNING = 0.01
 # Share of memory that a full table may take: five times what the role gives it by default.
 MEMORY_WARNING = 0.1
 # Entries. With fewer than nine tenths of the 64512 ports that a translated address has for one destination and port (nf_nat_core.c),
@@ -95,6 +97,21 @@ RISKS: Dict[str, Risk] = {
         (WARNING,),
         "The table was full: the kernel gave up flows that had seen no answer yet to make room for others.",
         "Raise the limit with {0}: conntrack_expected_connections or conntrack_max.".format(_TUNE),
+    ),
+    "counted-not-listed": Risk(
+        (CRITICAL, WARNING),
+        "They take room, and end by no timeout. A dying one waits until the event of its end is delivered to a process that "
+        "asked for such events reliably and does not keep up, as conntrackd with NetlinkEventsReliable; an unconfirmed one for its "
+        "packet, as in a queue (NFQUEUE) that nobody empties. What is in none of these lists has leaked: a fault of the kernel.",
+        "Do not raise the limit for them: they fill that as well. Find who listens (ss --netlink, /proc/net/netlink: a socket of "
+        "protocol 12 whose Rmem stays high) and let it keep up, filter events, or do without reliable ones; see to the queues in "
+        "/proc/net/netfilter/nfnetlink_queue. What has leaked is freed by a boot: update the kernel.",
+    ),
+    "counters-untold": Risk(
+        (INFO,),
+        "What was dropped, and why, is counted there. Messages of a full table in the log are the only sign without it.",
+        "As root, load the module that tells it: modprobe nf_conntrack_netlink, and for good a line of that name in "
+        "/etc/modules-load.d.",
     ),
     "lost-at-reload": Risk(
         (CRITICAL, WARNING),

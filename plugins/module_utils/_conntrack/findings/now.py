@@ -16,6 +16,7 @@ from .catalogue import (
     MEMORY_WARNING,
     PORTS_WARNING,
     REFUSED_WARNING,
+    UNLISTED_WARNING,
     USAGE_WARNING,
     Finding,
     finding,
@@ -67,6 +68,27 @@ def drops(host: Seen) -> Iterator[Finding]:
             yield finding("dropped-other", WARNING, seen + "; the log was not read")
     if early:
         yield finding("early-drop", WARNING, "{0} flows given up early since boot".format(early))
+
+
+def unlisted(host: Seen) -> Iterator[Finding]:
+    found = host.part("unlisted")
+    parts = {name: found[name] for name in ("dying", "unconfirmed") if found.get(name)}
+    # The rest is not to be told from what came and went between the looks, where that is little.
+    leaked = (found.get("entries") or 0) - sum(parts.values())
+    if host.count and leaked >= UNLISTED_WARNING * host.count:
+        parts["in no list at all"] = leaked
+    if host.count and sum(parts.values()) >= UNLISTED_WARNING * host.count:
+        seen = ", ".join("{0} {1}".format(number, name) for name, number in parts.items())
+        if found.get("listeners"):
+            seen += "; {0}".format(listed(found["listeners"]))
+        severity = CRITICAL if usage_severity(host.usage) == CRITICAL else WARNING
+        yield finding("counted-not-listed", severity, "of {0} entries in use {1}".format(host.count, seen))
+
+
+def counters(host: Seen) -> Iterator[Finding]:
+    # A tree is read by none of its own Pythons.
+    if host.is_live and host.facts.get("counters") == {} and host.kernel.get("python"):
+        yield finding("counters-untold", INFO, "neither /proc/net/stat nor ctnetlink tells the counters of this kernel")
 
 
 def _messages(host: Seen, messages: int, drop: int) -> str:

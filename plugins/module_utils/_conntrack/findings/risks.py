@@ -17,6 +17,8 @@ from .seen import Seen
 _RULES: Tuple[Callable[[Seen], Iterable[Finding]], ...] = (
     now.usage,
     now.drops,
+    now.unlisted,
+    now.counters,
     now.chains,
     now.memory,
     now.timeouts,

@@ -203,7 +203,9 @@ class Host:
         return within(self.path(path), path, work, longest)
 
     def netfilter(self) -> "Netfilter":
-        """A conversation with netfilter, in the network namespace that this runs in. Raises OSError."""
+        """A conversation with netfilter, in the network namespace that this runs in. Raises OSError, as for any tree."""
+        if self.root != "/":
+            raise OSError(errno.EOPNOTSUPP, os.strerror(errno.EOPNOTSUPP))
         # Facts, which every run reads on every host, need none of it.
         from .netfilter import Netfilter
 

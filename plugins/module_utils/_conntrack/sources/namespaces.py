@@ -35,8 +35,8 @@ class Namespace(NamedTuple):
     count: Optional[int]  # type: ignore[assignment]  # in place of tuple's method of that name
     max: Optional[int]  # the host's
     usage: Optional[float]
-    drop: int
-    early_drop: int
+    drop: Optional[int]  # None where the kernel does not tell
+    early_drop: Optional[int]
     timeouts: Dict[str, int]  # seconds; those that are not as in the own namespace, {} where it cannot be entered
     switches: Dict[str, int]  # the same
 
@@ -75,6 +75,8 @@ def namespaces(host: Host, names: kernel.Flavour, limit: Optional[int]) -> Names
     ranked = sorted(found, key=lambda inode: _rank(found[inode]))
     told = [inode for place, inode in enumerate(ranked) if place < MOST_TOLD or inode == own]
     differing = _differing(host, names, [doors[inode] for inode in told if inode != own])
+    # Without a table nothing is dropped.
+    untold = None if limit is not None else 0
     listed = [
         Namespace(
             inode=inode,
@@ -83,8 +85,8 @@ def namespaces(host: Host, names: kernel.Flavour, limit: Optional[int]) -> Names
             count=found[inode].get("count"),
             max=limit,
             usage=round(found[inode]["count"] / limit, 6) if limit and "count" in found[inode] else None,
-            drop=found[inode].get("drop", 0),
-            early_drop=found[inode].get("early_drop", 0),
+            drop=found[inode].get("drop", untold),
+            early_drop=found[inode].get("early_drop", untold),
             timeouts=differing.get(doors.get(inode, ""), {}).get("timeouts", {}),
             switches=differing.get(doors.get(inode, ""), {}).get("switches", {}),
         )
@@ -167,11 +169,15 @@ def _mounts(host: Host) -> Dict[int, str]:
 def _figures(host: Host, names: kernel.Flavour, folder: str) -> Dict[str, int]:
     """count, drop and early_drop, as far as the kernel gives them."""
     text = host.read("{0}/stat/{1}".format(folder, names.module))
-    found = {name: sum_ for name, sum_ in table.counters(text).items() if name in ("drop", "early_drop")}
+    found = _lost(table.counters(text))
     count = table.entries(text)
     if count is not None:
         found["count"] = count
     return found
+
+
+def _lost(counters: Dict[str, int]) -> Dict[str, int]:
+    return {name: counters[name] for name in ("drop", "early_drop") if name in counters}
 
 
 def _figures_inside(host: Host, names: kernel.Flavour) -> Dict[str, int]:
@@ -179,6 +185,11 @@ def _figures_inside(host: Host, names: kernel.Flavour) -> Dict[str, int]:
     found = _figures(host, names, "/proc/net")
     count = integer(host.read(kernel.sysctl_path(names.prefix + "count")))
     if count is not None:
+        if not found:
+            # Kernels without CONFIG_NF_CONNTRACK_PROCFS, as Ubuntu's.
+            from ..host.ctnetlink import statistics
+
+            found = _lost(statistics(host))
         found["count"] = count
     return found
 

@@ -61,6 +61,7 @@ def _host(host: Relief, done: bool) -> list[str]:
     if not host.census or host.census["source"] is None:
         return [host.name, "  connection tracking is not loaded: nothing can be full"]
     parts = [[host.name, _use("now" if not done else "before", host.before)], _who(host.census), _stale(host.census)]
+    parts.append(_unlisted(host.census["unlisted"], host.census["total"]))
     parts.append(_raised(host, done) + _shortened(host.expired, host.most, done))
     if done and host.after:
         parts.append(_freed(host))
@@ -105,6 +106,21 @@ def _stale(census: Mapping[str, Any]) -> list[str]:
     for name, part in stale["timeouts"].items():
         found.append("    {0} by {1} ({2} s)".format(part["entries"], name, part["timeout"]))
     return found
+
+
+def _unlisted(unlisted: Mapping[str, Any], listed: int) -> list[str]:
+    """Of those that were listed, for comparison; nothing where it is less than a hundredth of them."""
+    dying, unconfirmed = (unlisted[name] or 0 for name in ("dying", "unconfirmed"))
+    entries = max(unlisted["entries"] or 0, dying + unconfirmed)
+    if not entries or 100 * entries < listed:
+        return []
+    return [
+        "  counted but in no list: {0} entries, {1} of them dying, {2} not confirmed; nothing below frees these".format(
+            entries, dying, "-" if unlisted["unconfirmed"] is None else unconfirmed
+        ),
+        "    see counted-not-listed in docs/findings.md: who listens to reliable events, and does not keep up? "
+        + (", ".join(unlisted["listeners"]) or "nobody has lost any"),
+    ]
 
 
 def most_of(variables: Mapping[str, Any]) -> int | None:

@@ -55,6 +55,8 @@ CENSUS = {
         {"group_by": "state", "top": [{"state": "NEW", "entries": 1, "share": 1.0}], "others": 0, "missed": 0}
     ],
     "stale": {"entries": 0, "share": 0.0, "margin": None, "timeouts": {}},
+    "total": 1,
+    "unlisted": {"entries": 0, "dying": 0, "unconfirmed": None, "listeners": []},
 }
 EXPIRED = {
     "shortened": 1,

@@ -21,7 +21,7 @@ def test_every_golden_host(run_module, tree, name, check_mode):
     assert golden.shortened(found) == golden.load(name, "facts")["root"]
 
 
-TABLE, PERSISTENCE = {"table", "counters"}, {"services", "files", "assignments", "outcome", "exposed"}
+TABLE, PERSISTENCE = {"table", "counters", "unlisted"}, {"services", "files", "assignments", "outcome", "exposed"}
 OTHERS = {"owners", "claims", "namespaces", "netns_total", "log"}
 # Of both: what will be is made of them as well.
 TIMEOUTS = {"timeouts", "switches"}

@@ -53,6 +53,8 @@ CENSUS = {
         {"group_by": "source", "top": [{"source": TEXT, "entries": 1, "share": 1.0, "margin": None}], "others": 0}
     ],
     "stale": {"entries": 0, "share": 0, "margin": None, "timeouts": {}},
+    "total": 1,
+    "unlisted": {"entries": 0, "dying": 0, "unconfirmed": None, "listeners": []},
 }
 
 

@@ -10,7 +10,7 @@ import pytest
 
 from ansible_collections.headroom.netfilter.plugins.module_utils._conntrack.entries.examine import examine, read_options
 from ansible_collections.headroom.netfilter.plugins.module_utils._conntrack.entries.reading import TableError
-from ansible_collections.headroom.netfilter.tests.unit.ctnetlink import UDP, Entry, TableHost, refused
+from ansible_collections.headroom.netfilter.tests.unit.ctnetlink import DYING, UDP, Entry, TableHost, done, refused
 from ansible_collections.headroom.netfilter.tests.unit.fakes import COUNT, HASHSIZE
 
 OPTIONS = {
@@ -59,6 +59,7 @@ def test_all():
         },
         "unread": {"entries": 0, "attributes": 0},
         "forged": 0,
+        "unlisted": {"entries": 0, "dying": None, "unconfirmed": None, "listeners": []},
     }
     assert list(found["stale"]["timeouts"]) == ["udp_stream", "tcp_established"]
 
@@ -77,6 +78,21 @@ def test_a_sample_is_brought_up_to_the_count():
 def test_the_count_of_a_table_that_is_read_whole_is_that_of_its_entries():
     """The kernel's count has entries that end, and those that are not told any more."""
     assert examine(TableHost(TABLE, count=1007), asked(sample=0), None)["total"] == 1000
+
+
+@pytest.mark.parametrize(
+    ("counted", "wrong", "sample", "entries"),
+    [(1300, None, 0, 300), (1007, None, 0, 7), (1300, None, 500, None), (1000, "interrupted", 0, None)],
+    ids=["leaked", "a moment's", "a sample", "interrupted"],
+)
+def test_what_is_counted_and_not_listed(monkeypatch, counted, wrong, sample, entries):
+    monkeypatch.setattr("time.sleep", lambda seconds: None)
+    host = TableHost(TABLE, count=counted, module=False)
+    host.table.before_dump = lambda number: wrong
+    host.table.policies = {DYING: [Entry().told() * 5, done()]}
+    found = examine(host, asked(sample=sample), None)
+    assert found["unlisted"]["entries"] == entries
+    assert found["unlisted"]["dying"] == 5
 
 
 @pytest.mark.parametrize("count", [None, 3])

@@ -117,6 +117,23 @@ def test_shortened():
     }
 
 
+@pytest.mark.parametrize(
+    ("options", "left"),
+    [
+        ({"timeouts": TEN_MINUTES, "match": {"state": ["ESTABLISHED"]}}, (600, 9000)),
+        ({"timeouts": TEN_MINUTES, "match": {"state": ["ESTABLISHED_UNREPLIED"]}}, (9000, 600)),
+        ({"timeouts": TEN_MINUTES}, (600, 600)),
+        ({"timeouts": {"tcp_unacknowledged": 70}}, (9000, 70)),
+        ({"timeout_profile": "server"}, (7440, 300)),
+        ({"timeout_profile": "server", "timeouts": {"tcp_established": 60}}, (60, 60)),
+    ],
+)
+def test_what_was_picked_up_and_not_answered_is_a_kind_of_its_own(options, left):
+    host = TableHost([Entry(left=9000), Entry(left=9000, ports=(1, 1), status=ASSURED)])
+    run(host, **options)
+    assert tuple(entry.left for entry in host.table.entries) == left
+
+
 def test_the_second_time_shortens_nothing():
     host = TableHost(flows(300))
     assert run(host, timeouts=TEN_MINUTES)["shortened"] == 300

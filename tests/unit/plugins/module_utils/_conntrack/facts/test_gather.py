@@ -13,10 +13,18 @@ from ansible_collections.headroom.netfilter.plugins.module_utils._conntrack.fact
     SubsetError,
     chosen_subsets,
 )
+from ansible_collections.headroom.netfilter.tests.unit.ctnetlink import (
+    DYING,
+    STATISTICS,
+    Entry,
+    TableHost,
+    done,
+    statistics,
+)
 from ansible_collections.headroom.netfilter.tests.unit.fakes import BUCKETS, COUNT, HASHSIZE, MAX, SYSCTL, FakeKernel
 
 ALWAYS = {"history", "state", "flavour", "kernel", "memory", "cpus", "unreadable", "untold", "left_out"}
-TABLE = {"table", "timeouts", "switches", "counters"}
+TABLE = {"table", "timeouts", "switches", "counters", "unlisted"}
 PERSISTENCE = {"timeouts", "switches", "services", "files", "assignments", "outcome", "exposed"}
 OWNERS = {"owners", "claims"}
 NAMESPACES = {"namespaces", "netns_total"}
@@ -231,6 +239,42 @@ def test_nothing_is_run_but_for_the_log_where_packets_were_dropped(stat, ran):
     assert host.runs == ran
 
 
+ENTRIES = [Entry(ports=(port, 443)) for port in range(100)]
+
+
+@pytest.mark.parametrize(
+    ("count", "dying", "unlisted"),
+    [
+        (50, 0, None),
+        (51, 0, {"entries": None, "dying": 0, "unconfirmed": None}),
+        (94, 40, {"entries": None, "dying": 40, "unconfirmed": None}),
+        (95, 40, {"entries": 0, "dying": 40, "unconfirmed": None}),
+        (120, 20, {"entries": 20, "dying": 20, "unconfirmed": None}),
+    ],
+)
+def test_what_is_in_no_list_is_asked_where_more_is_in_use_than_a_plan_leaves(monkeypatch, count, dying, unlisted):
+    monkeypatch.setattr("time.sleep", lambda seconds: None)
+    host = TableHost(ENTRIES, count=count, limit=100, module=False)
+    host.table.policies = {DYING: [Entry().told() * dying, done()]}
+    assert gather(host, ["table"])["unlisted"] == (unlisted and dict(unlisted, listeners=[]))
+    assert (host.table.dumps > 0) == (count >= 95)
+
+
+def test_where_there_is_no_file_of_counters_ctnetlink_is_asked():
+    host = TableHost(module=False)
+    host.table.policies = {STATISTICS: [statistics([4, 1], 9), statistics([0, 7], 9, cpu=1), done()]}
+    assert gather(host, ["table"])["counters"] == {"insert_failed": 4, "drop": 8}
+    host.texts["/proc/net/stat/nf_conntrack"] = STAT
+    assert gather(host, ["table"])["counters"] == {"drop": 0}
+
+
+def test_where_there_is_no_table_nobody_is_asked():
+    host = TableHost(module=False, refused=AssertionError("that would load it"))
+    host.values.clear()
+    del host.texts["/sys/module/nf_conntrack"]
+    assert gather(host, ["all"])["counters"] == {}
+
+
 LOADED = """
 import sys
 from ansible_collections.headroom.netfilter.plugins.module_utils._conntrack.facts.gather import gather
@@ -239,6 +283,7 @@ from ansible_collections.headroom.netfilter.plugins.module_utils._conntrack.host
 gather(Host(sys.argv[1]), ["all"])
 print(*(name.rpartition(".")[2] for name in sys.modules if "._conntrack." in name))
 """
+STAT = "entries drop\n05 00\n"
 FULL = "<4>[    1.0] nf_conntrack: nf_conntrack: table full, dropping packet\n"
 
 
@@ -251,12 +296,25 @@ FULL = "<4>[    1.0] nf_conntrack: nf_conntrack: table full, dropping packet\n"
         ({"proc/kmsg": FULL}, {"messages"}),
         ({"etc/crontab": "@reboot root sysctl -w net.netfilter.nf_conntrack_max=1\n"}, {"commands"}),
         ({"proc/7/comm": "kube-proxy\n"}, {"kube_proxy", "commands"}),
+        ({COUNT[1:]: "5\n"}, {"ctnetlink"}),
+        ({COUNT[1:]: "6\n", "proc/net/stat/nf_conntrack": STAT}, {"ctnetlink", "unlisted"}),
+        ({COUNT[1:]: "5\n", "proc/net/stat/nf_conntrack": STAT}, set()),
     ],
-    ids=["nothing", "an option", "a limit", "a full table", "a script", "kube-proxy"],
+    ids=[
+        "nothing",
+        "an option",
+        "a limit",
+        "a full table",
+        "a script",
+        "kube-proxy",
+        "no counters",
+        "much in use",
+        "half",
+    ],
 )
 def test_what_few_hosts_need_is_loaded_where_it_is_needed(tmp_path, files, needed):
     """Each module costs every host of a fleet the time to compile it, twice."""
-    files = dict(files, **{"proc/sys/net/netfilter/nf_conntrack_max": "1\n"})
+    files = dict(files, **{"proc/sys/net/netfilter/nf_conntrack_max": "10\n"})
     for path, text in files.items():
         (tmp_path / path).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / path).write_text(text)
@@ -267,6 +325,7 @@ def test_what_few_hosts_need_is_loaded_where_it_is_needed(tmp_path, files, neede
         "modprobe",
         "messages",
         "commands",
+        "ctnetlink",
         "kube_proxy",
         "tuned",
         "globs",
@@ -274,5 +333,6 @@ def test_what_few_hosts_need_is_loaded_where_it_is_needed(tmp_path, files, neede
         "patterns",
         "planned",
         "udev",
+        "unlisted",
     }
     assert set(told.decode().split()) & few == needed

@@ -59,6 +59,10 @@ def counted(**numbers):
 SHORT_OF_PORTS = dict({"kernel.nat": True}, **table(60000, 262144), **counted(insert_failed=5000))
 
 
+def unlisted(entries=None, dying=None, unconfirmed=None, *listeners):
+    return {"unlisted": {"entries": entries, "dying": dying, "unconfirmed": unconfirmed, "listeners": list(listeners)}}
+
+
 def log(**said):
     return {"log": dict({"table_full": 0, "suppressed": 0, "netns": [], "source": ["journal", "kern.log"]}, **said)}
 
@@ -297,6 +301,22 @@ CASES = [
         ],
         "limit 8192 -> 4096 (kernel default); firewalld unloads the module at each restart",
     ),
+    ("counted-not-listed", "warning", [unlisted(dying=1)], "of 100 entries in use 1 dying"),
+    (
+        "counted-not-listed",
+        "warning",
+        [unlisted(60, 40, 10)],
+        "of 100 entries in use 40 dying, 10 unconfirmed, 10 in no list at all",
+    ),
+    (
+        "counted-not-listed",
+        "warning",
+        [unlisted(None, 40, None, "conntrackd (8): 9 events lost", "? (7): 1 events lost")],
+        "of 100 entries in use 40 dying; conntrackd (8): 9 events lost, ? (7): 1 events lost",
+    ),
+    ("counted-not-listed", "warning", [unlisted(7, 0)], "of 100 entries in use 7 in no list at all"),
+    ("counted-not-listed", "critical", [FULL, unlisted(650, 650)], "of 65000 entries in use 650 dying"),
+    ("counters-untold", "info", [{"counters": {}}], "neither /proc/net/stat nor ctnetlink tells"),
     (
         "lost-at-boot",
         "warning",
@@ -454,6 +474,13 @@ def test_every_finding_and_every_severity_of_it_is_tested():
         ("lost-at-boot", [after("boot", tcp_loose=1, tcp_be_liberal=0)]),
         ("dropped-other", [counted(insert_failed=5, drop=5)]),
         ("dropped-other", [counted(drop=5), log(table_full=5)]),
+        ("counted-not-listed", [{"unlisted": None}]),
+        ("counted-not-listed", [unlisted()]),
+        ("counted-not-listed", [FULL, unlisted(649, 649, 0)]),
+        # Some came while the table was gone through.
+        ("counted-not-listed", [table(1000, 1024), unlisted(9, 0)]),
+        ("counters-untold", [{"counters": {}}, NOT_LOADED]),
+        ("counters-untold", [{"counters": {}, "kernel.python": None}]),
         ("chains-long", [table(100, 65536, 8192)]),
         ("memory-unsafe", [{"table.full_bytes": 4 * GIB // 10}]),
         ("memory-unsafe", [NOT_LOADED, {"table.full_bytes": GIB}]),

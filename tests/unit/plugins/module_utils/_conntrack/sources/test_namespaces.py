@@ -18,6 +18,13 @@ from ansible_collections.headroom.netfilter.plugins.module_utils._conntrack.sour
     door,
     namespaces,
 )
+from ansible_collections.headroom.netfilter.tests.unit.ctnetlink import (
+    STATISTICS,
+    Conversation,
+    Table,
+    done,
+    statistics,
+)
 
 NAMES = FLAVOURS["nf_conntrack"]
 OWN = 4026531840
@@ -34,6 +41,7 @@ class Machine(Host):
         self.behind = {}
         self.looks = []
         self.refused = set()
+        self.counted, self.asked = {}, 0  # drop and early_drop by the tree; and how often for any
         self.write_file("/proc/net/stat/nf_conntrack", STAT.format(3, 0, 0))
         self.process(1, OWN, "systemd", "0::/init.scope\n", STAT.format(3, 0, 0))
         self.link_file("/proc/self/ns/net", "net:[{0}]".format(OWN))
@@ -57,6 +65,13 @@ class Machine(Host):
                 found[file] = look()
                 self.root = here
         return found
+
+    def netfilter(self):
+        """Of a kernel that has no file for what it counts, and tells it in each namespace."""
+        table = Table()
+        table.policies = {STATISTICS: [statistics(self.counted.get(self.root, [0, 0]), first=10), done()]}
+        self.asked += 1
+        return Conversation(table)
 
     def write_file(self, path, text):
         os.makedirs(os.path.dirname(self.path(path)), exist_ok=True)
@@ -150,10 +165,49 @@ def test_one_without_a_process_is_entered(machine):
     ]
 
 
-def test_a_kernel_without_its_statistics_has_the_count_inside(machine):
+@pytest.fixture
+def without_statistics(machine):
+    """Built without CONFIG_NF_CONNTRACK_PROCFS."""
+    os.unlink(machine.path("/proc/net/stat/nf_conntrack"))
+    os.unlink(machine.path("/proc/1/net/stat/nf_conntrack"))
+    machine.write_file(SYSCTLS + "count", "4\n")
+    return machine
+
+
+def test_a_kernel_without_that_file_is_asked_in_each_namespace(without_statistics):
+    machine = without_statistics
+    for number, inode in ((20, OTHER), (30, OTHER + 1), (40, OTHER + 2)):
+        machine.process(number, inode)
+    machine.open_door("/proc/20/ns/net", count="6\n")
+    machine.open_door("/proc/30/ns/net", count="0\n")
+    machine.open_door("/proc/40/ns/net", count="0\n")
+    machine.counted = {machine.root: [1, 2], machine.behind["/proc/20/ns/net"]: [7, 8]}
+    machine.counted[machine.behind["/proc/40/ns/net"]] = [0, 3]
+    assert [(each.inode, each.count, each.drop, each.early_drop) for each in told(machine)] == [
+        (OTHER, 6, 7, 8),
+        (OWN, 4, 1, 2),
+        (OTHER + 2, 0, 0, 3),
+    ]
+    assert machine.asked == 4
+
+
+def test_where_that_is_not_told_the_count_is_all_there_is(without_statistics):
+    machine = without_statistics
+    machine.write_file("/proc/modules", "nf_conntrack 1 1 - Live 0x0\n")
     machine.process(20, OTHER)
     machine.open_door("/proc/20/ns/net", count="6\n")
-    assert [(each.count, each.drop) for each in told(machine) if not each.own] == [(6, 0)]
+    machine.root, here = machine.behind["/proc/20/ns/net"], machine.root
+    machine.write_file("/proc/modules", "nf_conntrack 1 1 - Live 0x0\n")
+    machine.root = here
+    assert [(each.count, each.drop, each.early_drop) for each in told(machine)] == [(6, None, None), (4, None, None)]
+    assert machine.asked == 0
+
+
+def test_a_kernel_with_that_file_is_not_asked(machine):
+    machine.write_file("/var/run/netns/blue", str(OTHER))
+    machine.open_door("/var/run/netns/blue", stat=STAT.format(5, 1, 0), count="5\n")
+    assert len(told(machine)) == 2
+    assert machine.asked == 0
 
 
 @pytest.mark.parametrize("limit", [None, 0])

@@ -12,7 +12,7 @@ def facts(count=900, limit=1000, **counters):
     return {"table": {"count": count, "max": limit, "usage": usage}, "counters": counters}
 
 
-def census(margin=None, stale=600):
+def census(margin=None, stale=600, **unlisted):
     by_timeout = {"entries": stale, "share": stale / 1000, "margin": margin, "timeout": 7440}
     return {
         "source": "ctnetlink",
@@ -36,6 +36,8 @@ def census(margin=None, stale=600):
             "margin": margin,
             "timeouts": {"tcp_established": by_timeout} if stale else {},
         },
+        "total": 1000,
+        "unlisted": dict({"entries": 0, "dying": 0, "unconfirmed": None, "listeners": []}, **unlisted),
     }
 
 
@@ -149,6 +151,23 @@ def test_what_was_left_alone_is_told(done):
             "stale: 600 entries (60.0 % +- 1.2) have more time left than the timeouts wanted",
         ),
         ({"census": census(stale=0)}, "stale: 0 entries (0.0 %) have more time left than the timeouts wanted"),
+        (
+            {"census": census(entries=200, dying=150)},
+            "counted but in no list: 200 entries, 150 of them dying, - not confirmed; nothing below frees these",
+        ),
+        (
+            {"census": census(entries=None, dying=10, unconfirmed=5)},
+            "counted but in no list: 15 entries, 10 of them dying, 5 not confirmed; nothing below frees these",
+        ),
+        (
+            {"census": census(dying=150)},
+            "see counted-not-listed in docs/findings.md: who listens to reliable events, and does not keep up? nobody has lost any",
+        ),
+        (
+            {"census": census(dying=150, listeners=["a (8): 9 events lost", "? (7): 1 events lost"])},
+            "see counted-not-listed in docs/findings.md: who listens to reliable events, and does not keep up? "
+            "a (8): 9 events lost, ? (7): 1 events lost",
+        ),
         ({"after": facts(950, 4000)}, "freed so far: 0 entries ended meanwhile"),
     ],
     ids=[
@@ -161,11 +180,19 @@ def test_what_was_left_alone_is_told(done):
         "unreadable",
         "sample",
         "nothing stale",
+        "leaked",
+        "dying",
+        "whose fault is not known",
+        "whose fault",
         "more than before",
     ],
 )
 def test_single_lines(given, line):
     assert line in said(host(**given), done=True)
+
+
+def test_a_few_that_are_in_no_list_are_not_told():
+    assert not [line for line in said(host(census=census(entries=9, dying=9)), done=False) if "in no list" in line]
 
 
 def test_the_fullest_host_is_first():
