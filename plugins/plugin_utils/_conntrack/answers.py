@@ -198,6 +198,9 @@ LOG = Record(
         "source": ListOf(TEXT),
     }
 )
+CARD = Record(
+    {"interface": TEXT, "driver": Text(choices=("ena",)), "exceeded": OrNone(COUNT), "available": OrNone(COUNT)}
+)
 CLAIM = Record({"what": TEXT, "whose": TEXT, "why": TEXT})
 CHANGE_ID = Text(pattern="[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 CHANGE = Record(
@@ -230,6 +233,7 @@ FACTS = Record(
         "table": TABLE,
         "timeouts": TIMEOUTS,
         "counters": MappingOf(TIMEOUT, COUNT),
+        "cloud": ListOf(CARD, 32),
         "services": SERVICES,
         "files": MappingOf(Text(choices=files.MANAGED), FILE),
         "assignments": ASSIGNMENTS,
@@ -247,7 +251,7 @@ FACTS = Record(
     optional=(
         *("table", "timeouts", "counters", "services", "files", "assignments", "outcome", "exposed"),
         *("owners", "claims"),
-        *("namespaces", "netns_total", "log"),
+        *("namespaces", "netns_total", "log", "cloud"),
     ),
 )
 

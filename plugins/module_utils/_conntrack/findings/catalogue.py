@@ -80,6 +80,14 @@ RISKS: Dict[str, Risk] = {
         "The table was full: the kernel gave up flows that had seen no answer yet to make room for others.",
         "Raise the limit with {0}: conntrack_expected_connections or conntrack_max.".format(_TUNE),
     ),
+    "cloud-allowance": Risk(
+        (CRITICAL, WARNING),
+        "The security groups of an EC2 instance track connections, too, in the network card and up to a number that goes with the "
+        "type of the instance. What is beyond it is dropped there: no sysctl, no larger table and no notrack of this host helps.",
+        "Let fewer be tracked there: flows that a rule of the security group lets pass for all addresses (0.0.0.0/0 or ::/0), and their "
+        "answers for all addresses and ports, are not; a shorter idle timeout of the interface (TcpEstablishedTimeout) lets the others "
+        "end sooner. Else take a larger instance.",
+    ),
     "lost-at-reload": Risk(
         (CRITICAL, WARNING),
         "A load of the module starts from what is persisted. A firewall that restarts may unload it, and so may an update.",

@@ -17,6 +17,7 @@ from .seen import Seen
 _RULES: Tuple[Callable[[Seen], Iterable[Finding]], ...] = (
     now.usage,
     now.drops,
+    now.cloud,
     now.chains,
     now.memory,
     now.timeouts,

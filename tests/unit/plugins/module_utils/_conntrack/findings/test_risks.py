@@ -31,6 +31,12 @@ MODPROBE = "/etc/modprobe.d/nf_conntrack.conf"
 SHORT = {"timeouts": dict(TIMEOUTS, tcp_established=7440)}
 
 
+def cards(*told):
+    """Changes that make facts of what network cards tell."""
+    names = ("interface", "exceeded", "available")
+    return {"cloud": [dict(zip(names, one), driver="ena") for one in told]}
+
+
 def table(count, limit, buckets=None):
     """Changes to the facts that such a table makes."""
     buckets = buckets or limit
@@ -162,6 +168,19 @@ CASES = [
         "critical",
         [counted(chain_too_long=5, insert_failed=5), table(16384, 65536, 1024)],
         "5 flows refused since boot, the average chain is 32.0 now",
+    ),
+    (
+        "cloud-allowance",
+        "warning",
+        [cards(("ens5", 17, 136812))],
+        "ens5: 17 packets dropped since the driver started, and 136812 more connections can be tracked now",
+    ),
+    ("cloud-allowance", "warning", [cards(("ens5", 1, None))], "ens5: 1 packet dropped since the driver started"),
+    (
+        "cloud-allowance",
+        "critical",
+        [cards(("ens5", 0, 0), ("ens6", 0, 9))],
+        "ens5: 0 packets dropped since the driver started, and 0 more connections can be tracked now",
     ),
     (
         "dropped-clash",
@@ -391,6 +410,7 @@ def test_every_finding_and_every_severity_of_it_is_tested():
         # A container with the host's own namespaces and full rights.
         ("limit-out-of-reach", [FULL, {"kernel.container": "docker"}]),
         ("dropped-clash", [counted(insert_failed=5, chain_too_long=5)]),
+        ("cloud-allowance", [cards(("ens5", 0, 1), ("ens6", 0, None))]),
         ("dropped-other", [counted(insert_failed=5, drop=5)]),
         ("dropped-other", [counted(drop=5), log(table_full=5)]),
         ("chains-long", [table(100, 65536, 8192)]),
@@ -498,6 +518,7 @@ def everything(state="loaded"):
         changes.update(change)
     changes.update(owners(("a", {MAX: 5, ESTABLISHED: 9}, None), ("b", {MAX: 6}, "/etc/x")))
     changes["namespaces"] = [space(drop=1, timeouts=TIMEOUTS), space(None, usage=1.0)]
+    changes.update(cards(("ens5", 17, 0)))
     changes["outcome"] = {
         "boot": after("boot", max=5, hashsize=5)["outcome"]["boot"],
         "reload": after("reload", max=5, hashsize=5)["outcome"]["reload"],
