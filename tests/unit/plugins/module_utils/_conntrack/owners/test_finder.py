@@ -571,7 +571,8 @@ SET = "sysctl -w net.netfilter.nf_conntrack_max=262144\n"
     [
         ("sysctl -w net.netfilter.nf_conntrack_max=262144", {MAX: 262144}),
         ("  /sbin/sysctl -q net.nf_conntrack_max=262144 >/dev/null 2>&1", {MAX: 262144}),
-        ('sysctl -w "net.netfilter.nf_conntrack_max = 262144"', {MAX: 262144}),
+        ('sysctl -w "net.netfilter.nf_conntrack_max = 262144"', {MAX: None}),
+        ('sysctl -w "net.netfilter.nf_conntrack_max= 262144"', {MAX: 262144}),
         ("sysctl -w net.netfilter.nf_conntrack_max=$N", {MAX: None}),
         ("ExecStart=-/usr/sbin/sysctl net/netfilter/nf_conntrack_max=5", {MAX: 5}),
         (
