@@ -352,6 +352,34 @@ ansible_facts:
               elements: str
               returned: always
               sample: ["conntrackd (812): 31200 events lost"]
+        cloud:
+          description:
+            - What network cards tell of a cloud that tracks connections beside the kernel, each interface with such a card.
+            - These are EC2's, of the driver ena, which counts for the security groups of the instance.
+          type: list
+          elements: dict
+          returned: with subset C(table), where there is such a card
+          contains:
+            interface:
+              description: Its name.
+              type: str
+              returned: always
+              sample: ens5
+            driver:
+              description: Its driver, C(ena).
+              type: str
+              returned: always
+              sample: ena
+            exceeded:
+              description: Packets dropped since the driver's start because the instance may track no more connections. V(none) where it does not tell.
+              type: int
+              returned: always
+              sample: 0
+            available:
+              description: Connections that the instance may track besides those it does. V(none) where it does not tell, as before driver 2.8.1.
+              type: int
+              returned: always
+              sample: 76957
         services:
           description: Firewall services, V(none) where one is not installed.
           type: dict

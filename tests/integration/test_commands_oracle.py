@@ -114,8 +114,8 @@ def settings(chosen: random.Random, key: str, value: str, program: str) -> str:
                 "{0}={1}; true {0}",
             )
         ).format(name, value)
-        if not options.startswith("--") and " = " not in word and not word.startswith("-- ") and chosen.random() < 0.2:
-            # It has no long options, no - that allows a failure, and takes blanks for a part of a name.
+        if not options.startswith("--") and not word.startswith("-- ") and chosen.random() < 0.2:
+            # It has no long options, and no - that allows a failure.
             return f"busybox sysctl {chosen.choice(('', '-w', '-q'))} {word}"
         return f"{program} {options} {word}"
     file = f"/proc/sys/{slashed}"

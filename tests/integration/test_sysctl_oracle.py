@@ -342,7 +342,7 @@ def test_the_credential_of_systemd(systemd: Jail, layout: Layout, extra: bytes, 
         re.findall(SETTING, systemd.run(*options), re.M)
     )
     said = systemd.run(*options, CREDENTIALS_DIRECTORY=f"/{os.path.dirname(EXTRA)}")
-    lines += sysctl.credential(host)
+    lines += sysctl.credential(host) or []
     assert values(sysctl.effective(lines, KEYS, prefixes)) == systemd.left(re.findall(SETTING, said, re.M)), said
 
 

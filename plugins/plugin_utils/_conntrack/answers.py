@@ -206,6 +206,9 @@ LOG = Record(
         "source": ListOf(TEXT),
     }
 )
+CARD = Record(
+    {"interface": TEXT, "driver": Text(choices=("ena",)), "exceeded": OrNone(COUNT), "available": OrNone(COUNT)}
+)
 CLAIM = Record({"what": TEXT, "whose": TEXT, "why": TEXT})
 CHANGE_ID = Text(pattern="[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 CHANGE = Record(
@@ -248,6 +251,7 @@ FACTS = Foretold(
         "switches": SWITCHES,
         "counters": MappingOf(TIMEOUT, COUNT),
         "unlisted": OrNone(UNLISTED),
+        "cloud": ListOf(CARD, 32),
         "services": SERVICES,
         "files": MappingOf(Text(choices=files.MANAGED), FILE),
         "assignments": ASSIGNMENTS,
@@ -265,7 +269,7 @@ FACTS = Foretold(
     optional=(
         *("table", "timeouts", "switches", "counters", "services", "files", "assignments", "outcome", "exposed"),
         *("unlisted", "owners", "claims"),
-        *("namespaces", "netns_total", "log"),
+        *("namespaces", "netns_total", "log", "cloud"),
     ),
 )
 

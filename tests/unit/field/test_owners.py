@@ -178,8 +178,12 @@ def test_words_that_set_nothing(told):
     host = told("14-sysctl-w-blanks", scripts={"etc/rc.local": line})
     assert host.owners() == set()
     assert host.will_be("boot", "max") == (262144, "kernel default")
-    # As one word it sets.
+    # As one word it sets, to procps 4 alone.
     host.write("etc/rc.local", "#!/bin/sh\n" + line.replace("net.n", "'net.n").replace("196608", "196608'"))
+    host.read()
+    assert host.will_be("boot", "max")[0] is None
+    # Without a blank before = to all of them.
+    host.write("etc/rc.local", "#!/bin/sh\n" + line.replace("net.n", "'net.n").replace(" = 196608", "= 196608'"))
     host.read()
     assert host.will_be("boot", "max")[0] == 196608
 

@@ -22,6 +22,8 @@ from .log import log
 
 # Modules of masquerading and source NAT: nftables, xtables, and iptables before 5.2 and before 3.7.
 _TRANSLATORS = {"nft_masq", "nft_nat", "xt_MASQUERADE", "xt_nat", "ipt_MASQUERADE", "ipt_SNAT"}
+# The devices of a driver that tells of it.
+_ENA = "/sys/bus/pci/drivers/ena"
 
 
 # Share of the limit in use from where on the table is gone through for entries that it does not list.
@@ -176,7 +178,20 @@ def _table(host: Host, names: kernel.Flavour) -> Facts:
         "switches": switches(host, names),
         "counters": _counters(host, names),
         "unlisted": _unlisted(host, names, count or 0, limit or 0),
+        **_cloud(host),
     }
+
+
+def _cloud(host: Host) -> Facts:
+    """What the network cards tell of a cloud's own limit, where there are such."""
+    devices = host.list(_ENA)
+    if not devices:
+        return {}
+    # Few hosts have them.
+    from .cloud import cloud
+
+    # What is no device, as bind and module are not, has no such folder.
+    return cloud(host, ["{0}/{1}/net".format(_ENA, device) for device in devices])
 
 
 def _unlisted(host: Host, names: kernel.Flavour, count: int, limit: int) -> Optional[Dict[str, Any]]:

@@ -113,6 +113,14 @@ RISKS: Dict[str, Risk] = {
         "As root, load the module that tells it: modprobe nf_conntrack_netlink, and for good a line of that name in "
         "/etc/modules-load.d.",
     ),
+    "cloud-allowance": Risk(
+        (CRITICAL, WARNING),
+        "The security groups of an EC2 instance track connections, too, in the network card and up to a number that goes with the "
+        "type of the instance. What is beyond it is dropped there: no sysctl, no larger table and no notrack of this host helps.",
+        "Let fewer be tracked there: flows that a rule of the security group lets pass for all addresses (0.0.0.0/0 or ::/0), and their "
+        "answers for all addresses and ports, are not; a shorter idle timeout of the interface (TcpEstablishedTimeout) lets the others "
+        "end sooner. Else take a larger instance.",
+    ),
     "lost-at-reload": Risk(
         (CRITICAL, WARNING),
         "A load of the module starts from what is persisted. A firewall that restarts may unload it, and so may an update.",

@@ -91,6 +91,21 @@ def counters(host: Seen) -> Iterator[Finding]:
         yield finding("counters-untold", INFO, "neither /proc/net/stat nor ctnetlink tells the counters of this kernel")
 
 
+def cloud(host: Seen) -> Iterator[Finding]:
+    """What the card has dropped is lost whatever the table holds; that it has none left, is so now."""
+    for card in host.facts.get("cloud") or ():
+        exceeded, available = card.get("exceeded") or 0, card.get("available")
+        if exceeded or available == 0:
+            seen = "{0}: {1} dropped since the driver started".format(
+                card.get("interface") or "a card", count_of(exceeded, "packet", "packets")
+            )
+            if available is not None:
+                seen += ", and {0} can be tracked now".format(
+                    count_of(available, "more connection", "more connections")
+                )
+            yield finding("cloud-allowance", CRITICAL if available == 0 else WARNING, seen)
+
+
 def _messages(host: Seen, messages: int, drop: int) -> str:
     log = host.part("log")
     seen = "{0} in the log".format(count_of(messages, "message of a full table", "messages of a full table"))

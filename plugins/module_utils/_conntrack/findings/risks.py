@@ -19,6 +19,7 @@ _RULES: Tuple[Callable[[Seen], Iterable[Finding]], ...] = (
     now.drops,
     now.unlisted,
     now.counters,
+    now.cloud,
     now.chains,
     now.memory,
     now.timeouts,

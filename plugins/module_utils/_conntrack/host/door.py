@@ -202,6 +202,19 @@ class Host:
 
         return within(self.path(path), path, work, longest)
 
+    def card(self, interface: str) -> Dict[str, int]:
+        """What the driver of a network card counts, by the driver's names; nothing where it does not tell. A tree has none."""
+        if self.root != "/":
+            return {}
+        # Few hosts have one that is asked.
+        from .nic import counters
+
+        try:
+            return counters(interface)
+        except OSError as error:
+            self._remember("/sys/class/net/" + interface, error)
+            return {}
+
     def netfilter(self) -> "Netfilter":
         """A conversation with netfilter, in the network namespace that this runs in. Raises OSError, as for any tree."""
         if self.root != "/":

@@ -15,6 +15,7 @@ import struct
 import zlib
 from typing import Any, Callable, Dict, Iterable, List, Optional
 
+from ..values import natural
 from .door import BUDGET, LONGEST_FILE, LONGEST_LOOK, LONGEST_RUN, LONGEST_TEXT, Host
 
 # As many links as the kernel follows (MAXSYMLINKS).
@@ -185,6 +186,8 @@ class Report(Tree):
     _SYSCTL = ("/kernel/sysctl_-a", "/kernel/sysctl_-a_-N", "/kernel/sysctl")
     _LSMOD = "/kernel/lsmod"
     _DMESG = "/kernel/dmesg"
+    # ethtool -i and -S, of an interface each.
+    _DRIVER, _COUNTERS = "/networking/ethtool_-i_", "/networking/ethtool_-S_"
 
     def __init__(self, root: str, budget: float = BUDGET) -> None:
         self._texts: Dict[str, str] = {}
@@ -207,6 +210,27 @@ class Report(Tree):
         if super().exists(self._COMMANDS + "/systemd"):
             # No file of a program is in a report.
             self._put("/usr/lib/systemd/systemd-sysctl", "")
+        self._put_cards()
+
+    def _put_cards(self) -> None:
+        """The drivers of network cards, as sysfs has them."""
+        folder, _slash, start = self._DRIVER.rpartition("/")
+        for name in super().list(self._COMMANDS + folder):
+            if name.startswith(start):
+                said = self._table(self._COMMANDS + folder + "/" + name)
+                driver, device = said.get("driver", ""), said.get("bus-info", "")
+                if re.fullmatch("[a-z0-9_]+", driver) and re.fullmatch("[0-9a-f:.]+", device):
+                    self._put("/sys/bus/pci/drivers/{0}/{1}/net/{2}".format(driver, device, name[len(start) :]), "")
+
+    def _table(self, path: str) -> Dict[str, str]:
+        """The lines "name: value" of a file."""
+        pairs = (line.partition(":") for line in (super().read(path) or "").split("\n"))
+        return {name.strip(): value.strip() for name, sep, value in pairs if sep}
+
+    def card(self, interface: str) -> Dict[str, int]:
+        said = self._table(self._COMMANDS + self._COUNTERS + interface)
+        numbers = ((name, natural(value)) for name, value in said.items())
+        return {name: number for name, number in numbers if number is not None}
 
     def _put(self, path: str, text: str) -> None:
         self._texts[path] = text + "\n"

@@ -102,7 +102,10 @@ def assignments(host: "Host", facts: Facts, owned: Sequence["Owner"]) -> Tuple[A
     procps = facts["services"]["systemd_sysctl"] is None or any(is_procps(call) and not call["files"] for call in calls)
     lines = sysctl.assignments(host, procps)
     if facts["services"]["systemd_sysctl"]:
-        lines += sysctl.credential(host)
+        extra = sysctl.credential(host)
+        if extra is None:
+            found["untold"].append("sysctl")
+        lines = sysctl.of_kernel(host, facts["kernel"]["release"]) + lines + (extra or [])
     found["sysctl"] = _files(lines, keys, found)
     for path in sorted({path for call in calls for path in call["files"]})[:MOST_CALLED]:
         found["called"] += _files(sysctl.of_file(host, path), keys, found)

@@ -220,7 +220,9 @@ class _Fold:
         self.bounds = bounds_of(facts)
         # Without systemd it is procps that applies sysctl.d.
         self.procps = facts["services"]["systemd_sysctl"] is None
-        self.settings = self._settings("sysctl")
+        settings = self._settings("sysctl")
+        self.settings = [one for one in settings if not sysctl.is_of_kernel(one.path)]
+        self.kernels = [one for one in settings if sysctl.is_of_kernel(one.path)]
         self.keys = self._keys()
         # None where conntrack is built in and nothing is said of its parameters.
         self.loaded: Optional[Loading] = None
@@ -294,7 +296,7 @@ class _Fold:
         prefix = self.names.prefix
         keys = [prefix + "max"] + [prefix + "expect_max"] * self.names.bounds_expectations
         if self.facts["state"] == "loadable":
-            named = sorted({line.key for line in self.settings if line.key.startswith(prefix)})
+            named = sorted({line.key for line in self.settings + self.kernels if line.key.startswith(prefix)})
             keys += [key for key in named if kernel.is_switch(key)]
             return keys + [key for key in named if kernel.timeout_name(key[len(prefix) :]) in kernel.TIMEOUTS]
         keys += [prefix + name for name in self.facts["switches"]]
@@ -374,6 +376,8 @@ class _Fold:
         if self.is_builtin and self.version >= _COMMAND_LINE_READ and self.told["command_line"]:
             values = self._applied(values, sysctl.command_line(" ".join(self.told["command_line"])), True)
         why = self._why("sysctl")
+        if self.kernels:
+            values = self._applied(values, self.kernels, False)
         return dict.fromkeys(values, _untold(why)) if why else self._applied(values, self.settings, self.procps)
 
     def _not_told(self) -> Decisions:

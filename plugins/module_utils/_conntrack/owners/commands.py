@@ -348,8 +348,9 @@ def _setting(word: Word) -> Iterator[Tuple[str, Word]]:
     name, sep, value = word.text.lstrip().partition("=")
     # No key has both separators in its name, which is no path of /proc.
     if sep and not name.startswith("/") and not ("." in name and "/" in name):
-        # A failure is allowed after one - or two.
-        yield re.sub("^--?", "", name.rstrip()), Word(value.strip(), word.plain)
+        # A failure is allowed after one - or two. To procps 3 and busybox a blank before = is a part of the name, to procps 4 not.
+        plain = word.plain and name == name.rstrip()
+        yield re.sub("^--?", "", name.rstrip()), Word(value.strip(), plain)
 
 
 def _load(command: Command) -> Iterator[Tuple[str, Word]]:

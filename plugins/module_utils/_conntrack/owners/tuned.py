@@ -9,6 +9,7 @@ from typing import Dict, Iterator, List, Optional, Set, Tuple
 from .. import kernel
 from ..host.door import Host
 from ..sources.proc import shell_value
+from ..values import integer
 from .commands import HASHSIZE, HASHSIZE_FILE, Keys, plain_number, sysctl_key
 from .owner import Owner, lines_of, of_line, sysctl_lines
 
@@ -54,7 +55,7 @@ def owners(host: Host, names: kernel.Flavour, root: str = "") -> Iterator[Owner]
             continue
         kind = _text(options, "type", unit)
         for option, (value, path, line, text) in options.items():
-            keys = _tuned_keys(kind, option, value, names)
+            keys = _unmet(host, names, value, _tuned_keys(kind, option, value, names))
             if keys:
                 # A module's options wait for its next load, unless it is to be loaded anew (+r).
                 at_boot = value.startswith("+r") if kind == "modules" else kind != "sysctl" or not set(keys) <= system
@@ -139,9 +140,23 @@ def _merged(profiles: List[Dict[str, Options]]) -> Dict[str, Options]:
     return units
 
 
+def _unmet(host: Host, names: kernel.Flavour, value: str, keys: Keys) -> Keys:
+    """Without a key that has more already where >N says at least, or less where <N says at most: that is left alone."""
+    sign = {">": 1, "<": -1}.get(value[:1])
+    if sign is None:
+        return keys
+    hashsize = "/sys/module/{0}/parameters/hashsize".format(names.module)
+    found: Keys = {}
+    for key, number in keys.items():
+        there = integer(host.read(hashsize if key == "hashsize" else kernel.sysctl_path(key)))
+        if number is None or there is None or sign * (number - there) >= 0:
+            found[key] = number
+    return found
+
+
 def _tuned_keys(kind: str, option: str, value: str, names: kernel.Flavour) -> Keys:
-    # >N sets N where it is more than what is there, <N where it is less.
-    number = plain_number(value[1:] if value[:1] in ("<", ">") else value)
+    # A modifier, but in what is written as it stands.
+    number = plain_number(value[1:] if value[:1] in ("<", ">") and kind != "sysfs" else value)
     if kind == "sysctl":
         key = sysctl_key(option, names)
         return {key: number} if key else {}

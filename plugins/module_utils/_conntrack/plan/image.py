@@ -7,8 +7,8 @@ from ..values import Facts
 
 
 def of_an_image(facts: Facts) -> Facts:
-    """``facts`` without what belongs to the builder: its table, memory, programs and namespaces, and that its kernel has conntrack
-    built in, or none. What is left are the files, and the page and pointer that buckets are rounded by."""
+    """``facts`` without what belongs to the builder: its table, memory, programs, namespaces and cloud, and that its kernel has
+    conntrack built in, or none. What is left are the files, and the page and pointer that buckets are rounded by."""
     kernel = dict(
         facts["kernel"],
         init_netns=True,
@@ -26,6 +26,7 @@ def of_an_image(facts: Facts) -> Facts:
         table=dict.fromkeys(facts.get("table") or {}),
         timeouts={},
         switches={},
+        cloud=[],
         owners=[owner for owner in facts.get("owners") or () if owner["path"]],
         untold=[],
     )

@@ -87,7 +87,20 @@ def _limit(host: Given) -> Sized:
         sized = sized._replace(reason="{0}; the {1} in force were made by a load".format(sized.reason, host.max))
     if not sized.value:
         return sized
+    sized = _beside_a_cloud(host, sized)
     return _with_the_flows(host, _with_the_peak(host, sized) if host.policy.max is None else sized)
+
+
+def _beside_a_cloud(host: Given, sized: Sized) -> Sized:
+    """A limit far above what the cloud beside the kernel tracks for this host, as far as its cards tell: it serves nobody. It is no
+    limit of the host's own, and not all is tracked there, so that it is said and moves nothing."""
+    left = [card["available"] for card in host.facts.get("cloud") or () if card["available"] is not None]
+    if not left or (sized.value or 0) <= host.policy.headroom * (host.count + max(left)):
+        return sized
+    reason = "{0}; far above what security groups track for this instance: {1} more than now, with {2} flows in use here".format(
+        sized.reason, max(left), host.count
+    )
+    return sized._replace(reason=reason)
 
 
 def _tied_limit(host: Given) -> Sized:

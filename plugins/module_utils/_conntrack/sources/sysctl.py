@@ -50,9 +50,19 @@ _CREDENTIALS = (
     "/usr/local/lib/credstore",
     "/usr/lib/credstore",
 )
+_ENCRYPTED = (
+    "/run/credentials/@encrypted",
+    "/etc/credstore.encrypted",
+    "/run/credstore.encrypted",
+    "/usr/local/lib/credstore.encrypted",
+    "/usr/lib/credstore.encrypted",
+)
 _ASKS_CREDENTIAL = re.compile(
     r"^\s*(?:LoadCredential\s*=\s*sysctl\.extra|ImportCredential\s*=\s*sysctl\.(?:\*|extra))\s*$", re.M
 )
+_ASKS_ENCRYPTED = re.compile(r"^\s*ImportCredential\s*=", re.M)
+# What came with a kernel of SUSE's, by its release: the first that is there.
+_KERNELS = ("/usr/lib/modules/{0}/sysctl.conf", "/boot/sysctl.conf-{0}")
 # As many links as the kernel follows (MAXSYMLINKS).
 _MOST_LINKS = 40
 # What isspace() of C has.
@@ -107,18 +117,32 @@ def of_file(host: "Host", path: str) -> List[Assignment]:
     return parse(path, host.read(file) or "", file)
 
 
-def credential(host: "Host") -> List[Assignment]:
-    """What systemd-sysctl reads after all files since systemd 252, of its service alone: a call of udev's has no credentials.
+def of_kernel(host: "Host", release: str) -> List[Assignment]:
+    """What a kernel of SUSE's has beside it, which systemd-sysctl is called with at a boot before it reads all others."""
+    path = next((path for path in (path.format(release) for path in _KERNELS) if host.exists(path)), None)
+    return of_file(host, path) if path else []
 
-    Those that are encrypted are not read here.
-    """
+
+def is_of_kernel(path: str) -> bool:
+    return path.startswith(tuple(path.partition("{")[0] for path in _KERNELS))
+
+
+def credential(host: "Host") -> Optional[List[Assignment]]:
+    """What systemd-sysctl reads after all files since systemd 252, of its service alone: a call of udev's has no credentials.
+    None where it is encrypted."""
     path = next((home + EXTRA for home in _CREDENTIALS if host.exists(home + EXTRA)), None)
-    if path is None:
+    is_secret = path is None and any(host.exists(home + EXTRA) for home in _ENCRYPTED)
+    if path is None and not is_secret:
         return []
     homes = ("/etc", "/run", "/usr/local/lib", "/usr/lib", "/lib")
     units = (host.read(home + "/systemd/system/systemd-sysctl.service") for home in homes)
     asks = _ASKS_CREDENTIAL.search(next(filter(None, units), ""))
-    return of_file(host, path) if asks else []
+    if not asks:
+        return []
+    if path:
+        return of_file(host, path)
+    # LoadCredential= takes none that are encrypted.
+    return None if _ASKS_ENCRYPTED.match(asks.group()) else []
 
 
 def parse(path: str, text: str, file: str = "") -> List[Assignment]:

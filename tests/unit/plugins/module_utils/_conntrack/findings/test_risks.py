@@ -31,6 +31,12 @@ MODPROBE = "/etc/modprobe.d/nf_conntrack.conf"
 SHORT = {"timeouts": dict(TIMEOUTS, tcp_established=7440)}
 
 
+def cards(*told):
+    """Changes that make facts of what network cards tell."""
+    names = ("interface", "exceeded", "available")
+    return {"cloud": [dict(zip(names, one), driver="ena") for one in told]}
+
+
 def table(count, limit, buckets=None):
     """Changes to the facts that such a table makes."""
     buckets = buckets or limit
@@ -207,6 +213,19 @@ CASES = [
         "critical",
         [counted(chain_too_long=5, insert_failed=5), table(16384, 65536, 1024)],
         "5 flows refused since boot, the average chain is 32.0 now",
+    ),
+    (
+        "cloud-allowance",
+        "warning",
+        [cards(("ens5", 17, 136812))],
+        "ens5: 17 packets dropped since the driver started, and 136812 more connections can be tracked now",
+    ),
+    ("cloud-allowance", "warning", [cards(("ens5", 1, None))], "ens5: 1 packet dropped since the driver started"),
+    (
+        "cloud-allowance",
+        "critical",
+        [cards(("ens5", 0, 0), ("ens6", 0, 9))],
+        "ens5: 0 packets dropped since the driver started, and 0 more connections can be tracked now",
     ),
     (
         "dropped-clash",
@@ -472,6 +491,7 @@ def test_every_finding_and_every_severity_of_it_is_tested():
         ("conntrackd-keeps-less", [{"services.conntrackd": dict(CONNTRACKD, active=False)}, WIDE]),
         ("conntrackd-keeps-less", [{"services.conntrackd": dict(CONNTRACKD, sync=False)}, WIDE]),
         ("lost-at-boot", [after("boot", tcp_loose=1, tcp_be_liberal=0)]),
+        ("cloud-allowance", [cards(("ens5", 0, 1), ("ens6", 0, None))]),
         ("dropped-other", [counted(insert_failed=5, drop=5)]),
         ("dropped-other", [counted(drop=5), log(table_full=5)]),
         ("counted-not-listed", [{"unlisted": None}]),
@@ -587,6 +607,7 @@ def everything(state="loaded"):
         changes.update(change)
     changes.update(owners(("a", {MAX: 5, ESTABLISHED: 9}, None), ("b", {MAX: 6}, "/etc/x")))
     changes["namespaces"] = [space(drop=1, timeouts=TIMEOUTS), space(None, usage=1.0)]
+    changes.update(cards(("ens5", 17, 0)))
     changes["outcome"] = {
         "boot": after("boot", max=5, hashsize=5)["outcome"]["boot"],
         "reload": after("reload", max=5, hashsize=5)["outcome"]["reload"],

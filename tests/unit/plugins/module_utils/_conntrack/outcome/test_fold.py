@@ -473,3 +473,35 @@ def test_problems_are_passed_on(resolve):
 )
 def test_a_limit_that_a_load_has_made(told, tree, limit, made):
     assert made_by_load(told(tree, {"table.max": limit})) is made
+
+
+KERNEL = {"/boot/sysctl.conf-6.1.0-37-amd64": MAX + " = 90000\n" + UDP + " = 90\n"}
+OF_KERNEL = value(90000, "/boot/sysctl.conf-6.1.0-37-amd64:1")
+
+
+@pytest.mark.parametrize(
+    ("tree", "changes", "boot", "reload"),
+    [
+        (merged(KERNEL, EARLY, BROUGHT_BACK), {}, OF_KERNEL, DEFAULT),
+        (merged(KERNEL, LIMIT, EARLY, BROUGHT_BACK), {}, SET, SET),
+        # A call for all the others: its glob is kept away by no line of the first.
+        (
+            merged(KERNEL, {"/etc/sysctl.d/50-local.conf": PREFIX + "ma* = 100000\n"}, EARLY),
+            {},
+            SET,
+            DEFAULT,
+        ),
+        (merged(KERNEL, BROUGHT_BACK), {}, DEFAULT, DEFAULT),
+        (merged(KERNEL, EARLY), NOT_SYSTEMD, DEFAULT, DEFAULT),
+    ],
+    ids=["by itself", "sysctl.d wins", "a glob", "a module that comes later", "no systemd"],
+)
+def test_what_came_with_a_kernel_is_applied_at_a_boot_before_all_others(resolve, tree, changes, boot, reload):
+    found = resolve(tree, changes)
+    assert (found.boot[MAX], found.reload[MAX]) == (boot, reload)
+
+
+def test_a_credential_that_cannot_be_read_leaves_untold_what_it_may_set(resolve):
+    unit = {"/usr/lib/systemd/system/systemd-sysctl.service": "[Service]\nImportCredential=sysctl.*\n"}
+    found = resolve(merged(LIMIT, EARLY, unit, {"/etc/credstore.encrypted/sysctl.extra": "k6iUCUh0"}))
+    assert found.boot[MAX].kind == "untold"

@@ -31,7 +31,9 @@ SET = "sysctl -w net.netfilter.nf_conntrack_max=5"
         ("sysctl -w {0}=many", 0),
         ("sysctl -w {0}=-1", 0),
         ("sysctl -w {0}=0x10", 16),
-        ("sysctl -w '{0} = 5'", 5),
+        # Of procps 4, but not of procps 3 and busybox.
+        ("sysctl -w '{0} = 5'", None),
+        ("sysctl -w '{0}= 5'", 5),
         ("sysctl -w '{0}=5 6'", 5),
         ('sysctl -w {0}="5"', 5),
         ("sysctl -w {0}=\\5", 5),
@@ -121,7 +123,7 @@ SET = "sysctl -w net.netfilter.nf_conntrack_max=5"
         ("docker exec c echo 5 | tee {1}", None),
         # Units.
         ("ExecStart=-/usr/sbin/sysctl -w {0}=5", 5),
-        ("ExecStartPost = +/usr/sbin/sysctl -w '{0} = 5'", 5),
+        ("ExecStartPost = +/usr/sbin/sysctl -w '{0} = 5'", None),
         ("ExecStart=@/usr/sbin/sysctl sysctl -w {0}=5", 5),
         ("ExecStart=!!/usr/sbin/sysctl -w {0} = 5", 0),
         ("ExecStart=/usr/sbin/sysctl -w {0}=5 && true", 5),

@@ -316,6 +316,42 @@ def test_tuned(found, profile, keys):
 
 
 @pytest.mark.parametrize(
+    ("said", "there", "keys"),
+    [
+        (">1048576", 8192, {MAX: 1048576}),
+        (">1048576", 1048576, {MAX: 1048576}),
+        (">1048576", 2097152, {}),
+        (">1048576", None, {MAX: 1048576}),
+        ("<1048576", 2097152, {MAX: 1048576}),
+        ("<1048576", 8192, {}),
+        ("=1048576", 8192, {MAX: None}),
+        (">${limit}", 8192, {MAX: None}),
+    ],
+)
+def test_tuned_leaves_alone_what_is_as_it_is_to_be_at_least_or_at_most(found, said, there, keys):
+    tree = tuned("[sysctl]\nnet.netfilter.nf_conntrack_max = {0}\n".format(said))
+    if there is not None:
+        tree["/proc/sys/net/netfilter/nf_conntrack_max"] = "{0}\n".format(there)
+    owners = found(tree)
+    assert [owner.keys for owner in owners] == ([keys] if keys else [])
+
+
+@pytest.mark.parametrize(
+    ("said", "keys"),
+    [
+        ("[net]\nnf_conntrack_hashsize=>4096\n", {}),
+        ("[net]\nnf_conntrack_hashsize=>16384\n", {"hashsize": 16384}),
+        # Written as it stands, which the kernel does not take.
+        ("[sysfs]\n/sys/module/nf_conntrack/parameters/hashsize=>16384\n", {"hashsize": None}),
+    ],
+    ids=repr,
+)
+def test_tuned_and_buckets_that_are_there(found, said, keys):
+    owners = found(tuned(said, **{"/sys/module/nf_conntrack/parameters/hashsize": "8192\n"}))
+    assert [owner.keys for owner in owners] == ([keys] if keys else [])
+
+
+@pytest.mark.parametrize(
     "profile",
     [
         "[sysctl]\n#net.netfilter.nf_conntrack_max=5\n;net.netfilter.nf_conntrack_max=5\n",
@@ -535,7 +571,8 @@ SET = "sysctl -w net.netfilter.nf_conntrack_max=262144\n"
     [
         ("sysctl -w net.netfilter.nf_conntrack_max=262144", {MAX: 262144}),
         ("  /sbin/sysctl -q net.nf_conntrack_max=262144 >/dev/null 2>&1", {MAX: 262144}),
-        ('sysctl -w "net.netfilter.nf_conntrack_max = 262144"', {MAX: 262144}),
+        ('sysctl -w "net.netfilter.nf_conntrack_max = 262144"', {MAX: None}),
+        ('sysctl -w "net.netfilter.nf_conntrack_max= 262144"', {MAX: 262144}),
         ("sysctl -w net.netfilter.nf_conntrack_max=$N", {MAX: None}),
         ("ExecStart=-/usr/sbin/sysctl net/netfilter/nf_conntrack_max=5", {MAX: 5}),
         (

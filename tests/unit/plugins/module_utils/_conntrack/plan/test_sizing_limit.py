@@ -258,6 +258,33 @@ def test_what_the_share_holds_is_not_refused(changes, fields):
     assert 200000 <= plan.max <= 218624
 
 
+@pytest.mark.parametrize(
+    ("available", "fields", "said"),
+    [
+        ([], {}, False),
+        ([None], {}, False),
+        # 131072 is planned, 100 flows are in use: up to 2 x (65436 + 100) it is headroom.
+        ([65436], {}, False),
+        ([65435], {}, True),
+        ([65435], {"headroom": 3.0}, False),
+        # Of one instance all of its cards tell the same.
+        ([0, 65436], {}, False),
+        ([0], {"max": 200, "shrink": True}, False),
+        ([0], {"max": 1000, "shrink": True}, True),
+    ],
+)
+def test_a_limit_far_above_what_the_cloud_tracks_is_said_to_be_and_moves_nothing(available, fields, said):
+    cards = [{"interface": "ens5", "driver": "ena", "exceeded": 0, "available": number} for number in available]
+    plan, plain = planned({"cloud": cards}, **fields), planned(**fields)
+    reasons = plan.reasons.pop("max"), plain.reasons.pop("max")
+    assert plan == plain
+    start, _sep, more = reasons[0].partition("; far above what security groups track for this instance: ")
+    assert start == reasons[1]
+    assert bool(more) is said
+    if said:
+        assert more == "{0} more than now, with 100 flows in use here".format(max(available))
+
+
 @pytest.mark.parametrize("count", [131072, 131071], ids=["full", "nearly"])
 def test_a_full_table_is_not_refused(count):
     assert planned({"table.count": count, "table.max": 131072}, max=131072).refusals == []

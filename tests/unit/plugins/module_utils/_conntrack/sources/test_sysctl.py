@@ -311,6 +311,53 @@ def test_credential(host, files, expected):
     assert ["{0}:{1} {2}".format(line.path, line.line, line.value) for line in found] == expected
 
 
+@pytest.mark.parametrize(
+    "home", ["/run/credentials/@encrypted", "/etc/credstore.encrypted", "/usr/lib/credstore.encrypted"]
+)
+@pytest.mark.parametrize(
+    ("unit", "plain", "expected"),
+    [
+        ("ImportCredential=sysctl.*\n", None, None),
+        ("ImportCredential=sysctl.extra\n", None, None),
+        ("ImportCredential=sysctl.*\n", "/run/credstore/sysctl.extra", ["5"]),
+        # Systemd 252 and 253.
+        ("LoadCredential=sysctl.extra\n", None, []),
+        ("Type=oneshot\n", None, []),
+    ],
+)
+def test_a_credential_that_is_encrypted_is_not_told(host, home, unit, plain, expected):
+    files = {UNIT: "[Service]\n" + unit, home + "/sysctl.extra": "k6iUCUh0RJCQyvL8k8q1UyAAAAABAAAADAAAABAAAAC"}
+    if plain:
+        files[plain] = MAX + "=5\n"
+    found = sysctl.credential(host(files))
+    assert (found if found is None else [line.value for line in found]) == expected
+
+
+@pytest.mark.parametrize(
+    ("files", "expected"),
+    [
+        ([], []),
+        (["/boot/sysctl.conf-6.4.0-1-default"], ["/boot/sysctl.conf-6.4.0-1-default"]),
+        (
+            ["/boot/sysctl.conf-6.4.0-1-default", "/usr/lib/modules/6.4.0-1-default/sysctl.conf"],
+            ["/usr/lib/modules/6.4.0-1-default/sysctl.conf"],
+        ),
+        (["/boot/sysctl.conf-5.14.21-default"], []),
+        (["/boot/sysctl.conf"], []),
+    ],
+    ids=repr,
+)
+def test_what_came_with_a_kernel(host, files, expected):
+    found = sysctl.of_kernel(host(dict.fromkeys(files, MAX + " = 5\n")), "6.4.0-1-default")
+    assert [line.path for line in found] == expected
+    assert all(sysctl.is_of_kernel(line.path) for line in found)
+
+
+def test_other_files_came_with_no_kernel(host):
+    there = host({"/etc/sysctl.d/a.conf": MAX + "=5\n", "/usr/lib/sysctl.d/b.conf": MAX + "=5\n"})
+    assert [sysctl.is_of_kernel(line.path) for line in sysctl.assignments(there)] == [False, False]
+
+
 def test_folders_of_another_kind(host):
     there = host(
         {"/etc/modules-load.d/b.conf": "", "/usr/lib/modules-load.d/a.conf": "", "/run/modules-load.d/b.conf": ""}
