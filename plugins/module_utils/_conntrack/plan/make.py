@@ -57,7 +57,10 @@ def make(facts: Facts, policy: Policy, render: Optional[Render] = None) -> Plan:
             {"max": sized.limit.reason, "buckets": sized.buckets.reason, "expect_max": sized.expectations.reason},
             **{name: reasons[name] for name in now},
         ),
-        warnings=_each(host, sized.warnings) + warnings + _unhooked(host, sized.hashsize, files),
+        warnings=_each(host, sized.warnings)
+        + warnings
+        + _unbooted(host, files)
+        + _unhooked(host, sized.hashsize, files),
         refusals=_each(host, sized.refusals) + refusals,
         drift=[],
         converged=True,
@@ -86,6 +89,13 @@ def _nothing(facts: Facts, policy: Policy) -> Plan:
 
 def _each(host: Given, notices: Iterable[Notice]) -> List[str]:
     return [said(host, notice) for notice in notices]
+
+
+def _unbooted(host: Given, files: List[str]) -> List[str]:
+    """What a boot does not do with the files, where another init than systemd is seen."""
+    if SYSCTL not in files or not host.init or not host.unbooted:
+        return []
+    return ["boot: {0}; what {1} says may not be in force then".format(host.unbooted, SYSCTL)]
 
 
 def _unhooked(host: Given, hashsize: Optional[int], files: List[str]) -> List[str]:
