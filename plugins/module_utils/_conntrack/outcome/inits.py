@@ -12,7 +12,6 @@ from typing import Any, Dict, List, NamedTuple, Optional, Tuple
 from ..files import MODULES_LOAD, SYSCTL
 from ..host.door import Host
 from ..owners import started
-from ..owners.commands import commands
 from ..owners.started import APPLIES, Script, Started, bare, loops, matching
 from ..sources import sysctl
 from ..sources.proc import shell_value
@@ -202,6 +201,9 @@ def _loaded(text: str) -> str:
     """The modules that a script loads by their names, each with its parameters."""
     if "modprobe" not in text:
         return ""
+    # Few scripts do.
+    from ..owners.commands import commands
+
     found = []
     for line in text.split("\n"):
         for command in commands(line) if "modprobe" in line else ():

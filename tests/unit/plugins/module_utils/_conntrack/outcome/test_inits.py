@@ -56,7 +56,6 @@ def limit(told):
     return run
 
 
-
 @pytest.mark.parametrize(
     ("init", "boot"),
     [
