@@ -29,14 +29,19 @@ SYSCTL_ALPINE = """start() {
 """
 MODULES_OPENRC = """find_modfiles() {
 \tlocal dirs="/usr/lib/modules-load.d /run/modules-load.d /etc/modules-load.d"
+\tfor x in $dirs; do
+\t\t[ -d $x ] && echo $x/*
+\tdone
 }
-load_modules() {
-\twhile read m x; do
-\t\tcase $m in
-\t\t\t\\#*) continue ;;
-\t\t\t*) modprobe --first-time --use-blacklist --verbose "$m"; rc=$? ;;
-\t\tesac
-\tdone < $file
+start() {
+\tfor file in $(find_modfiles); do
+\t\twhile read m x; do
+\t\t\tcase $m in
+\t\t\t\t\\#*) continue ;;
+\t\t\t\t*) modprobe --first-time --use-blacklist --verbose "$m"; rc=$? ;;
+\t\t\tesac
+\t\tdone < $file
+\tdone
 }
 Linux_modules() {
 \tlist=$modules
@@ -54,7 +59,7 @@ INITTAB = "::sysinit:/sbin/openrc sysinit\n::sysinit:/sbin/openrc boot\n::wait:/
 
 
 def depend(script, *lines):
-    return "#!/sbin/openrc-run\ndepend() {\n" + "".join(f"\t{line}\n" for line in lines) + "}\n" + script
+    return "#!/sbin/openrc-run\ndepend() {\n" + "".join(f"\t{line}\n" for line in lines or (":",)) + "}\n" + script
 
 
 def openrc(boot, **more):
@@ -67,14 +72,15 @@ def openrc(boot, **more):
     return tree
 
 
-CLOCK = {"hwclock": depend("", "provide clock", "want modules", "if yesno $adjust; then", "\tuse root", "fi")}
+IDLE = "start() {\n\t:\n}\n"
+CLOCK = {"hwclock": depend(IDLE, "provide clock", "want modules", "if yesno $adjust; then", "\tuse root", "fi")}
 SYSCTL = {"sysctl": depend(SYSCTL_SYSTEM, "after clock", "before bootmisc")}
 MODULES = {"modules": depend(MODULES_OPENRC, "use isapnp", "provide modules-load")}
 GENTOO = openrc({**CLOCK, **SYSCTL, **MODULES})
 ALPINE = {
     **openrc(
         {
-            "hwclock": depend("", "provide clock"),
+            "hwclock": depend(IDLE, "provide clock"),
             "modules": depend(MODULES_ALPINE, "before hwclock hwdrivers"),
             "sysctl": depend(SYSCTL_ALPINE, "after clock", "before bootmisc logger"),
         }
@@ -105,12 +111,13 @@ KMOD = """modules_files() {
   local modules_load_dirs='/etc/modules-load.d /run/modules-load.d /usr/local/lib/modules-load.d /usr/lib/modules-load.d'
   echo /etc/modules
 }
-grep -h '^[^#]' $files |
+files=$(modules_files)
+grep -h '^[^#]' /etc/modules-load.d/*.conf $files |
 while read module args; do
   modprobe $module $args > /dev/null 2>&1 || true
 done
 """
-PROCPS = 'DAEMON=/sbin/sysctl\nQUIET_SYSCTL="-q"\ndo_start_cmd() {\n\t$DAEMON $QUIET_SYSCTL --system || STATUS=$?\n}\n'
+PROCPS = 'DAEMON=/sbin/sysctl\nQUIET_SYSCTL="-q"\ndo_start_cmd() {\n\t$DAEMON $QUIET_SYSCTL --system || STATUS=$?\n}\ndo_start_cmd\n'
 DEVUAN = {
     "/sbin/init": "",
     "/etc/inittab": "id:2:initdefault:\nsi::sysinit:/etc/init.d/rcS\nl2:2:wait:/etc/init.d/rc 2\n",

@@ -114,6 +114,7 @@ INIT = Record(
         "known": Truth(),
         "why": TEXT,
         "applied": ListOf(PATH, MOST_ASSIGNED),
+        "planned": ListOf(PATH, MOST_ASSIGNED + 1),
         "each": Truth(),
         "ordered": Truth(),
         "globs": Truth(),

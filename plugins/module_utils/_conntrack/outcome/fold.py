@@ -387,7 +387,9 @@ class _Fold:
         """By the init, at a boot: in one call, or in one for each file."""
         if self.init is None or not self.init["known"]:
             return self._applied(values, self.settings, self.procps)
-        files = [self._settings("sysctl", [path]) or self._settings("called", [path]) for path in self.init["applied"]]
+        has_own = any(file["path"] == SYSCTL for file in self.told["sysctl"])
+        paths = self.init["planned" if has_own else "applied"]
+        files = [self._settings("sysctl", [path]) or self._settings("called", [path]) for path in paths]
         files = [[line for line in lines if self.init["globs"] or not line.glob] for lines in files]
         if not self.init["each"]:
             return self._applied(values, [line for lines in files for line in lines], True)

@@ -7,7 +7,7 @@ By their own scripts, in the order of owners/started.py. What is not understood 
 """
 
 import re
-from typing import Any, Dict, List, NamedTuple, Optional, Tuple
+from typing import Any, Dict, List, NamedTuple, Optional, Sequence, Tuple
 
 from ..files import MODULES_LOAD, SYSCTL
 from ..host.door import Host
@@ -47,9 +47,7 @@ class Applier(NamedTuple):
 
     script: Script
     at: int
-    files: Optional[
-        List[str]
-    ]  # in their order, with the role's own as if it were there; None where that is not understood
+    files: Optional[List[str]]  # in their order; None where that is not understood
     each: bool  # a call for each
     ordered: bool
 
@@ -70,6 +68,7 @@ def init(host: Host) -> Optional[Tuple[Dict[str, Any], List[Named]]]:
         "known": False,
         "why": "",
         "applied": [],
+        "planned": [],
         "each": False,
         "ordered": True,
         "globs": True,
@@ -93,7 +92,9 @@ def init(host: Host) -> Optional[Tuple[Dict[str, Any], List[Named]]]:
     if applier is None:
         told["why"] = "{0} runs nothing here that applies sysctl.d{1}".format(boot.init, _enable(boot, "sysctl"))
         return told, names
-    told.update(applied=applier.files, each=applier.each, ordered=applier.ordered)
+    with_own = _applier(host, applier.script, texts[applier.script], SYSCTL)
+    planned = with_own.files if with_own else []
+    told.update(applied=applier.files, planned=planned, each=applier.each, ordered=applier.ordered)
     for script, text in texts.items():
         order = _precedes(boot, script, 0, applier)
         for reader in readers:
@@ -118,7 +119,7 @@ def init(host: Host) -> Optional[Tuple[Dict[str, Any], List[Named]]]:
 def _why(boot: Started, told: Dict[str, Any], own: List[Reader], readers: List[Reader], applier: Applier) -> str:
     """What keeps the role's own files from being all that a boot needs."""
     here = applier.script.path
-    if SYSCTL not in told["applied"]:
+    if SYSCTL not in told["planned"]:
         return "{0}, which applies settings, does not read {1}".format(here, SYSCTL)
     if not own:
         said = "{0} runs nothing here that reads {1}".format(boot.init, MODULES_LOAD)
@@ -220,34 +221,36 @@ def _name(line: str, parameters: bool) -> str:
     return " ".join(words if parameters else words[:1])
 
 
-# Settings.
+# Settings. ``own`` is a file of which it is asked when it would be applied, if it were there.
 
 
-def _applier(host: Host, script: Script, text: str) -> Optional[Applier]:
+def _applier(host: Host, script: Script, text: str, own: str = "") -> Optional[Applier]:
     found = APPLIES.search(text)
     if not found:
         return None
     at = found.start()
     if "vsysctl.d" in text:
         folders = [home + "/sysctl.d" for home in ("/run", "/etc", "/usr/local/lib", "/usr/lib")]
-        return Applier(script, at, _merged(host, folders) + [sysctl.SYSCTL_CONF], True, True)
+        return Applier(script, at, _merged(host, folders, own) + [sysctl.SYSCTL_CONF], True, True)
     sources = re.search(r"SYSCTL_SOURCES=\"([^\"\n]*)\"", text)
     if sources and re.search(r"\bfind \$SYSCTL_SOURCES\b", text):
-        # In the order of folders as they lie on the disk.
-        words = [word.rstrip("/") + "/*.conf" if word.endswith("/") else word for word in sources.group(1).split()]
-        return Applier(script, at, _matching(host, " ".join(words), []), True, False)
+        # In the order in which they lie on the disk.
+        places = [word.rstrip("/") for word in sources.group(1).split()]
+        files = [place + "/" + name for place in places for name in _names(host, place, own) if name.endswith(".conf")]
+        return Applier(script, at, files + [place for place in places if place.endswith(".conf")], True, False)
     if "--system" in found.group():
         if _is_busybox(host):
             return Applier(script, at, [], False, True)
-        return Applier(script, at, _merged(host, sysctl.folders("sysctl.d")) + [sysctl.SYSCTL_CONF], False, True)
+        folders = list(sysctl.folders("sysctl.d"))
+        return Applier(script, at, _merged(host, folders, own) + [sysctl.SYSCTL_CONF], False, True)
     if found.group() == "apply_sysctl":
         functions = next(filter(None, map(host.read, _FUNCTIONS)), "")
         body = re.search(r"^apply_sysctl\(\)\s*\{(.*?)^\}", bare(functions), re.M | re.S)
         text = body.group(1) if body else ""
-    return Applier(script, at, _applied(host, text), True, True)
+    return Applier(script, at, _applied(host, text, own), True, True)
 
 
-def _applied(host: Host, text: str) -> Optional[List[str]]:
+def _applied(host: Host, text: str, own: str) -> Optional[List[str]]:
     """Of sysctl -p with files, and loops around it, in their order."""
     calls: List[Tuple[int, List[str]]] = []
     spans: List[Tuple[int, int]] = []
@@ -260,54 +263,49 @@ def _applied(host: Host, text: str) -> Optional[List[str]]:
         if not re.search(used, body[applies.start() :].split("\n")[0]):
             return None
         hidden = re.findall(r"\[ -[ef] (/[\w/.]+)/\"?\$\{{{0}##\*/\}}\"? \]".format(variable), body)
-        calls.append((loop.start(), _matching(host, words, hidden)))
+        calls.append((loop.start(), _matching(host, words, hidden, own)))
         spans.append(loop.span())
     for found in APPLIES.finditer(text):
         if any(begin <= found.start() < end for begin, end in spans):
             continue
-        words = text[found.end() :].split("\n")[0]
-        words = re.split(r"[;|&>]|\s\d?>", words)[0]
+        words = re.split(r"[;|&>]|\s\d?>", text[found.end() :].split("\n")[0])[0]
         if "$" in words:
             return None
-        calls.append((found.start(), _matching(host, words, []) if words.strip() else [sysctl.SYSCTL_CONF]))
+        files = _matching(host, words, [], own) if words.strip() else [sysctl.SYSCTL_CONF]
+        calls.append((found.start(), files))
     paths = [path for _at, called in sorted(calls) for path in called]
     # The last time counts.
     return list(dict.fromkeys(paths[::-1]))[::-1]
 
 
-def _matching(host: Host, words: str, hidden: List[str]) -> List[str]:
-    """As a shell has it, with the role's own file among them, without names that one of some folders has, too."""
-    own = SYSCTL.rpartition("/")[0]
+def _matching(host: Host, words: str, hidden: List[str], own: str) -> List[str]:
+    """As a shell has it, but for names that one of some folders has, too."""
     found: List[str] = []
     for word in words.replace("\\\n", " ").split():
         paths = matching(host, word)
-        if word.strip("\"'") in (own + "/*.conf", own + "/*"):
-            paths = sorted(set(paths) | {SYSCTL})
-        found += [
-            path
-            for path in paths
-            if not any(
-                path.rpartition("/")[2] in _names(host, folder)
-                for folder in hidden
-                if folder != path.rpartition("/")[0]
-            )
-        ]
+        if own and word.strip("\"'") in (own.rpartition("/")[0] + suffix for suffix in ("/*.conf", "/*")):
+            paths = sorted(set(paths) | {own})
+        for path in paths:
+            folder, _slash, name = path.rpartition("/")
+            if not any(name in _names(host, other, own) for other in hidden if other != folder):
+                found.append(path)
     return found
 
 
-def _merged(host: Host, folders: "List[str] | Tuple[str, ...]") -> List[str]:
+def _merged(host: Host, folders: Sequence[str], own: str) -> List[str]:
     """By name, of each the one in the first folder."""
     found: Dict[str, str] = {}
     for folder in folders:
-        for name in _names(host, folder):
+        for name in _names(host, folder, own):
             if name.endswith(".conf") and not name.startswith("."):
                 found.setdefault(name, folder + "/" + name)
     return [found[name] for name in sorted(found, key=lambda name: name.encode("utf-8", "surrogateescape"))]
 
 
-def _names(host: Host, folder: str) -> List[str]:
-    own, name = SYSCTL.rsplit("/", 1)
-    return list(host.list(folder)) + [name] * (folder == own)
+def _names(host: Host, folder: str, own: str) -> List[str]:
+    names = list(host.list(folder))
+    there, _slash, name = own.rpartition("/")
+    return names + [name] * (folder == there and name not in names)
 
 
 def _is_busybox(host: Host) -> bool:

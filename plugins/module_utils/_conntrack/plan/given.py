@@ -44,10 +44,10 @@ class Given:
         # Of another init than systemd, and what keeps the role's files from being all that a boot needs.
         self.init: Dict[str, Any] = (facts.get("assignments") or {}).get("init") or {}
         self.unbooted: str = self.init.get("why", "" if self.systemd_sysctl else "there is no systemd")
-        if facts["state"] == "builtin" and SYSCTL in self.init.get("applied", ()):
+        if facts["state"] == "builtin" and SYSCTL in self.init.get("planned", ()):
             self.unbooted = ""
         # Whether a boot may apply the role's sysctl.d at all.
-        self.is_applied = not self.init.get("known") or SYSCTL in self.init["applied"]
+        self.is_applied = not self.init.get("known") or SYSCTL in self.init["planned"]
         # Nothing sets again what a load of the module has taken away.
         self.is_unhooked = not self.systemd_sysctl and facts["state"] != "builtin"
         # What there was no time to read on the host.
