@@ -148,4 +148,17 @@ BUILDROOT = {
     '\twhile read -r module args; do\n\t\tmodprobe -q "${module}" ${args} >/dev/null\n\tdone < "${module_file}"\ndone\n',
 }
 RC_S = {"/sbin/init": "-> ../bin/busybox", "/etc/init.d/rcS": "#!/bin/sh\nmount -a\nmodprobe nf_conntrack\nsysctl -p\n"}
+# Of Enterprise Linux 6, whose init is Upstart.
+RC_SYSINIT = {
+    "/sbin/init": "",
+    "/proc/1/comm": "init\n",
+    "/etc/inittab": "id:3:initdefault:\n",
+    "/etc/rc.d/rc.sysinit": "#!/bin/bash\n. /etc/init.d/functions\nfor file in /etc/sysconfig/modules/*.modules ; do\n"
+    "  [ -x $file ] && $file\ndone\napply_sysctl\n",
+    "/etc/init.d/functions": "apply_sysctl() {\n    sysctl -e -p /etc/sysctl.conf >/dev/null 2>&1\n"
+    "    for file in /etc/sysctl.d/* ; do\n"
+    '        test -f "$file" && sysctl -e -p "$file" >/dev/null 2>&1\n    done\n}\n',
+    "/etc/rc.d/init.d/network": "case $1 in start)\n    sysctl -e -p /etc/sysctl.conf >/dev/null 2>&1\n;; esac\n",
+    "/etc/rc.d/rc3.d/S10network": "-> ../init.d/network",
+}
 UNKNOWN = {"/sbin/init": "-> /usr/bin/s6-linux-init"}

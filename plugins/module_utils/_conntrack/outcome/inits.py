@@ -24,8 +24,8 @@ _FIREWALL = re.compile(
     r"\b(?:ip6?tables(?:-\w+)*|nft|ferm|shorewall6?|ufw|firehol|awall|nf_conntrack\w*|ip_conntrack\w*)\b"
 )
 _READER = re.compile(r"(?m)^[ \t]*(?:/\S*/)?modules-load\b(?!\.d)")
-_PLACE = re.compile(r"(/[\w/]*modules-load\.d|/etc/modules(?![\w-]))")
-_MODPROBE = re.compile(r"\bmodprobe\b[^\n;|>]*\$[^\n;|>]*")
+_PLACE = re.compile(r"(/[\w/]{0,80}modules-load\.d|/etc/modules(?![\w-]))")
+_MODPROBE = re.compile(r"\bmodprobe\b[^\n;|>]{0,200}?\$[^\n;|>]{0,200}")
 # More of them are not told.
 _MOST = 200
 
@@ -125,7 +125,7 @@ def _why(boot: Started, told: Dict[str, Any], own: List[Reader], readers: List[R
         said = "{0} runs nothing here that reads {1}".format(boot.init, MODULES_LOAD)
         if readers:
             return "{0}: have the module named in {1}".format(said, ", ".join(readers[0].places))
-        return said + _enable(boot, "modules")
+        return said + (_enable(boot, "modules") or ": let a script load the module before {0}".format(here))
     there = own[0].script.path
     if told["first"] is None:
         said = "{0} does not say whether {1}, which loads modules, has ended when {2} applies settings".format(
@@ -245,8 +245,7 @@ def _applier(host: Host, script: Script, text: str, own: str = "") -> Optional[A
         return Applier(script, at, _merged(host, folders, own) + [sysctl.SYSCTL_CONF], False, True)
     if found.group() == "apply_sysctl":
         functions = next(filter(None, map(host.read, _FUNCTIONS)), "")
-        body = re.search(r"^apply_sysctl\(\)\s*\{(.*?)^\}", bare(functions), re.M | re.S)
-        text = body.group(1) if body else ""
+        text = started.function(bare(functions), "apply_sysctl")
     return Applier(script, at, _applied(host, text, own), True, True)
 
 
@@ -255,16 +254,15 @@ def _applied(host: Host, text: str, own: str) -> Optional[List[str]]:
     calls: List[Tuple[int, List[str]]] = []
     spans: List[Tuple[int, int]] = []
     for loop in loops(text):
-        variable, words, body = loop.groups()
-        used = r"\$\{?" + variable + r"\}?(?![\w#])"
-        applies = APPLIES.search(body)
+        used = r"\$\{?" + loop.variable + r"\}?(?![\w#])"
+        applies = APPLIES.search(loop.body)
         if not applies:
             continue
-        if not re.search(used, body[applies.start() :].split("\n")[0]):
+        if not re.search(used, loop.body[applies.start() :].split("\n")[0]):
             return None
-        hidden = re.findall(r"\[ -[ef] (/[\w/.]+)/\"?\$\{{{0}##\*/\}}\"? \]".format(variable), body)
-        calls.append((loop.start(), _matching(host, words, hidden, own)))
-        spans.append(loop.span())
+        hidden = re.findall(r"\[ -[ef] (/[\w/.]+)/\"?\$\{{{0}##\*/\}}\"? \]".format(loop.variable), loop.body)
+        calls.append((loop.begin, _matching(host, loop.words, hidden, own)))
+        spans.append((loop.begin, loop.end))
     for found in APPLIES.finditer(text):
         if any(begin <= found.start() < end for begin, end in spans):
             continue

@@ -9,7 +9,7 @@ Read as each of them reads its own files, which docs/outcome.md lists. Few hosts
 import posixpath
 import re
 from fnmatch import fnmatchcase
-from typing import Dict, Iterator, List, Match, NamedTuple, Optional, Sequence, Set, Tuple
+from typing import Dict, Iterator, List, NamedTuple, Optional, Sequence, Set, Tuple
 
 from ..host.door import Host
 from ..sources.proc import shell_value
@@ -20,10 +20,13 @@ _CALLED = ("/etc/rc.d/rc.local", "/etc/rc.local")
 _MOST, _DEEPEST = 500, 4
 
 _COMMENT = re.compile(r"(?m)^[ \t]*#.*$|(?<=\s)#[ \t].*$")
-_LOOP = re.compile(r"\bfor\s+(\w+)\s+in\s+((?:\\\n|[^;\n])+?)[ \t]*(?:;|\n)\s*do\b(.*?)\n?[ \t;]*\bdone\b", re.S)
+# Of a longer script only its beginning is read, and of a line's words and a call's.
+_LONGEST = 65536
+_HEAD = re.compile(r"\bfor\s{1,9}(\w+)\s{1,9}in\s((?:\\\n|[^;\n]){1,4000})[;\n]\s*do\b")
+_END = re.compile(r"\bdone\b")
 _SYSCTL = re.compile(r"(?m)^(\w+)=[\"']?(?:/\S*/)?sysctl[\"']?[ \t]*$")
 # Commands that apply files of settings; apply_sysctl is a function of Enterprise Linux 6.
-APPLIES = re.compile(r"\b(?:apply_sysctl\b|sysctl\b[^\n;|&]*?[ \t](?:--system|--load|-[a-zA-Z]*[pf])(?![\w-]))")
+APPLIES = re.compile(r"\b(?:apply_sysctl\b|sysctl\b[^\n;|&]{0,200}?[ \t](?:--system|--load|-[a-zA-Z]*[pf])(?![\w-]))")
 _RUNLEVELS = ("sysinit", "boot", "default")
 _RELATIONS = ("need", "use", "want", "after", "before", "provide")
 
@@ -84,7 +87,8 @@ def started(host: Host) -> Started:
         return Started(name, [], None)
     first = [one for command in commands for one in _expanded(host, command.split()[0])]
     folders = [folder.format(level) for folder in ("/etc/rc{0}.d", "/etc/rc.d/rc{0}.d") if level]
-    later = _whole(host, [path for folder in folders for path in _links(host, folder)])
+    # Red Hat's are links from the one place to the other.
+    later = _whole(host, next(filter(None, (_links(host, folder) for folder in folders)), []))
     return _parallel(host, first, later) or _in_turn(BUSYBOX if name == "busybox" else SYSVINIT, [first, later])
 
 
@@ -113,7 +117,7 @@ def scripts(host: Host) -> Optional[Dict[str, bool]]:
 
 def bare(text: Optional[str]) -> str:
     """A script without its comments, and with sysctl where a variable stands for it."""
-    found = _COMMENT.sub("", text or "")
+    found = _COMMENT.sub("", (text or "")[:_LONGEST])
     named = _SYSCTL.search(found)
     return re.sub(r"\$(?:{0}\b|\{{{0}\}})".format(named.group(1)), "sysctl", found) if named else found
 
@@ -130,9 +134,30 @@ def matching(host: Host, words: str) -> List[str]:
     return found
 
 
-def loops(text: str) -> Iterator[Match[str]]:
-    """Those of a script: the variable, the words, what is done."""
-    return _LOOP.finditer(text)
+class Loop(NamedTuple):
+    begin: int
+    end: int
+    variable: str
+    words: str
+    body: str
+
+
+def loops(text: str) -> Iterator[Loop]:
+    """Those of a script, but for loops within loops."""
+    head = _HEAD.search(text)
+    while head:
+        end = _END.search(text, head.end())
+        if not end:
+            return
+        yield Loop(head.start(), end.end(), head.group(1), head.group(2), text[head.end() : end.start()])
+        head = _HEAD.search(text, end.end())
+
+
+def function(text: str, name: str) -> str:
+    """What stands in one of a script, whose brace is the first of a line."""
+    begin = re.search(r"^{0}\s*\(\)".format(name), text, re.M)
+    end = re.compile(r"^\}", re.M).search(text, begin.end()) if begin else None
+    return text[begin.end() : end.start()] if begin and end else ""
 
 
 def _fits(name: str, pattern: str) -> bool:
@@ -175,10 +200,9 @@ def _runs(host: Host, text: str) -> Iterator[Tuple[int, int, List[str]]]:
         yield of_artix.start(), of_artix.end(), ["/usr/lib/rc/sv.d/" + name for name in names]
     else:
         for loop in loops(text):
-            variable, words, body = loop.groups()
-            runs = r"(?:^|[\n;]|&&)\s*(?:(?:\.|source|exec)\s+)?\"?\$\{{?{0}\}}?\"?(?=[\s;)]|$)".format(variable)
-            if re.search(runs, body):
-                yield loop.start(), loop.end(), matching(host, words)
+            runs = r"(?:^|[\n;]|&&)\s*(?:(?:\.|source|exec)\s+)?\"?\$\{{?{0}\}}?\"?(?=[\s;)]|$)".format(loop.variable)
+            if re.search(runs, loop.body):
+                yield loop.begin, loop.end, matching(host, loop.words)
 
 
 def _links(host: Host, folder: str) -> List[str]:
@@ -274,9 +298,9 @@ def _openrc(host: Host) -> Started:
 def _depend(host: Host, name: str, configuration: Optional[str]) -> Dict[str, List[str]]:
     """What stands in its function depend, but under a condition, and what its configuration adds."""
     found: Dict[str, List[str]] = {relation: [] for relation in _RELATIONS}
-    function = re.search(r"^depend\s*\(\)\s*\{?(.*?)^\}", bare(host.read("/etc/init.d/" + name)), re.M | re.S)
+    said = function(bare(host.read("/etc/init.d/" + name)), "depend")
     depth = 0
-    for line in (function.group(1) if function else "").split("\n"):
+    for line in said.split("\n"):
         words = line.split()
         if not words:
             continue

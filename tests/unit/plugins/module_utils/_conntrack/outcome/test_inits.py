@@ -175,6 +175,13 @@ def test_what_nothing_wants_is_not_started(told, limit):
         (inits.VOID, {"/usr/lib/sysctl.d/99-z.conf": MAX + "=8\n"}, 8),
         (inits.VOID, {"/run/sysctl.d/50-local.conf": MAX + "=7\n"}, 7),
         (inits.VOID, {"/etc/sysctl.conf": MAX + "=6\n"}, 6),
+        # Hidden by the role's own, once that is there.
+        (inits.ALPINE, {"/usr/lib/sysctl.d/99-conntrack.conf": MAX + "=8\n", "/etc/sysctl.d/50-local.conf": ""}, 8),
+        (
+            inits.ALPINE,
+            {"/usr/lib/sysctl.d/99-conntrack.conf": MAX + "=8\n", "/etc/sysctl.d/99-conntrack.conf": MAX + "=9\n"},
+            9,
+        ),
         # A call for each file: a pattern in a later one wins.
         (inits.VOID, {"/etc/sysctl.d/60-glob.conf": "net.netfilter.nf_conntrack_m*=9\n"}, 9),
         (inits.DEVUAN, {"/etc/sysctl.d/60-glob.conf": "net.netfilter.nf_conntrack_m*=9\n"}, 100000),
@@ -230,12 +237,31 @@ def test_a_firewall_may_load_the_module_before_settings_are_applied(limit, order
     assert boot == (may if order == "iptables" else DEFAULT)
 
 
+def test_rc_sysinit(limit):
+    """What it runs in between comes before what it does afterwards; the network applies sysctl.conf once more."""
+    script = {"/etc/sysconfig/modules/nf.modules": "#!/bin/sh\nexec /sbin/modprobe nf_conntrack\n"}
+    assert limit(inits.RC_SYSINIT, LIMIT, script) == SET
+    assert limit(inits.RC_SYSINIT, LIMIT, script, {"/etc/sysctl.conf": MAX + "=6\n"}) == (
+        6,
+        "init script: sysctl -e -p /etc/sysctl.conf >/dev/null 2>&1: /etc/sysctl.conf:1",
+    )
+
+
+def test_rc_sysinit_without_the_module(limit):
+    assert limit(inits.RC_SYSINIT, LIMIT) == DEFAULT
+
+
 def test_a_script_of_one_s_own(limit):
     """BusyBox without inittab runs rcS: what it does, it does from above to below."""
     conf = {"/etc/sysctl.conf": MAX + "=5000\n"}
     assert limit(inits.RC_S, conf) == (5000, "/etc/sysctl.conf:1")
     other = {"/etc/init.d/rcS": "sysctl -p\nmodprobe nf_conntrack\n"}
     assert limit(inits.RC_S, conf, other) == DEFAULT
+
+
+def test_files_whose_names_find_does_not_hide(limit):
+    files = {"/etc/sysctl.d/.local.conf": MAX + "=5000\n"}
+    assert limit(inits.BUILDROOT, files, state="builtin") == (5000, "/etc/sysctl.d/.local.conf:1")
 
 
 def test_files_in_no_certain_order(limit):
@@ -316,6 +342,7 @@ def test_who_sets_keys_at_a_boot(told, init, path, at_boot):
             inits.RC_S, "/etc/init.d/rcS, which applies settings, does not read " + OWN, id="sysctl.conf alone"
         ),
         pytest.param(inits.BUILDROOT, "loads modules after /etc/init.d/S02sysctl has applied settings", id="Buildroot"),
+        pytest.param(inits.RC_SYSINIT, "let a script load the module before /etc/rc.d/rc.sysinit", id="no folder"),
         pytest.param(inits.UNKNOWN, "when s6-linux-init loads modules", id="nobody knows"),
     ],
 )
