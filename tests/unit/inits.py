@@ -2,7 +2,7 @@
 # Copyright: headroom.netfilter maintainers
 """Trees of hosts that boot without systemd: the scripts of their inits, shortened to what loads modules and applies settings.
 
-docs/outcome.md says which real scripts they follow; tests/integration/test_inits_oracle.py runs those that Debian has.
+docs/owners.md says which real scripts they follow; tests/integration/test_inits_oracle.py runs those that Debian has.
 """
 
 SYSCTL_SYSTEM = "start() {\n\tsysctl ${quiet} --system\n}\n"

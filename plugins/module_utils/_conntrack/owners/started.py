@@ -3,7 +3,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Which scripts a boot runs, and in what order, where systemd is not the init: OpenRC, runit, sysvinit, BusyBox init.
 
-Read as each of them reads its own files, which docs/outcome.md lists. Few hosts have one, so that this is imported late.
+Read as each of them reads its own files, which docs/owners.md lists. Few hosts have one, so that this is imported late.
 """
 
 import posixpath
@@ -22,7 +22,9 @@ _MOST, _DEEPEST = 500, 4
 _COMMENT = re.compile(r"(?m)^[ \t]*#.*$|(?<=\s)#[ \t].*$")
 # Of a longer script only its beginning is read, and of a line's words and a call's.
 _LONGEST = 65536
-_HEAD = re.compile(r"\bfor\s{1,9}(\w+)\s{1,9}in\s((?:\\\n|[^;\n]){1,4000})[;\n]\s*do\b")
+_FOR = re.compile(r"\bfor\s{1,9}(\w+)\s{1,9}in\s")
+_WORDS = re.compile(r"[^;\n\\]{0,4000}(?:\\.[^;\n\\]{0,4000}){0,99}", re.S)
+_DO = re.compile(r"[;\n]\s*do\b")
 _END = re.compile(r"\bdone\b")
 _SYSCTL = re.compile(r"(?m)^(\w+)=[\"']?(?:/\S*/)?sysctl[\"']?[ \t]*$")
 # Commands that apply files of settings; apply_sysctl is a function of Enterprise Linux 6.
@@ -144,13 +146,17 @@ class Loop(NamedTuple):
 
 def loops(text: str) -> Iterator[Loop]:
     """Those of a script, but for loops within loops."""
-    head = _HEAD.search(text)
-    while head:
-        end = _END.search(text, head.end())
+    at = 0
+    for head in _FOR.finditer(text):
+        words = _WORDS.match(text, head.end()) if head.start() >= at else None
+        begin = _DO.match(text, words.end()) if words else None
+        if not words or not begin:
+            continue
+        end = _END.search(text, begin.end())
         if not end:
             return
-        yield Loop(head.start(), end.end(), head.group(1), head.group(2), text[head.end() : end.start()])
-        head = _HEAD.search(text, end.end())
+        yield Loop(head.start(), end.end(), head.group(1), words.group(), text[begin.end() : end.start()])
+        at = end.end()
 
 
 def function(text: str, name: str) -> str:
