@@ -615,6 +615,28 @@ ansible_facts:
               type: list
               elements: str
               returned: always
+            init:
+              description:
+                - What another init than systemd does at a boot, by its own scripts. C(name) is its name, C(known) whether they are
+                  understood, and C(why) what keeps the role's files from being all that a boot needs.
+                - C(applied) are the files of settings that it applies, in their order, C(planned) the same with the role's own among
+                  them; C(each) with a call for each, C(ordered) unless they come in no certain order, C(globs) unless those mean nothing.
+                - C(first) says whether it loads what C(/etc/modules-load.d) names before that, with V(none) that it may, C(obeys) that it
+                  does not load what C(blacklist) names, and C(before) what else may have loaded the module by then.
+              type: dict
+              returned: where systemd is not the init
+              sample:
+                name: OpenRC
+                known: true
+                why: ""
+                applied: [/etc/sysctl.conf]
+                planned: [/etc/sysctl.d/99-conntrack.conf, /etc/sysctl.conf]
+                each: false
+                ordered: true
+                globs: true
+                obeys: true
+                first: true
+                before:
             untold:
               description: The parts of which not all is told. What follows from them is told by nobody.
               type: list

@@ -35,6 +35,7 @@ collect_ignore = (
         "field/test_owners.py",
         "plugins/action",
         "plugins/filter",
+        "plugins/module_utils/_conntrack/outcome/test_inits.py",
         "plugins/plugin_utils",
         "roles",
         "test_run.py",

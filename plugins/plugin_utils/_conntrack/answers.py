@@ -115,6 +115,21 @@ SYSCTL_FILE = Record(
 )
 MODPROBE_LINE = Record({"path": PATH, "line": COUNT, "command": TEXT, "name": TEXT, "rest": TEXT, "text": TEXT})
 CALL = Record({"command": TEXT, "prefixes": ListOf(TEXT), "pattern": OrNone(TEXT), "files": ListOf(PATH)})
+INIT = Record(
+    {
+        "name": TEXT,
+        "known": Truth(),
+        "why": TEXT,
+        "applied": ListOf(PATH, MOST_ASSIGNED),
+        "planned": ListOf(PATH, MOST_ASSIGNED + 1),
+        "each": Truth(),
+        "ordered": Truth(),
+        "globs": Truth(),
+        "obeys": Truth(),
+        "first": OrNone(Truth()),
+        "before": OrNone(PATH),
+    }
+)
 ASSIGNMENTS = Record(
     {
         "sysctl": ListOf(SYSCTL_FILE, MOST_ASSIGNED),
@@ -146,8 +161,10 @@ ASSIGNMENTS = Record(
         ),
         "unloading": ListOf(Record({"path": PATH, "line": COUNT, "text": TEXT}), MOST_ASSIGNED),
         "nobodys": ListOf(PATH, 6 * MOST_ASSIGNED),
+        "init": INIT,
         "untold": ListOf(Text(pattern="[a-z_]{1,64}")),
-    }
+    },
+    optional=("init",),
 )
 WILL_BE = MappingOf(KEY, Record({"kind": Text(choices=said.KINDS), "value": VALUE, "source": TEXT}))
 PROBLEM = Record(

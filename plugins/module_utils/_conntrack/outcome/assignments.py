@@ -22,6 +22,7 @@
 - ``unloading``: of each firewall's configuration the line that says whether a restart unloads the module; ``line`` 0 without a
   text where none does, and one at its end would.
 - ``nobodys``: those of all these files that others than root may write.
+- ``init``: only where systemd is not the init: what is known of another (inits.py).
 - ``untold``: which of these parts are not told whole: a text is not as it is shown, or there are too many. What follows from
   them is untold, too.
 """
@@ -42,6 +43,7 @@ if TYPE_CHECKING:
     from ..host.door import Host
     from ..owners.owner import Owner
     from ..sources.udev import Sysctl
+    from .inits import Named as ByInit
     from .modules import Modules
 
 # Of each part. Somebody's list of all timeouts is 40 lines.
@@ -93,9 +95,19 @@ def assignments(host: "Host", facts: Facts, owned: Sequence["Owner"]) -> Tuple[A
     # Where conntrack is built in, little is said of its parameters, and what reads that need not be loaded.
     if not is_builtin or _is_spoken_of(host, module):
         _parameters(host, module, found)
+    # The controller reads no host.
+    from ..sources.services import boots_systemd
+
+    names: Optional[List[ByInit]] = None
+    if not boots_systemd(host, facts["services"]["systemd_sysctl"]):
+        from .inits import init
+
+        another = init(host)
+        if another:
+            found["init"], names = another
     if not is_builtin:
         _known(host, module, facts["kernel"]["release"], found)
-        _loads(host, module, facts["kernel"]["release"], found)
+        _loads(host, module, facts["kernel"]["release"], found, names)
     keys = _keys(facts, found)
     calls = [call for rule in found["udev"] if rule["call"] for call in [rule["call"]]] + _installed(found)
     calls += [call for owner in owned if owner.at_boot for call in [_plain(owner.call)] if call]
@@ -107,7 +119,11 @@ def assignments(host: "Host", facts: Facts, owned: Sequence["Owner"]) -> Tuple[A
             found["untold"].append("sysctl")
         lines = sysctl.of_kernel(host, facts["kernel"]["release"]) + lines + (extra or [])
     found["sysctl"] = _files(lines, keys, found)
-    for path in sorted({path for call in calls for path in call["files"]})[:MOST_CALLED]:
+    called = sorted({path for call in calls for path in call["files"]})[:MOST_CALLED]
+    there = {file["path"] for file in found["sysctl"]}
+    # What an init reads in folders, where another file of the name hides it from procps.
+    called += [path for path in found["init"]["applied"] if path not in there] if "init" in found else []
+    for path in dict.fromkeys(called):
         found["called"] += _files(sysctl.of_file(host, path), keys, found)
     _owners(owned, keys, found)
     _unloading(host, found)
@@ -229,10 +245,11 @@ def _modules(host: "Host", release: str) -> "Modules":
     return Modules(host, release, [line for path in files for line in modprobe.parse(path, host.read(path) or "")])
 
 
-def _loads(host: "Host", module: str, release: str, found: Assignments) -> None:
+def _loads(host: "Host", module: str, release: str, found: Assignments, names: "Optional[List[ByInit]]" = None) -> None:
     """What loads the module before systemd-sysctl runs, itself or with another that needs it; what udev has run then.
 
-    Of initramfs-tools it is said what the next update of the initial RAM disk brings. Nothing of a dracut's.
+    Of initramfs-tools it is said what the next update of the initial RAM disk brings. Nothing of a dracut's. ``names`` are those
+    of another init, which reads files of its own.
     """
     from ..sources import modprobe
 
@@ -255,18 +272,36 @@ def _loads(host: "Host", module: str, release: str, found: Assignments) -> None:
             known[name] = modules[0].early(name, module, command_line)
         return known[name]
 
-    for path in modprobe.files(host, sysctl.folders("modules-load.d"), ".conf"):
-        found["early"] += early_file(path, host.read(path) or "", named, found)
+    if names is None:
+        for path in modprobe.files(host, sysctl.folders("modules-load.d"), ".conf"):
+            found["early"] += early_file(path, host.read(path) or "", named, found)
+    else:
+        _by_init(names, named, found)
     initramfs = "/etc/initramfs-tools/modules"
     first = "\n".join((line.split() or [""])[0] for line in (host.read(initramfs) or "").split("\n"))
     found["early"] += early_file(initramfs, first, named, found)
     for _offset, name, value in modprobe.arguments(command_line):
-        if name == "modules_load":
+        if name == "modules_load" and (names is None or found["init"]["name"] == "runit"):
             # All of it stands in the one line that there is.
             lines = early_file(kernel.COMMAND_LINE, (value or "").replace(",", "\n"), named, found)
             found["early"] += [dict(line, line=0) for line in lines]
     for path in modprobe.files(host, sysctl.folders("udev/rules.d"), ".rules"):
         found["udev"] += udev_file(path, host.read(path) or "", module, host.exists, found)
+
+
+def _by_init(names: "List[ByInit]", named: Callable[[str], Named], found: Assignments) -> None:
+    """Of what it loads before it applies settings, or may."""
+    for path, text, first in names:
+        lines = [line.split() for line in text.split("\n")]
+        brought = early_file(path, "\n".join((words or [""])[0] for words in lines), named, found)
+        bringing = [line["line"] for line in brought if line["brings"]]
+        if first:
+            found["early"] += brought
+            if any(len(lines[number - 1]) > 1 for number in bringing):
+                # Parameters there come after those of modprobe.d.
+                found["untold"].append("early")
+        elif first is None and bringing and found["init"]["before"] is None:
+            found["init"]["before"] = path
 
 
 def early_file(path: str, text: str, named: Callable[[str], Named], found: Assignments) -> Part:

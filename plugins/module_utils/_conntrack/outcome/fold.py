@@ -218,8 +218,9 @@ class _Fold:
         self.is_builtin = facts["state"] == "builtin"
         self.version = kernel.version(facts["kernel"]["release"])
         self.bounds = bounds_of(facts)
-        # Without systemd it is procps that applies sysctl.d.
-        self.procps = facts["services"]["systemd_sysctl"] is None
+        # Of another init than systemd; then it is procps that applies sysctl.d.
+        self.init: Optional[Dict[str, Any]] = self.told.get("init")
+        self.procps = facts["services"]["systemd_sysctl"] is None or self.init is not None
         settings = self._settings("sysctl")
         self.settings = [one for one in settings if not sysctl.is_of_kernel(one.path)]
         self.kernels = [one for one in settings if sysctl.is_of_kernel(one.path)]
@@ -235,7 +236,7 @@ class _Fold:
         early = self._at_boot()
         applied = self._by_owners(early)
         if self.is_builtin:
-            return Folded(applied, {}, applied)
+            return Folded(self._by_owners(self._without(early)), {}, applied)
         later = self._after_load()
         booted = self._booted(early, later)
         return Folded(applied if booted is early else self._by_owners(booted), later, applied)
@@ -255,17 +256,27 @@ class _Fold:
         return found
 
     def _booted(self, early: Decisions, later: Decisions) -> Decisions:
-        """Of a module: loaded before systemd-sysctl runs, or after it. Without systemd it is not known which."""
+        """Of a module: loaded before settings are applied, or after that. Where it is not known of an init, what both leave."""
         from .loading import loads_at_boot
 
         why = self._why("early", "modprobe", "command_line")
-        if self.procps:
-            why = "without systemd it is not known whether the module is there before sysctl.d is applied"
+        is_early = not why and loads_at_boot(self.told, self.names.module)
+        if self.init is None:
+            if self.procps:
+                why = "without systemd it is not known whether the module is there before sysctl.d is applied"
+        elif not self.init["known"]:
+            why = self.init["why"]
+        elif self.init["before"] and not is_early:
+            why = "{0} may load the module before settings are applied".format(self.init["before"])
         if not why:
-            return early if loads_at_boot(self.told, self.names.module) else later
-        return {
-            key: decision if decision.value == later[key].value else _untold(why) for key, decision in early.items()
-        }
+            return early if is_early else later
+        return _agreed(early, later, why)
+
+    def _without(self, early: Decisions) -> Decisions:
+        """Of a kernel with the keys, what a boot leaves by an init of which it is not known whether it applies settings."""
+        if self.init is None or self.init["known"]:
+            return early
+        return _agreed(early, self._unset(), self.init["why"])
 
     def _why(self, *parts: str) -> str:
         """Why what follows from these parts is not told; empty where it is."""
@@ -367,7 +378,15 @@ class _Fold:
         return found
 
     def _at_boot(self) -> Decisions:
-        """Of a module that is there before systemd-sysctl runs, or no module."""
+        """Of a module that is there before settings are applied, or no module."""
+        values = self._unset()
+        if self.loaded and self.loaded.refused:
+            return values
+        why = self._why("sysctl")
+        return dict.fromkeys(values, _untold(why)) if why else self._set_up(values)
+
+    def _unset(self) -> Decisions:
+        """What there is before settings are applied at a boot."""
         unknown = self._not_told()
         if unknown and self.loaded and self.loaded.refused:
             return unknown
@@ -375,10 +394,28 @@ class _Fold:
         values = unknown or self._at_load()
         if self.is_builtin and self.version >= _COMMAND_LINE_READ and self.told["command_line"]:
             values = self._applied(values, sysctl.command_line(" ".join(self.told["command_line"])), True)
-        why = self._why("sysctl")
+        return values
+
+    def _set_up(self, values: Decisions) -> Decisions:
+        """By the init, at a boot: in one call, or in one for each file."""
         if self.kernels:
             values = self._applied(values, self.kernels, False)
-        return dict.fromkeys(values, _untold(why)) if why else self._applied(values, self.settings, self.procps)
+        if self.init is None or not self.init["known"]:
+            return self._applied(values, self.settings, self.procps)
+        has_own = any(file["path"] == SYSCTL for file in self.told["sysctl"])
+        paths = self.init["planned" if has_own else "applied"]
+        files = [self._settings("sysctl", [path]) or self._settings("called", [path]) for path in paths]
+        files = [[line for line in lines if self.init["globs"] or not line.glob] for lines in files]
+        if not self.init["each"]:
+            return self._applied(values, [line for lines in files for line in lines], True)
+        found, other = values, values
+        for lines in files:
+            found = self._applied(found, lines, True)
+        for lines in [] if self.init["ordered"] else files[::-1]:
+            other = self._applied(other, lines, True)
+        return (
+            found if self.init["ordered"] else _agreed(found, other, "the order of sysctl.d's files is not told here")
+        )
 
     def _not_told(self) -> Decisions:
         """Every key without a value, and why: where a load fails, or runs a command that may do anything. Else nothing."""
@@ -500,6 +537,10 @@ def _times(factor: int, number: int, name: str, given: "Parameter") -> Decision:
 
 def _untold(why: str, line: Optional[Line] = None) -> Decision:
     return Decision(Value(UNTOLD, None, why), line)
+
+
+def _agreed(one: Decisions, other: Decisions, why: str) -> Decisions:
+    return {key: decision if decision.value == other[key].value else _untold(why) for key, decision in one.items()}
 
 
 def _place(line: Line) -> str:

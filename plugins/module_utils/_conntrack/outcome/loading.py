@@ -125,7 +125,8 @@ def loads_at_boot(assignments: Dict[str, Any], module: str) -> bool:
     systemd-modules-load obeys ``blacklist`` for the very module that it is told to load.
     """
     names = {line["module"] for line in assignments["early"] if line["brings"]}
-    return bool(names) and not (names == {module} and is_barred(assignments, module))
+    obeys = (assignments.get("init") or {}).get("obeys", True)
+    return bool(names) and not (obeys and names == {module} and is_barred(assignments, module))
 
 
 def said(word: str) -> Set[str]:

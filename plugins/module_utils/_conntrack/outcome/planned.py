@@ -26,7 +26,8 @@ def planned(facts: Facts, contents: Mapping[str, str], gone: Gone = ()) -> Facts
     if facts["state"] != "builtin":
         if MODPROBE in contents:
             _put(told, "modprobe", MODPROBE, modprobe_lines({MODPROBE: contents[MODPROBE]}, module, told))
-        if MODULES_LOAD in contents:
+        # Another init may read none of that folder, or read it too late.
+        if MODULES_LOAD in contents and told.get("init", {"first": True})["first"]:
             # Whatever else is named there: the role's own file has the module itself.
             own = early_file(MODULES_LOAD, contents[MODULES_LOAD], lambda name: (name, name == module), told)
             _put(told, "early", MODULES_LOAD, [line for line in own if line["brings"]])

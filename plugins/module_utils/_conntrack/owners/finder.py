@@ -17,7 +17,7 @@ from .. import kernel
 from ..files import IPTABLES, SYSCTL
 from ..host.door import Host
 from ..sources.proc import shell_value
-from ..sources.services import IPTABLES_SCRIPTS, is_active
+from ..sources.services import IPTABLES_SCRIPTS, boots_systemd, is_active, systemd_sysctl
 from ..sources.tracking import sysctl
 from ..values import integer
 from .owner import Claim, Owner, lines_of, of_line, sysctl_lines
@@ -277,10 +277,18 @@ _LOOKED_AT = (_DISPATCHER, "/etc/crontab", "/etc/cron.d/", "/var/spool/cron/")
 
 
 def _places(host: Host, enabled: Set[str]) -> Iterator[Place]:
+    by_init: Optional[Dict[str, bool]] = None
+    if not boots_systemd(host, systemd_sysctl(host)):
+        # Few hosts have another init.
+        from .started import scripts
+
+        by_init = scripts(host)
     # Red Hat's /etc/rc.local is a link to the other.
     for path in ("/etc/rc.d/rc.local", "/etc/rc.local"):
         if not (host.link(path) or "").endswith("rc.d/rc.local") and host.is_executable(path):
-            yield "rc.local", path, True, None
+            yield "rc.local", path, by_init is None or by_init.pop(path, False), None
+    for path, at_boot in (by_init or {}).items():
+        yield "init script", path, at_boot, None
     for folder in (_DISPATCHER, _DISPATCHER + "/pre-up.d", _DISPATCHER + "/no-wait.d"):
         yield from _executables(host, "NetworkManager", folder, True)
     for event, at_boot in (("pre-up", True), ("up", True), ("down", False), ("post-down", False)):

@@ -71,7 +71,7 @@ def _foresee(plan: Plan, host: Given) -> _Foreseen:
         )
     written = {key: value for key, value in owned.written(host, plan).items() if key not in owned.programs(host)}
     future = planned(_at_home(host), plan.contents or {})
-    contests = list(contested(future, dict(expected, applied=written)))
+    contests = list(contested(future, dict(expected, applied=written if host.is_applied else {})))
     refusals = [conflicts.refusal(contest, host.policy.takeover) for contest in contests]
     taken = [
         Drift("line", str(line.file), line.text, "# " + line.text.strip(), conflicts.said(contest))

@@ -6,6 +6,7 @@
 from typing import Any, Dict, List, Optional
 
 from .. import kernel
+from ..files import SYSCTL
 from ..outcome.fold import made_by_load, own
 from ..outcome.said import HASHSIZE
 from ..values import Facts
@@ -46,6 +47,13 @@ class Given:
         self.memory: int = facts["memory"]["total_bytes"] or 0
         self.services: Dict[str, Any] = facts.get("services") or {}
         self.systemd_sysctl: Optional[str] = self.services.get("systemd_sysctl")
+        # Of another init than systemd, and what keeps the role's files from being all that a boot needs.
+        self.init: Dict[str, Any] = (facts.get("assignments") or {}).get("init") or {}
+        self.unbooted: str = self.init.get("why", "" if self.systemd_sysctl else "there is no systemd")
+        if facts["state"] == "builtin" and SYSCTL in self.init.get("planned", ()):
+            self.unbooted = ""
+        # Whether a boot may apply the role's sysctl.d at all.
+        self.is_applied = not self.init.get("known") or SYSCTL in self.init["planned"]
         # Nothing sets again what a load of the module has taken away.
         self.is_unhooked = not self.systemd_sysctl and facts["state"] != "builtin"
         # What there was no time to read on the host.

@@ -64,6 +64,7 @@ def make(facts: Facts, policy: Policy, render: Optional[Render] = None) -> Plan:
         warnings=_each(host, sized.warnings)
         + warnings
         + warned
+        + _unbooted(host, files)
         + _unhooked(host, sized.hashsize, files)
         + _followed(host, limit),
         refusals=_each(host, sized.refusals) + refusals + refused,
@@ -105,6 +106,13 @@ def _followed(host: Given, limit: Optional[int]) -> List[str]:
         "conntrackd: keeps {0} entries for another node (HashLimit), fewer than the limit {1}; set HashLimit {2} and HashSize {3} in "
         "{4}, and restart it".format(keeps["hash_limit"], limit, 2 * limit, limit // 2, CONNTRACKD)
     ]
+
+
+def _unbooted(host: Given, files: List[str]) -> List[str]:
+    """What a boot does not do with the files, where another init than systemd is seen."""
+    if SYSCTL not in files or not host.init or not host.unbooted:
+        return []
+    return ["boot: {0}; what {1} says may not be in force then".format(host.unbooted, SYSCTL)]
 
 
 def _unhooked(host: Given, hashsize: Optional[int], files: List[str]) -> List[str]:

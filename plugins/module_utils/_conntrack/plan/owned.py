@@ -8,10 +8,11 @@ asks neither modprobe.d nor udev. Of what is written that much is demanded of to
 that is known:
 
 - the buckets by modprobe.d, at any load, whatever init there is; where conntrack is built in, by sysctl.d as all else;
-- all else by sysctl.d, where systemd-sysctl applies it: at a boot, and by the udev rule at a load.
+- all else by sysctl.d, where it is applied: at a boot by systemd-sysctl, or another init that is seen to do so when the module is
+  there; and by the udev rule at a load.
 
-Without systemd nobody knows when sysctl.d is applied, or whether the module is there by then: nothing is demanded of what it
-leaves, or each run would fail of what no run can mend. A line that would win there over the role's is refused all the same.
+Where an init does not, or nobody knows, nothing is demanded of what it leaves, or each run would fail of what no run can mend; a
+warning says what to do. A line that would win there over the role's is refused all the same.
 Nothing is demanded either of a key that a program sets at each of its starts, at a boot; of one that a file decides which others
 than root may write; and of an image, whose kernel is not there.
 """
@@ -71,10 +72,10 @@ def expected(host: Given, plan: Plan) -> Dict[str, Keys]:
     is_module = host.facts["state"] != "builtin"
     if is_module and HASHSIZE in persisted:
         boot[HASHSIZE] = reload[HASHSIZE] = persisted[HASHSIZE]
-    if host.systemd_sysctl:
+    if not host.unbooted:
         boot.update(persisted)
-        if UDEV in plan.files and is_module:
-            reload.update(persisted)
+    if host.systemd_sysctl and UDEV in plan.files and is_module:
+        reload.update(persisted)
     return {"boot": {key: value for key, value in boot.items() if key not in programs(host)}, "reload": reload}
 
 

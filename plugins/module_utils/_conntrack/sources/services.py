@@ -56,7 +56,7 @@ def services(host: "Host") -> Dict[str, Any]:
         "nftables": _unit(host, "nftables", "/etc/nftables.conf", "/etc/sysconfig/nftables.conf"),
         "netfilter_persistent": _unit(host, "netfilter-persistent", "/etc/default/netfilter-persistent"),
         "ufw": _ufw(host),
-        "systemd_sysctl": next((path for path in _SYSTEMD_SYSCTL if host.exists(path)), None),
+        "systemd_sysctl": systemd_sysctl(host),
     }
 
 
@@ -169,6 +169,18 @@ def _ufw(host: "Host") -> Optional[Dict[str, Any]]:
     if text is None:
         return None
     return {"active": is_active(host, "ufw") and (shell_value(text, "ENABLED") or "").lower() == "yes"}
+
+
+def systemd_sysctl(host: "Host") -> Optional[str]:
+    return next((path for path in _SYSTEMD_SYSCTL if host.exists(path)), None)
+
+
+def boots_systemd(host: "Host", helper: Optional[str]) -> bool:
+    """Whether systemd is the init. Where no init is seen it is, if it can apply sysctl.d: by ``helper``."""
+    if helper is None or host.exists("/run/systemd/system"):
+        return helper is not None
+    init = host.link("/sbin/init")
+    return init.endswith("systemd") if init else not host.exists("/sbin/init")
 
 
 def is_active(host: "Host", name: str) -> bool:

@@ -314,7 +314,7 @@ FULL = "<4>[    1.0] nf_conntrack: nf_conntrack: table full, dropping packet\n"
 )
 def test_what_few_hosts_need_is_loaded_where_it_is_needed(tmp_path, files, needed):
     """Each module costs every host of a fleet the time to compile it, twice."""
-    files = dict(files, **{"proc/sys/net/netfilter/nf_conntrack_max": "10\n"})
+    files = dict(files, **{"proc/sys/net/netfilter/nf_conntrack_max": "10\n", "usr/lib/systemd/systemd-sysctl": ""})
     for path, text in files.items():
         (tmp_path / path).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / path).write_text(text)
@@ -334,5 +334,7 @@ def test_what_few_hosts_need_is_loaded_where_it_is_needed(tmp_path, files, neede
         "planned",
         "udev",
         "unlisted",
+        "started",
+        "inits",
     }
     assert set(told.decode().split()) & few == needed
