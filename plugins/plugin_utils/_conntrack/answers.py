@@ -108,6 +108,18 @@ SYSCTL_FILE = Record(
 )
 MODPROBE_LINE = Record({"path": PATH, "line": COUNT, "command": TEXT, "name": TEXT, "rest": TEXT, "text": TEXT})
 CALL = Record({"command": TEXT, "prefixes": ListOf(TEXT), "pattern": OrNone(TEXT), "files": ListOf(PATH)})
+RAMDISK = Record(
+    {
+        "path": PATH,
+        "renew": TEXT,
+        "copies": ListOf(PATH),
+        "options": ListOf(MODPROBE_LINE, MOST_ASSIGNED),
+        "modprobe": OrNone(ListOf(MODPROBE_LINE, MOST_ASSIGNED)),
+        "sysctl": ListOf(SYSCTL_FILE, MOST_ASSIGNED),
+        "told": Truth(),
+        "older": ListOf(PATH, MOST_ASSIGNED),
+    }
+)
 ASSIGNMENTS = Record(
     {
         "sysctl": ListOf(SYSCTL_FILE, MOST_ASSIGNED),
@@ -140,7 +152,9 @@ ASSIGNMENTS = Record(
         "unloading": ListOf(Record({"path": PATH, "line": COUNT, "text": TEXT}), MOST_ASSIGNED),
         "nobodys": ListOf(PATH, 6 * MOST_ASSIGNED),
         "untold": ListOf(Text(pattern="[a-z_]{1,64}")),
-    }
+        "ramdisk": RAMDISK,
+    },
+    optional=("ramdisk",),
 )
 WILL_BE = MappingOf(KEY, Record({"kind": Text(choices=said.KINDS), "value": VALUE, "source": TEXT}))
 PROBLEM = Record(
