@@ -190,8 +190,8 @@ def _parameters(host: "Host", module: str, found: Assignments) -> None:
 
 _OF_MODULES = re.compile("conntrack|module[-_]blacklist|modules[-_]load")
 _INITRAMFS = "/etc/initramfs-tools/modules"
-# Those of dracut, SUSE's last. A disk for one host alone has what stands below /etc.
-_DRACUTS = ("/boot/initramfs-{0}.img", "/boot/initrd-{0}")
+# Those of dracut, SUSE's and Debian's last. A disk for one host alone has what stands below /etc.
+_DRACUTS = ("/boot/initramfs-{0}.img", "/boot/initrd-{0}", "/boot/initrd.img-{0}")
 _HOST_ONLY = re.compile(r"^[ \t]*hostonly=[\"']?(\w*)", re.M)
 
 
@@ -288,18 +288,18 @@ def _may_be_in_ramdisk(host: "Host", release: str, found: Assignments) -> bool:
     lists = {line["path"] for line in found["early"] if line["brings"] and line["line"]}
     if not host.exists("/usr/lib/dracut"):
         return host.exists("/etc/mkinitcpio.conf") or any("/initramfs-tools/" in path for path in lists)
-    folders = ("/etc/dracut.conf.d", "/usr/lib/dracut/dracut.conf.d")
-    texts = [host.read(path) or "" for folder in folders for path in _in(host, folder)]
-    texts.append(host.read("/etc/dracut.conf") or "")
+    texts = [host.read(path) or "" for path in ["/etc/dracut.conf", *_in(host, "/etc/dracut.conf.d")]]
     disk = next((path for path in (form.format(release) for form in _DRACUTS) if host.exists(path)), None)
-    if any("force_drivers" in text for text in texts) or (lists and not disk):
-        return True
-    if not lists or not disk:
-        return False
+    is_forced = any("force_drivers" in text for text in texts)
+    if is_forced or not (lists and disk):
+        return is_forced or bool(lists)
     then, *stamps = (host.mode(path) for path in (disk, *lists, *{line["path"] for line in found["modprobe"]}))
     is_newer = [bool(then and one and one.st_mtime > then.st_mtime) for one in stamps]
+    if all(is_newer[: len(lists)]):
+        return False
+    texts += [host.read(path) or "" for path in _in(host, "/usr/lib/dracut/dracut.conf.d")]
     if any(is_newer) or {word for text in texts for word in _HOST_ONLY.findall(text)} != {"yes"}:
-        return not all(is_newer[: len(lists)])
+        return True
     found["ramdisk"] = {
         "path": disk,
         "renew": short("dracut -f --kver " + release),

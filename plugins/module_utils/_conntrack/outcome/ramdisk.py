@@ -29,7 +29,7 @@ _VARIABLE = r"""^[ \t]*(?:export[ \t]+)?{0}\+?=[ \t]*(?:\(([^)]*)\)|"([^"]*)"|'(
 # What is looked at in a disk. Before the merge of /usr its lib stood at the top.
 _WANTED = re.compile(
     r"/(etc|run|usr/local/lib|(usr/)?lib)/((modprobe|modules-load|sysctl)\.d/[^/]+\.conf)|/etc/sysctl\.conf"
-    r"|/conf/modules|/etc/cmdline\.d/20-force_drivers\.conf|/config"
+    r"|/conf/modules|/etc/modules|/etc/cmdline\.d/20-force_drivers\.conf|/config"
 )
 
 
@@ -268,8 +268,8 @@ def _named(inside: Dict[str, str], disk: str, named: Named, module: str, options
             lines = [(number, word) for number, words in _variable(text, "EARLYMODULES") for word in words]
         elif name.startswith("/etc/cmdline.d"):
             lines = [(number, line.partition("rd.driver.pre=")[2]) for number, line in lines]
-        elif _of_systemd(name):
-            # To systemd a name with anything behind it is none.
+        elif _of_systemd(name) or name == "/etc/modules":
+            # Debian has a link to the latter. To systemd a name with anything behind it is none.
             lines = [(number, line) for number, line in lines if len(line.split()) == 1]
         elif name != "/conf/modules":
             continue
