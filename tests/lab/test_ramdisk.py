@@ -9,12 +9,14 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 sys.path.insert(0, str(Path(__file__).parents[5]))
 sys.path.insert(0, str(Path(__file__).parent))
 import uml
+import uml_image
 
 from ansible_collections.headroom.netfilter.plugins.module_utils._conntrack.facts.gather import gather
 from ansible_collections.headroom.netfilter.plugins.module_utils._conntrack.host.tree import Tree
@@ -41,7 +43,7 @@ def guest(tmp_path_factory: pytest.TempPathFactory) -> Iterator[uml.Guest]:
         pytest.skip(reason)
     packages = tmp_path_factory.mktemp("packages")
     # The guest is of the release whose packages these are, and reaches no mirror.
-    wanted = [f"{name}/{uml.uml_image.USERLAND}" for name in PACKAGES]
+    wanted = [f"{name}/{uml_image.USERLAND}" for name in PACKAGES]
     done = subprocess.run(
         ("apt-get", "-o", "APT::Sandbox::User=root", "download", *wanted),
         cwd=packages,
@@ -74,7 +76,7 @@ def boot_with_its_disk(guest: uml.Guest) -> None:
     guest.reboot()
 
 
-def predicted(guest: uml.Guest, root: Path) -> dict[str, object]:
+def predicted(guest: uml.Guest, root: Path) -> dict[str, Any]:
     """What is foretold of the guest, from its files."""
     root.mkdir()
     files = " ".join(READ)
