@@ -12,6 +12,8 @@ from .failure import ChangeError
 
 # Seconds. Half a minute is usual; a slow disk and a slow processor take several.
 LONGEST = 1200.0
+# Bytes. What writes more is ended.
+_OUTPUT = 16 * 1024 * 1024
 # The programs are scripts, which look for others. Where there is no env, no host has a script.
 _ENVIRONMENT = ["/usr/bin/env", "PATH=/usr/sbin:/usr/bin:/sbin:/bin"]
 
@@ -37,7 +39,7 @@ def renewed(host: WritableHost) -> str:
     words = command(host)
     if not words:
         return "the initial RAM disk: no program to renew it is there any more"
-    if host.run(_ENVIRONMENT + words, 65536, LONGEST) is None:
+    if host.run(_ENVIRONMENT + words, _OUTPUT, LONGEST) is None:
         return "{0} failed, or was not done in {1:.0f} s: run it by hand to see why, before the next boot".format(
             " ".join(words), LONGEST
         )

@@ -286,8 +286,10 @@ def _may_be_in_ramdisk(host: "Host", release: str, found: Assignments) -> bool:
     those most are told of at once, by age: a disk that is older than that name has no module, and one newer than all its files is as they are.
     """
     lists = {line["path"] for line in found["early"] if line["brings"] and line["line"]}
+    if any("/initramfs-tools/" in path for path in lists):
+        return True
     if not host.exists("/usr/lib/dracut"):
-        return host.exists("/etc/mkinitcpio.conf") or any("/initramfs-tools/" in path for path in lists)
+        return host.exists("/etc/mkinitcpio.conf")
     texts = [host.read(path) or "" for path in ["/etc/dracut.conf", *_in(host, "/etc/dracut.conf.d")]]
     disk = next((path for path in (form.format(release) for form in _DRACUTS) if host.exists(path)), None)
     is_forced = any("force_drivers" in text for text in texts)

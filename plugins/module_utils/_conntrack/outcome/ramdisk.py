@@ -99,6 +99,9 @@ def ramdisk(host: "Host", module: str, release: str, found: Assignments, named: 
     made_by = tool(host)
     if not made_by or not release:
         return None
+    if made_by is not INITRAMFS_TOOLS:
+        # Its lists stay behind when another tool takes its place.
+        found["early"] = [line for line in found["early"] if "/initramfs-tools/" not in line["path"]]
     made = _MADE[made_by](host, module, found, named)
     if not made.lines:
         return None

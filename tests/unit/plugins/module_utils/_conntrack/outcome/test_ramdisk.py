@@ -260,6 +260,11 @@ def test_a_load_that_fails_in_there_is_none(tmp_path, state):
     assert outcome.boot["hashsize"].value == 262144
 
 
+def test_a_list_of_a_tool_that_is_gone_loads_nothing(tmp_path):
+    there = {LIST: "nf_conntrack\n", "usr/lib/dracut/dracut.conf.d/01-dist.conf": 'hostonly="yes"\n', INITRD: ZSTD}
+    assert facts(host(tmp_path, there))["assignments"]["early"] == []
+
+
 PACKAGE = "ansible_collections.headroom.netfilter.plugins.module_utils._conntrack.outcome."
 
 
