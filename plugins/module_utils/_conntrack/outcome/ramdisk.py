@@ -12,6 +12,7 @@ install/systemd and install/modconf of mkinitcpio 39.
 
 import posixpath
 import re
+from itertools import islice
 from typing import TYPE_CHECKING, Any, Callable, Dict, Iterable, Iterator, List, NamedTuple, Optional, Sequence, Tuple
 
 from ..shown import short
@@ -21,11 +22,13 @@ from . import cpio
 if TYPE_CHECKING:
     from ..host.door import Host
 
+# Of one variable in a file.
+_MOST_LINES = 200
 _EVERYWHERE = ("/etc/", "/usr/lib/", "/lib/")
 _OF_PACKAGES = ("/usr/lib/", "/lib/")
 _INITRAMFS_TOOLS = ("/etc/initramfs-tools/modules", "/usr/share/initramfs-tools/modules.d")
 # A variable of bash: NAME=, NAME+=, a list in quotes or in brackets.
-_VARIABLE = r"""^[ \t]*(?:export[ \t]+)?{0}\+?=[ \t]*(?:\(([^)]*)\)|"([^"]*)"|'([^']*)'|([^\s#;]*))"""
+_VARIABLE = r"""^[ \t]*(?:export[ \t]+)?{0}\+?=[ \t]*(?:\(([^)]{{0,2000}})\)|"([^"]{{0,2000}})"|'([^']{{0,2000}})'|([^\s#;]*))"""
 # What is looked at in a disk. Before the merge of /usr its lib stood at the top.
 _WANTED = re.compile(
     r"/(etc|run|usr/local/lib|(usr/)?lib)/((modprobe|modules-load|sysctl)\.d/[^/]+\.conf)|/etc/sysctl\.conf"
@@ -226,7 +229,7 @@ _MADE: Dict[Tool, Callable[["Host", str, Assignments, Named], _Made]] = {
 
 def _variable(text: str, name: str) -> Iterator[Tuple[int, List[str]]]:
     """Each line that gives a variable of bash some words."""
-    for one in re.finditer(_VARIABLE.format(name), text, re.M):
+    for one in islice(re.finditer(_VARIABLE.format(name), text, re.M), _MOST_LINES):
         words = next((group for group in one.groups() if group is not None), "")
         yield text.count("\n", 0, one.start()) + 1, words.replace('"', " ").replace("'", " ").split()
 

@@ -5,6 +5,7 @@
 import gzip
 import os
 import sys
+import time
 
 import pytest
 
@@ -263,6 +264,13 @@ def test_a_load_that_fails_in_there_is_none(tmp_path, state):
 def test_a_list_of_a_tool_that_is_gone_loads_nothing(tmp_path):
     there = {LIST: "nf_conntrack\n", "usr/lib/dracut/dracut.conf.d/01-dist.conf": 'hostonly="yes"\n', INITRD: ZSTD}
     assert facts(host(tmp_path, there))["assignments"]["early"] == []
+
+
+@pytest.mark.parametrize("text", ["MODULES=(\n", 'MODULES="\n', "MODULES=a\n"], ids=["brackets", "quotes", "lines"])
+def test_lists_without_an_end_take_no_time(tmp_path, text):
+    started = time.process_time()
+    facts(host(tmp_path, dict(ARCH, **{"etc/mkinitcpio.conf": text * 50000, LTS: ZSTD})))
+    assert time.process_time() - started < 5
 
 
 PACKAGE = "ansible_collections.headroom.netfilter.plugins.module_utils._conntrack.outcome."
