@@ -99,6 +99,10 @@ options:
         description: Whether lines of other files that would win over the plan are to be commented out, rather than refused.
         type: bool
         default: false
+      conntrack_initramfs:
+        description: Whether an initial RAM disk that loads the module with other settings than planned is to be renewed, rather than told of.
+        type: bool
+        default: false
       conntrack_expire_existing:
         description: Whether entries that are in the table already are to be shortened to the timeouts planned.
         type: bool
@@ -211,7 +215,7 @@ _value:
       elements: dict
       contains:
         kind:
-          description: V(live), V(file), V(service) or V(line), of a firewall's or of another's file.
+          description: V(live), V(file), V(service) or V(line), of a firewall's or of another's file, or V(ramdisk).
           type: str
         name:
           description: Dotted sysctl name, V(hashsize), or path.

@@ -104,6 +104,14 @@ options:
       - It also replaces what stands in the place of one of these files and is no regular file, such as a link to C(/dev/null).
     type: bool
     default: false
+  initramfs:
+    description:
+      - Whether to renew the initial RAM disk of the running kernel (C(update-initramfs), C(dracut), C(mkinitcpio)), where it loads the module
+        with older copies of modprobe.d than the plan needs. It is a part of the change, is proved, and is done again where that is undone.
+      - Without it a warning names the command, and what that disk decides is not promised.
+      - It takes seconds to minutes. As with each update of a kernel, the host may not boot if its power fails in the midst of it.
+    type: bool
+    default: false
   expire_existing:
     description:
       - Whether to shorten entries that are in the table already to the timeouts planned, with M(headroom.netfilter.conntrack_expire).

@@ -610,6 +610,22 @@ ansible_facts:
               elements: dict
               returned: always
               sample: [{path: /etc/firewalld/firewalld.conf, line: 22, text: CleanupModulesOnExit=no}]
+            ramdisk:
+              description:
+                - The initial RAM disk of the running kernel, where it loads the module. It does so with copies of its own of modprobe.d.
+                - What it has is known from the files that it is made of while none of them is newer. Else it is opened, and one that this
+                  Python cannot unpack is judged by its age.
+              type: dict
+              returned: when it loads the module
+              sample:
+                path: /boot/initrd.img-6.1.0-37-amd64
+                renew: update-initramfs -u -k 6.1.0-37-amd64
+                copies: [/etc/, /usr/lib/, /lib/]
+                options: []
+                modprobe: null
+                sysctl: []
+                told: true
+                older: []
             nobodys:
               description: Those of these files that others than root may write.
               type: list
@@ -713,7 +729,8 @@ ansible_facts:
                 kind:
                   description:
                     - C(load), the module cannot be loaded; C(useless), it comes to nothing; C(odd), the kernel takes it for another
-                      value than it looks; C(builtin), the kernel has no use for it.
+                      value than it looks; C(builtin), the kernel has no use for it;
+                      C(behind), the initial RAM disk has other files than there are.
                   type: str
                   returned: always
                   sample: load

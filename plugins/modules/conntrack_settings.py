@@ -113,6 +113,13 @@ options:
     description: Whether a link in the place of one of O(files), as one to C(/dev/null) that masks it, is replaced.
     type: bool
     default: false
+  initramfs:
+    description:
+      - Whether to make the initial RAM disk of the running kernel anew once the files are written, with the program that made it
+        (update-initramfs, dracut or mkinitcpio). This is done each time that it is asked for, and again where the change is undone.
+      - It takes seconds to minutes.
+    type: bool
+    default: false
   target:
     description: V(image) for a tree that is built to be run elsewhere, which has no live values, and of which nothing is kept.
     type: str
@@ -263,6 +270,7 @@ def main():
             "expected": {"type": "dict", "default": {}},
             "refusals": {"type": "list", "elements": "str", "default": []},
             "takeover": {"type": "bool", "default": False},
+            "initramfs": {"type": "bool", "default": False},
             "target": {"type": "str", "choices": ["host", "image"], "default": "host"},
             "lock_seconds": {"type": "int", "default": 60},
             "who": {"type": "str", "default": ""},

@@ -130,6 +130,18 @@ INIT = Record(
         "before": OrNone(PATH),
     }
 )
+RAMDISK = Record(
+    {
+        "path": PATH,
+        "renew": TEXT,
+        "copies": ListOf(PATH),
+        "options": ListOf(MODPROBE_LINE, MOST_ASSIGNED),
+        "modprobe": OrNone(ListOf(MODPROBE_LINE, MOST_ASSIGNED)),
+        "sysctl": ListOf(SYSCTL_FILE, MOST_ASSIGNED),
+        "told": Truth(),
+        "older": ListOf(PATH, MOST_ASSIGNED),
+    }
+)
 ASSIGNMENTS = Record(
     {
         "sysctl": ListOf(SYSCTL_FILE, MOST_ASSIGNED),
@@ -163,8 +175,9 @@ ASSIGNMENTS = Record(
         "nobodys": ListOf(PATH, 6 * MOST_ASSIGNED),
         "init": INIT,
         "untold": ListOf(Text(pattern="[a-z_]{1,64}")),
+        "ramdisk": RAMDISK,
     },
-    optional=("init",),
+    optional=("init", "ramdisk"),
 )
 WILL_BE = MappingOf(KEY, Record({"kind": Text(choices=said.KINDS), "value": VALUE, "source": TEXT}))
 PROBLEM = Record(

@@ -42,6 +42,7 @@ class Asked(NamedTuple):
     expected: Dict[str, Dict[str, int]] = {}  # by event, what will be after it
     refusals: Tuple[str, ...] = ()
     takeover: bool = False
+    initramfs: bool = False
     shrink: bool = False
     target: str = "host"
     lock_seconds: int = 60
@@ -136,6 +137,7 @@ _READERS: Dict[str, readers.Reader] = {
     "expected": _events,
     "refusals": _refusals,
     "takeover": readers.truth,
+    "initramfs": readers.truth,
     "target": readers.one_of(("host", "image")),
     "lock_seconds": readers.whole(0, LONGEST_WAIT, "seconds"),
     "who": _text,

@@ -33,6 +33,7 @@ class Back(NamedTuple):
     made: List[str]  # folders that they have made
     left: List[str]  # what is not given back, why, and what to do
     is_begun: bool  # whether one of them was left unfinished
+    ramdisk: bool  # whether one of them has made the initial RAM disk anew
 
     @property
     def is_empty(self) -> bool:
@@ -96,7 +97,7 @@ def _taken_back(host: WritableHost, found: Back, who: str) -> Answer:
     settings = [one.setting for one in found.returns]
     values = [Value(one.name, one.path or "", one.found or 0, one.wanted, one.rank) for one in settings]
     new = folders(host, [write.path for write in found.writes if write.after.kind != "none"])
-    change = settle.new(host, name, who, files, new, values, found.undoes)
+    change = settle.new(host, name, who, files, new, values, found.undoes, found.ramdisk)
     stored = {one.stored: write.before.content for one, write in zip(files, found.writes) if one.stored is not None}
     try:
         store.begin(host, change, stored)
@@ -104,7 +105,7 @@ def _taken_back(host: WritableHost, found: Back, who: str) -> Answer:
         raise unwritten(host, "keeping what is there, in", heads.HOME, error) from None
     try:
         given = [Given(one.path, one.after, mark(one.before)) for one in found.writes]
-        undone = undo(host, given, found.made, found.values)
+        undone = undo(host, given, found.made, found.values, found.ramdisk)
         if not undone.is_over:
             raise ChangeError("; ".join(undone.not_restored))
         answer = dict(_answer(found), id=name, restored=undone.restored, not_restored=found.left + undone.not_restored)
@@ -129,6 +130,7 @@ def _look(host: WritableHost, stored: Sequence[store.Stored], to: Optional[str])
         [folder for change in changes for folder in change.folders],
         [],
         bool(unfinished),
+        any(change.ramdisk for change in changes),
     )
     for path, (first, last) in _files(changes).items():
         try:

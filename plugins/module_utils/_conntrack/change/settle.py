@@ -53,7 +53,7 @@ def undo_unfinished(host: WritableHost, changes: Sequence[Change]) -> Told:
     for change in reversed(changes):
         given = [given_back(host, change, entry) for entry in change.files]
         is_here = change.machine == machine(host)
-        found = undo(host, given, change.folders, change.live if is_here else [])
+        found = undo(host, given, change.folders, change.live if is_here else [], change.ramdisk and is_here)
         left = [] if is_here else ["{0}: it was another machine's".format(value.name) for value in change.live]
         if not found.is_over:
             raise ChangeError(
@@ -89,10 +89,13 @@ def new(
     folders: List[str],
     live: List[Value],
     undoes: Sequence[str] = (),
+    ramdisk: bool = False,
 ) -> Change:
     numbers = [one.change.number for one in store.changes(host) if one.change]
     now = host.now()
-    return Change(name, max(numbers, default=0) + 1, machine(host), who, now, files, folders, live, list(undoes))
+    return Change(
+        name, max(numbers, default=0) + 1, machine(host), who, now, files, folders, live, list(undoes), ramdisk
+    )
 
 
 def new_id(host: WritableHost) -> str:
@@ -108,7 +111,7 @@ def failed(
 ) -> ChangeError:
     """Undo a change at which something failed; what there is to tell of both. ``is_written``: whether there is a journal of it."""
     try:
-        undone = undo(host, given, change.folders, change.live)
+        undone = undo(host, given, change.folders, change.live, change.ramdisk)
     except Exception as another:
         undone = Undone([], ["all of it: {0}".format(another)], False)
     state = heads.UNDONE if undone.is_over else heads.UNFINISHED

@@ -35,10 +35,11 @@ class Look(NamedTuple):
     changes: List[live.Setting]  # those of them that are to be written, in order
     writes: List[Write]
     folders: List[str]  # that have to be made
+    ramdisk: bool  # whether the initial RAM disk is made anew of them
 
     @property
     def is_empty(self) -> bool:
-        return not (self.changes or self.writes)
+        return not (self.changes or self.writes or self.ramdisk)
 
 
 def run(host: WritableHost, asked: Asked, check: bool = False) -> Answer:
@@ -67,7 +68,12 @@ def _look(host: WritableHost, asked: Asked) -> Look:
     if written and not host.is_root():
         raise ChangeError("root is needed to write {0}; run with become".format(written[0].path))
     made = folders(host, [write.path for write in written if write.after.kind != "none"])
-    return Look(facts, settings, live.to_change(settings), written, made)
+    renews = asked.initramfs and asked.target == "host"
+    if renews:
+        from .ramdisk import refuse
+
+        refuse(host)
+    return Look(facts, settings, live.to_change(settings), written, made, renews)
 
 
 def _answer(asked: Asked, found: Look) -> Answer:
@@ -123,7 +129,7 @@ def _changed(host: WritableHost, asked: Asked, found: Look) -> Answer:
     answer = dict(_answer(asked, found), state=heads.DONE)
     files = [record.entry(one.path, one.before, one.after, str(number)) for number, one in enumerate(found.writes)]
     values = [Value(one.name, one.path or "", one.found or 0, one.wanted, one.rank) for one in found.changes]
-    change = settle.new(host, asked.id or "", asked.who, files, found.folders, values)
+    change = settle.new(host, asked.id or "", asked.who, files, found.folders, values, (), found.ramdisk)
     # Of an image there is nothing to go back to: it is made anew.
     is_kept = asked.target == "host"
     if is_kept:
@@ -158,6 +164,12 @@ def _made(host: WritableHost, asked: Asked, found: Look) -> Facts:
     live.write(host, found.changes)
     if asked.target == "host":
         reload_udev(host, [write.path for write in found.writes])
+    if found.ramdisk:
+        from .ramdisk import renewed
+
+        why = renewed(host)
+        if why:
+            raise ChangeError(why)
     facts = gather(host, ["all"])
     prove(host, asked, found.settings, found.writes, facts)
     return facts

@@ -32,8 +32,10 @@ class Undone(NamedTuple):
     is_over: bool  # whether trying again would give back no more
 
 
-def undo(host: WritableHost, files: Sequence[Given], made: Sequence[str], live: Sequence[Value]) -> Undone:
-    """``made`` are folders that the change has made."""
+def undo(
+    host: WritableHost, files: Sequence[Given], made: Sequence[str], live: Sequence[Value], ramdisk: bool = False
+) -> Undone:
+    """``made`` are folders that the change has made; ``ramdisk``: whether it has made the initial RAM disk anew of its files."""
     restored: List[str] = []
     not_restored: List[str] = []
     is_over = True
@@ -59,6 +61,12 @@ def undo(host: WritableHost, files: Sequence[Given], made: Sequence[str], live: 
             is_over = False
             not_restored.append(str(unwritten(host, "removing", folder, error)))
     reload_udev(host, [file.path for file in files])
+    if ramdisk:
+        # Few changes have.
+        from .ramdisk import command, renewed
+
+        why = renewed(host)
+        (not_restored if why else restored).append(why or "the initial RAM disk, with " + " ".join(command(host)))
     return Undone([short(said) for said in restored], [short(said) for said in not_restored], is_over)
 
 

@@ -213,6 +213,11 @@ RISKS: Dict[str, Risk] = {
         "The kernel has connection tracking built in and never reads modprobe.d for it.",
         "Remove it; {0} persists the buckets as net.netfilter.nf_conntrack_buckets instead.".format(_TUNE),
     ),
+    "ramdisk-behind": Risk(
+        (WARNING,),
+        "The module is loaded before the root file system is there, with the copies of modprobe.d that the initial RAM disk was made with.",
+        "Run the command that is named, or let {0} do so: conntrack_initramfs=true.".format(_TUNE),
+    ),
     "namespace-dropping": Risk(
         (CRITICAL, WARNING),
         "The limit is one for all, but each network namespace is counted on its own: the host's count says nothing of these.",

@@ -7,7 +7,7 @@ from typing import Any, Dict, Iterator, List, Tuple
 
 from .. import kernel
 from ..files import MODPROBE
-from ..outcome.said import BUILT_IN, CRITICAL, INFO, LOAD, ODD, SEVERITIES, WARNING
+from ..outcome.said import BEHIND, BUILT_IN, CRITICAL, INFO, LOAD, ODD, SEVERITIES, WARNING
 from ..profiles import RFC_FLOORS
 from .catalogue import APPLIED_BY_NOTHING, NAMED, RISKS, Finding, finding
 from .seen import Seen, listed, rank, said, unloaders
@@ -103,7 +103,7 @@ def _pair(line: Dict[str, Any]) -> str:
 
 
 # Problems by their kind; all others keep what is persisted from coming into force.
-_OF_KIND = {LOAD: "modprobe-broken", ODD: "modprobe-odd", BUILT_IN: "modprobe-useless"}
+_OF_KIND = {LOAD: "modprobe-broken", ODD: "modprobe-odd", BUILT_IN: "modprobe-useless", BEHIND: "ramdisk-behind"}
 
 
 def persistence(host: Seen) -> Iterator[Finding]:

@@ -240,6 +240,16 @@ class Host:
         except (OSError, ValueError) as error:
             self._remember(path, error)
 
+    def chunks(self, path: str, size: int = 65536) -> Iterator[bytes]:
+        """The bytes of a file of any length, so many at a time; none where there is none to be had."""
+        try:
+            opened = self._open(path)
+            if opened is not None:
+                with os.fdopen(opened, "rb") as source:
+                    yield from iter(partial(source.read, size), b"")
+        except (OSError, ValueError) as error:
+            self._remember(path, error)
+
     def run(self, argv: List[str], limit: int, longest: float = LONGEST_RUN) -> Optional[str]:
         """The first ``limit`` bytes that a program writes, of more the whole lines. None where it cannot be started, fails, or
         is not done in ``longest`` seconds.

@@ -52,6 +52,7 @@ class Change(NamedTuple):
     folders: List[str]  # that are made, each after the one it is in
     live: List[Value]
     undoes: List[str]  # the changes that this one takes back; of one that takes back none, nothing
+    ramdisk: bool = False  # whether the initial RAM disk is made anew of the files
 
 
 class Unreadable(Exception):
@@ -104,7 +105,9 @@ def _of_version_1(said: Dict[str, Any]) -> Change:
         found["attributes"] = {name: base64.b64decode(value) for name, value in found["attributes"].items()}
         files.append(Entry(one["path"], Kept(**found), Mark(*one["was"]), Mark(*one["after"]), one["stored"]))
     fields = {name: said[name] for name in ("id", "number", "machine", "who", "when", "folders", "undoes")}
-    return Change(files=files, live=[Value(**value) for value in said["live"]], **fields)
+    # Collections that made none anew say nothing of it.
+    ramdisk = said.get("ramdisk") is True
+    return Change(files=files, live=[Value(**value) for value in said["live"]], ramdisk=ramdisk, **fields)
 
 
 _READERS: Dict[int, Callable[[Dict[str, Any]], Change]] = {1: _of_version_1}

@@ -119,7 +119,12 @@ def _merged(host: WritableHost, first: Stored, later: Stored) -> Stored:
     for value in later.change.live:
         live[value.name] = live[value.name]._replace(after=value.after) if value.name in live else value
     folders = first.change.folders + [path for path in later.change.folders if path not in first.change.folders]
-    change = first.change._replace(files=list(files.values()), live=list(live.values()), folders=folders)
+    change = first.change._replace(
+        files=list(files.values()),
+        live=list(live.values()),
+        folders=folders,
+        ramdisk=first.change.ramdisk or later.change.ramdisk,
+    )
     host.put(at(first.id, CHANGE), _private(host, record.written(change)))
     return first._replace(change=change)
 

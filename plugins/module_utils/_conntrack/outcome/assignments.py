@@ -21,6 +21,9 @@
   the key.
 - ``unloading``: of each firewall's configuration the line that says whether a restart unloads the module; ``line`` 0 without a
   text where none does, and one at its end would.
+- ``ramdisk``, only where the initial RAM disk of the kernel loads the module: its ``path``, and the command to ``renew`` it. What that
+  would give it are the lines of modprobe.d whose files lie where ``copies`` says, and ``options`` of its own; what it has is ``modprobe``,
+  with its ``sysctl``, or nothing where it is the same. With files ``older`` than they are now it is opened, or else not ``told``.
 - ``nobodys``: those of all these files that others than root may write.
 - ``init``: only where systemd is not the init: what is known of another (inits.py).
 - ``untold``: which of these parts are not told whole: a text is not as it is shown, or there are too many. What follows from
@@ -107,7 +110,7 @@ def assignments(host: "Host", facts: Facts, owned: Sequence["Owner"]) -> Tuple[A
             found["init"], names = another
     if not is_builtin:
         _known(host, module, facts["kernel"]["release"], found)
-        _loads(host, module, facts["kernel"]["release"], found, names)
+        _loads(host, module, facts, found, names)
     keys = _keys(facts, found)
     calls = [call for rule in found["udev"] if rule["call"] for call in [rule["call"]]] + _installed(found)
     calls += [call for owner in owned if owner.at_boot for call in [_plain(owner.call)] if call]
@@ -206,6 +209,10 @@ def _parameters(host: "Host", module: str, found: Assignments) -> None:
 
 
 _OF_MODULES = re.compile("conntrack|module[-_]blacklist|modules[-_]load")
+_INITRAMFS = "/etc/initramfs-tools/modules"
+# Those of dracut, SUSE's and Debian's last. A disk for one host alone has what stands below /etc.
+_DRACUTS = ("/boot/initramfs-{0}.img", "/boot/initrd-{0}", "/boot/initrd.img-{0}")
+_HOST_ONLY = re.compile(r"^[ \t]*hostonly=[\"']?(\w*)", re.M)
 
 
 def modprobe_lines(texts: Mapping[str, str], module: str, found: Assignments) -> Part:
@@ -245,14 +252,12 @@ def _modules(host: "Host", release: str) -> "Modules":
     return Modules(host, release, [line for path in files for line in modprobe.parse(path, host.read(path) or "")])
 
 
-def _loads(host: "Host", module: str, release: str, found: Assignments, names: "Optional[List[ByInit]]" = None) -> None:
-    """What loads the module before systemd-sysctl runs, itself or with another that needs it; what udev has run then.
-
-    Of initramfs-tools it is said what the next update of the initial RAM disk brings. Nothing of a dracut's. ``names`` are those
-    of another init, which reads files of its own.
-    """
+def _loads(host: "Host", module: str, facts: Facts, found: Assignments, names: "Optional[List[ByInit]]" = None) -> None:
+    """What loads the module before systemd-sysctl runs, itself or with another that needs it; what udev has run then. ``names`` are
+    those of another init, which reads files of its own."""
     from ..sources import modprobe
 
+    release = facts["kernel"]["release"]
     command_line = " ".join(found["command_line"])
     modules: List[Modules] = []
     known: Dict[str, Named] = {}
@@ -277,14 +282,25 @@ def _loads(host: "Host", module: str, release: str, found: Assignments, names: "
             found["early"] += early_file(path, host.read(path) or "", named, found)
     else:
         _by_init(names, named, found)
-    initramfs = "/etc/initramfs-tools/modules"
-    first = "\n".join((line.split() or [""])[0] for line in (host.read(initramfs) or "").split("\n"))
-    found["early"] += early_file(initramfs, first, named, found)
+    packaged = "/usr/share/initramfs-tools/modules.d"
+    for path in [_INITRAMFS, *(packaged + "/" + name for name in host.list(packaged))]:
+        first = "\n".join((line.split() or [""])[0] for line in (host.read(path) or "").split("\n"))
+        found["early"] += early_file(path, first, named, found)
     for _offset, name, value in modprobe.arguments(command_line):
         if name == "modules_load" and (names is None or found["init"]["name"] == "runit"):
             # All of it stands in the one line that there is.
             lines = early_file(kernel.COMMAND_LINE, (value or "").replace(",", "\n"), named, found)
             found["early"] += [dict(line, line=0) for line in lines]
+    if _may_be_in_ramdisk(host, release, found):
+        from .ramdisk import ramdisk
+
+        disk = ramdisk(host, module, release, found, named)
+        if disk:
+            found["ramdisk"] = disk.told
+        if disk and disk.modprobe is not None:
+            disk.told["modprobe"] = [*modprobe_lines(disk.modprobe, module, found), *disk.options]
+            disk.told["sysctl"] = sysctl_files(disk.sysctl, facts, found)
+        _bound(found.get("ramdisk") or {})
     for path in modprobe.files(host, sysctl.folders("udev/rules.d"), ".rules"):
         found["udev"] += udev_file(path, host.read(path) or "", module, host.exists, found)
 
@@ -302,6 +318,51 @@ def _by_init(names: "List[ByInit]", named: Callable[[str], Named], found: Assign
                 found["untold"].append("early")
         elif first is None and bringing and found["init"]["before"] is None:
             found["init"]["before"] = path
+
+
+def _may_be_in_ramdisk(host: "Host", release: str, found: Assignments) -> bool:
+    """Whether it is to be looked at closely: few hosts have the module in there, but those of dracut once modules-load.d names it. Of
+    those most are told of at once, by age: a disk that is older than that name has no module, and one newer than all its files is as they are.
+    """
+    lists = {line["path"] for line in found["early"] if line["brings"] and line["line"]}
+    if any("/initramfs-tools/" in path for path in lists):
+        return True
+    if not host.exists("/usr/lib/dracut"):
+        return host.exists("/etc/mkinitcpio.conf")
+    texts = [host.read(path) or "" for path in ["/etc/dracut.conf", *_in(host, "/etc/dracut.conf.d")]]
+    disk = next((path for path in (form.format(release) for form in _DRACUTS) if host.exists(path)), None)
+    is_forced = any("force_drivers" in text for text in texts)
+    if is_forced or not (lists and disk):
+        return is_forced or bool(lists)
+    then, *stamps = (host.mode(path) for path in (disk, *lists, *{line["path"] for line in found["modprobe"]}))
+    is_newer = [bool(then and one and one.st_mtime > then.st_mtime) for one in stamps]
+    if all(is_newer[: len(lists)]):
+        return False
+    texts += [host.read(path) or "" for path in _in(host, "/usr/lib/dracut/dracut.conf.d")]
+    if any(is_newer) or {word for text in texts for word in _HOST_ONLY.findall(text)} != {"yes"}:
+        return True
+    found["ramdisk"] = {
+        "path": disk,
+        "renew": short("dracut -f --kver " + release),
+        "copies": ["/etc/", "/usr/lib/", "/lib/"],
+        "options": [],
+        "modprobe": None,
+        "sysctl": [],
+        "told": True,
+        "older": [],
+    }
+    return False
+
+
+def _bound(disk: Dict[str, Any]) -> None:
+    for name in ("options", "modprobe", "sysctl", "older"):
+        lines = [line for entry in disk.get(name) or () for line in (entry["lines"] if name == "sysctl" else [entry])]
+        if len(lines) > MOST:
+            disk.update({name: [], "told": False})
+
+
+def _in(host: "Host", folder: str) -> List[str]:
+    return [folder + "/" + name for name in host.list(folder) if name.endswith(".conf")]
 
 
 def early_file(path: str, text: str, named: Callable[[str], Named], found: Assignments) -> Part:

@@ -15,6 +15,7 @@ from ..sources import sysctl
 from ..values import Facts
 from .said import (
     ABSENT,
+    BEHIND,
     DEFAULT,
     FAILS,
     HASHSIZE,
@@ -50,6 +51,7 @@ _PARTS = {
     "early": "modules-load.d",
     "udev": "udev's rules",
     "owners": "what else writes at boot",
+    "ramdisk": "what the initial RAM disk has of modprobe.d",
 }
 
 
@@ -108,6 +110,11 @@ def predict(facts: Facts) -> Outcome:
         fold.problems(),
         exposed,
     )
+
+
+def differing_keys(there: Decisions, then: Decisions) -> List[str]:
+    """Those that two folds leave with other values."""
+    return sorted(key for key in there if key in then and there[key].value[:2] != then[key].value[:2])
 
 
 def folded(facts: Facts) -> Folded:
@@ -202,6 +209,12 @@ def _own_hashsize(facts: Facts) -> Optional[int]:
 def _overriding(facts: Facts, found: Folded) -> Iterator[Overriding]:
     """Lines of others, root's alone, that win over the role's own files and say something else."""
     kept = own(facts)
+    if facts["assignments"].get("ramdisk"):
+        # What an older copy says is no line of somebody's.
+        from .planned import renewed
+
+        facts = renewed(facts)
+        found = folded(facts)
     # A load brings back what is in sysctl.d where a rule does: that it does not is no line of somebody's.
     wanted = {"applied": kept, "reload": {HASHSIZE: kept[HASHSIZE]} if HASHSIZE in kept else {}}
     for contest in contested(facts, wanted, found):
@@ -231,9 +244,11 @@ class _Fold:
             from . import loading
 
             self.loaded = loading.loading(self.told, self.names.module, self.version, self.is_builtin)
+        # What a load by the initial RAM disk leaves there; nothing where it loads nothing.
+        self.early_load = self._in_ramdisk() if self.told.get("ramdisk") else {}
 
     def folded(self) -> Folded:
-        early = self._at_boot()
+        early = self.at_boot()
         applied = self._by_owners(early)
         if self.is_builtin:
             return Folded(self._by_owners(self._without(early)), {}, applied)
@@ -253,12 +268,35 @@ class _Fold:
                 said = "calls {0}, which is not there".format(rule["call"]["command"])
                 said += "; on this host it is " + there if there else ""
                 found.append(Problem(USELESS, WARNING, said, rule["path"], rule["line"]))
+        if self.told.get("ramdisk"):
+            found += self._behind(self.told["ramdisk"])
         return found
+
+    def _behind(self, disk: Mapping[str, Any]) -> Iterator[Problem]:
+        """That the initial RAM disk was made of other files than there are."""
+        from .planned import renewed
+
+        there, then = self.folded().boot, folded(renewed(self.facts)).boot
+        differing = differing_keys(there, then)
+        if differing:
+            said = "loads the module with its own copies of modprobe.d, {0} after the next boot; {1} once it is renewed: {2}".format(
+                _listed(there, differing), _listed(then, differing), disk["renew"]
+            )
+            yield Problem(BEHIND, WARNING, said, disk["path"], None)
+
+    def _in_ramdisk(self) -> Decisions:
+        from .planned import as_in_ramdisk
+
+        within = _Fold(dict(self.facts, assignments=as_in_ramdisk(self.told)))
+        within.keys = self.keys
+        return {} if within.loaded and within.loaded.refused else within.at_boot()
 
     def _booted(self, early: Decisions, later: Decisions) -> Decisions:
         """Of a module: loaded before settings are applied, or after that. Where it is not known of an init, what both leave."""
         from .loading import loads_at_boot
 
+        if self.early_load:
+            return early
         why = self._why("early", "modprobe", "command_line")
         is_early = not why and loads_at_boot(self.told, self.names.module)
         if self.init is None:
@@ -377,10 +415,10 @@ class _Fold:
             found.insert(0, (install.sysctl._asdict(), install.line))
         return found
 
-    def _at_boot(self) -> Decisions:
+    def at_boot(self) -> Decisions:
         """Of a module that is there before settings are applied, or no module."""
         values = self._unset()
-        if self.loaded and self.loaded.refused:
+        if self.loaded and self.loaded.refused and not self.early_load:
             return values
         why = self._why("sysctl")
         return dict.fromkeys(values, _untold(why)) if why else self._set_up(values)
@@ -388,10 +426,10 @@ class _Fold:
     def _unset(self) -> Decisions:
         """What there is before settings are applied at a boot."""
         unknown = self._not_told()
-        if unknown and self.loaded and self.loaded.refused:
+        if unknown and self.loaded and self.loaded.refused and not self.early_load:
             return unknown
         # What it is loaded with may not be known; what is set afterwards is.
-        values = unknown or self._at_load()
+        values = self.early_load or unknown or self._at_load()
         if self.is_builtin and self.version >= _COMMAND_LINE_READ and self.told["command_line"]:
             values = self._applied(values, sysctl.command_line(" ".join(self.told["command_line"])), True)
         return values
@@ -419,7 +457,7 @@ class _Fold:
 
     def _not_told(self) -> Decisions:
         """Every key without a value, and why: where a load fails, or runs a command that may do anything. Else nothing."""
-        why = self._why("modprobe", "command_line")
+        why = self._why("modprobe", "command_line", "ramdisk")
         if self.loaded and self.loaded.refused:
             line = self.loaded.refused
             decision = Decision(Value(FAILS, None, "the load fails: " + _place(line)), line)
@@ -541,6 +579,11 @@ def _untold(why: str, line: Optional[Line] = None) -> Decision:
 
 def _agreed(one: Decisions, other: Decisions, why: str) -> Decisions:
     return {key: decision if decision.value == other[key].value else _untold(why) for key, decision in one.items()}
+
+
+def _listed(decisions: Decisions, keys: Sequence[str]) -> str:
+    found = [decisions[key].value.value for key in keys]
+    return ", ".join("{0} {1}".format(key, "not known" if value is None else value) for key, value in zip(keys, found))
 
 
 def _place(line: Line) -> str:

@@ -25,6 +25,9 @@ def planned(facts: Facts, contents: Mapping[str, str], gone: Gone = ()) -> Facts
     # A kernel that has it built in asks none of the others.
     if facts["state"] != "builtin":
         if MODPROBE in contents:
+            if told.get("ramdisk"):
+                # What is written now is not in there.
+                told["ramdisk"] = dict(told["ramdisk"], modprobe=_in_ramdisk(told))
             _put(told, "modprobe", MODPROBE, modprobe_lines({MODPROBE: contents[MODPROBE]}, module, told))
         # Another init may read none of that folder, or read it too late.
         if MODULES_LOAD in contents and told.get("init", {"first": True})["first"]:
@@ -57,6 +60,31 @@ def without(facts: Facts, gone: Gone) -> Facts:
 
         told["command_line"] = [word for word in told["command_line"] if not words & said(word)]
     return dict(facts, assignments=told)
+
+
+def renewed(facts: Facts) -> Facts:
+    """The same facts with an initial RAM disk as it is once it is made anew."""
+    told = facts["assignments"]
+    disk = dict(told["ramdisk"], modprobe=None, sysctl=[], told=True, older=[])
+    return dict(facts, assignments=dict(told, ramdisk=disk))
+
+
+def as_in_ramdisk(told: Assignments) -> Assignments:
+    """The assignments as those find them that run in there."""
+    disk = told["ramdisk"]
+    within = dict(told, modprobe=_in_ramdisk(told), sysctl=disk["sysctl"], untold=list(told["untold"]))
+    if not disk["told"]:
+        within["untold"].append("ramdisk")
+    del within["ramdisk"]
+    return within
+
+
+def _in_ramdisk(told: Assignments) -> Part:
+    disk = told["ramdisk"]
+    if disk["modprobe"] is not None:
+        return list(disk["modprobe"])
+    copied = [line for line in told["modprobe"] if line["path"].startswith(tuple(disk["copies"]))]
+    return [*copied, *disk["options"]]
 
 
 def of_root(facts: Facts) -> Facts:

@@ -46,7 +46,8 @@ LOAD = "load"  # the module cannot be loaded
 USELESS = "useless"  # a line comes to nothing
 ODD = "odd"  # the kernel takes a value for another than it looks
 BUILT_IN = "builtin"  # the kernel has no use for the line
-PROBLEMS = (LOAD, USELESS, ODD, BUILT_IN)
+BEHIND = "behind"  # the initial RAM disk has older files
+PROBLEMS = (LOAD, USELESS, ODD, BUILT_IN, BEHIND)
 
 
 class Problem(NamedTuple):

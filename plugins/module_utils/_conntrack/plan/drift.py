@@ -8,8 +8,8 @@ from typing import Any, Dict, Iterator, List, Mapping, NamedTuple
 
 from .. import kernel
 from ..files import FIREWALLD, GROUP, IPTABLES, MODE, MODPROBE, OWNER
-from ..outcome.fold import contested, folded, is_nobodys
-from ..outcome.planned import planned, without
+from ..outcome.fold import contested, differing_keys, folded, is_nobodys
+from ..outcome.planned import planned, renewed, without
 from ..values import Facts
 from . import conflicts, owned
 from .given import Given
@@ -36,7 +36,8 @@ def with_drift(plan: Plan, host: Given) -> Plan:
         refusals += _unsafe(host, plan.files)
         refusals += _broken(plan.contents)
         foreseen = _foresee(plan, host)
-        drift += foreseen.taken
+        drift += foreseen.taken + foreseen.renewed
+        warnings += foreseen.warnings
         lines += [_swap(one.name, one.found, one.wanted) for one in foreseen.taken]
         refusals += foreseen.refusals
         waiting = owned.live(host, plan)
@@ -60,6 +61,8 @@ class _Foreseen(NamedTuple):
     taken: List[Drift]  # lines that are to be commented out
     refusals: List[str]
     expected: Dict[str, Dict[str, int]]
+    renewed: List[Drift] = []  # the initial RAM disk, where it is to be made anew
+    warnings: List[str] = []
 
 
 def _foresee(plan: Plan, host: Given) -> _Foreseen:
@@ -70,7 +73,9 @@ def _foresee(plan: Plan, host: Given) -> _Foreseen:
             [], ["facts without table and persistence: what a boot and a load leave cannot be told"], expected
         )
     written = {key: value for key, value in owned.written(host, plan).items() if key not in owned.programs(host)}
-    future = planned(_at_home(host), plan.contents or {})
+    there = planned(_at_home(host), plan.contents or {})
+    # What an initial RAM disk has is no line of somebody's: it can be made anew.
+    future = renewed(there) if "ramdisk" in there["assignments"] else there
     contests = list(contested(future, dict(expected, applied=written if host.is_applied else {})))
     refusals = [conflicts.refusal(contest, host.policy.takeover) for contest in contests]
     taken = [
@@ -79,7 +84,8 @@ def _foresee(plan: Plan, host: Given) -> _Foreseen:
         for line in [contest.decision.line]
         if line is not None and not refusal
     ]
-    found = folded(without(future, [(one.name, one.found) for one in taken]))
+    gone = [(one.name, one.found) for one in taken]
+    found = folded(without(future, gone))
     kept = {
         event: {
             key: value
@@ -88,7 +94,21 @@ def _foresee(plan: Plan, host: Given) -> _Foreseen:
         }
         for event, keys in expected.items()
     }
-    return _Foreseen(taken, [refusal for refusal in refusals if refusal], kept)
+    refused = [refusal for refusal in refusals if refusal]
+    if future is there:
+        return _Foreseen(taken, refused, kept)
+    behind = differing_keys(folded(without(there, gone)).boot, found.boot)
+    disk = future["assignments"]["ramdisk"]
+    if not behind:
+        return _Foreseen(taken, refused, kept)
+    said = "{0}: loads the module with its own copies of modprobe.d, so that {1} after the next boot".format(
+        disk["path"], ", ".join(behind)
+    )
+    if host.policy.initramfs:
+        return _Foreseen(taken, refused, kept, [Drift("ramdisk", disk["path"], None, disk["renew"], said)])
+    kept["boot"] = {key: value for key, value in kept["boot"].items() if key not in behind}
+    remedy = "{0}, not as planned until it is renewed: {1}, or set conntrack_initramfs=true".format(said, disk["renew"])
+    return _Foreseen(taken, refused, kept, [], [remedy])
 
 
 def _at_home(host: Given) -> Facts:
@@ -97,7 +117,8 @@ def _at_home(host: Given) -> Facts:
         return host.facts
     told = host.facts["assignments"]
     owners = [owner for owner in told["owners"] if owner["path"]]
-    return dict(host.facts, assignments=dict(told, command_line=[], owners=owners))
+    kept = {name: part for name, part in told.items() if name != "ramdisk"}
+    return dict(host.facts, assignments=dict(kept, command_line=[], owners=owners))
 
 
 def _unsafe(host: Given, files: List[str]) -> Iterator[str]:

@@ -9,7 +9,7 @@ from typing import Any, Dict, List, NamedTuple, Optional
 class Drift(NamedTuple):
     """One thing that is not as planned."""
 
-    kind: str  # live, file, service or line (of another's file)
+    kind: str  # live, file, service, line (of another's file) or ramdisk (to be made anew)
     name: str  # dotted sysctl name, hashsize, or path
     found: Any
     wanted: Any

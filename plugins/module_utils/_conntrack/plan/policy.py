@@ -38,6 +38,7 @@ class Policy(NamedTuple):
     apply: bool = True
     firewall: bool = True
     takeover: bool = False
+    initramfs: bool = False
     expire_existing: bool = False
     expire_most: Optional[int] = None
     target: str = "host"
@@ -78,6 +79,7 @@ _READERS: Dict[str, Reader] = {
     "conntrack_apply": truth,
     "conntrack_firewall": truth,
     "conntrack_takeover": truth,
+    "conntrack_initramfs": truth,
     "conntrack_expire_existing": truth,
     "conntrack_expire_most": whole(0, LARGEST_LIMIT, "entries"),
     "conntrack_target": one_of(TARGETS),

@@ -63,6 +63,7 @@ def settings(plan: Plan, facts: Facts, policy: Policy) -> dict[str, Any]:
         "expected": plan.expected,
         "refusals": plan.refusals,
         "takeover": policy.takeover,
+        "initramfs": any(drift.kind == "ramdisk" for drift in plan.drift),
         "shrink": policy.shrink,
         "target": policy.target,
     }

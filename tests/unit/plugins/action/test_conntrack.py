@@ -18,7 +18,13 @@ from ansible_collections.headroom.netfilter.plugins.filter.conntrack_plan import
 from ansible_collections.headroom.netfilter.plugins.module_utils._conntrack import files
 from ansible_collections.headroom.netfilter.plugins.module_utils._conntrack.plan.policy import Policy
 from ansible_collections.headroom.netfilter.plugins.modules import conntrack as documented
-from ansible_collections.headroom.netfilter.tests.unit.examples import CONTAINER, NOT_LOADED, NOT_ROOT, facts
+from ansible_collections.headroom.netfilter.tests.unit.examples import (
+    CONTAINER,
+    NOT_LOADED,
+    NOT_ROOT,
+    assignments,
+    facts,
+)
 
 PREFIX = "net.netfilter.nf_conntrack_"
 FACTS, SETTINGS = "conntrack_facts", "conntrack_settings"
@@ -159,9 +165,21 @@ def test_what_is_asked_of_the_host():
     assert len(options["found"]) == len(plan["timeouts"]) + 3
     assert (options["expected"], options["lines"], options["refusals"]) == (plan["expected"], plan["lines"], [])
     assert (options["shrink"], options["takeover"], options["target"]) == (True, True, "host")
+    assert options["initramfs"] is False
     assert re.fullmatch("[0-9]{8}T[0-9]{6}Z-[0-9a-f]{12}", options["id"])
     assert options["who"].endswith(", play Tune")
     assert "@" in options["who"]
+
+
+@pytest.mark.parametrize("asked", [True, False])
+def test_a_disk_that_is_behind_is_renewed_where_that_is_asked_for(asked):
+    line = {"path": "/boot/i:/etc/modprobe.d/a.conf", "line": 1, "command": "options", "name": "nf_conntrack"}
+    disk = {"path": "/boot/i", "renew": "dracut -f --kver 6", "copies": ["/etc/"], "options": [], "sysctl": []}
+    disk.update(modprobe=[dict(line, rest="hashsize=4096", text="")], told=True, older=[files.MODPROBE])
+    machine = Machine({"assignments": assignments(ramdisk=disk)})
+    result = run(machine, initramfs=asked)
+    assert [options["initramfs"] for options in machine.options(SETTINGS)] == [asked]
+    assert any("dracut -f --kver 6" in warning for warning in result["plan"]["warnings"]) is not asked
 
 
 def test_a_file_that_differs_is_compared_with_what_the_plan_saw():

@@ -40,6 +40,7 @@ DESIGN = {
     "conntrack_apply": True,
     "conntrack_firewall": True,
     "conntrack_takeover": False,
+    "conntrack_initramfs": False,
     "conntrack_expire_existing": False,
     "conntrack_expire_most": None,
     "conntrack_target": "host",

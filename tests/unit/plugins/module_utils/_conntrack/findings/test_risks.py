@@ -387,6 +387,12 @@ CASES = [
         [{"state": "builtin", "files": {MODPROBE: {}}}, problems(("builtin", "info", "nothing reads it", MODPROBE, 2))],
         MODPROBE + ":2: nothing reads it, {0} is there".format(MODPROBE),
     ),
+    (
+        "ramdisk-behind",
+        "warning",
+        [problems(("behind", "warning", "hashsize 1; renew it: dracut -f --kver 6", "/boot/initramfs-6.img", None))],
+        "/boot/initramfs-6.img: hashsize 1; renew it: dracut -f --kver 6",
+    ),
     ("modprobe-useless", "info", [{"state": "builtin", "files": {MODPROBE: {}}}], MODPROBE + " is there"),
     (
         "not-loaded",

@@ -304,6 +304,17 @@ def test_lines_that_cannot_be_read_are_remembered(host):
     assert host.unreadable == ["/loop"]
 
 
+def test_chunks(host):
+    with open(host.path("/table"), "wb") as target:
+        target.write(b"0123456789")
+    assert list(host.chunks("/table", 4)) == [b"0123", b"4567", b"89"]
+
+
+@pytest.mark.parametrize("path", ["/none", "/folder", "/fifo"])
+def test_no_chunks(host, path):
+    assert (list(host.chunks(path)), host.unreadable) == ([], [])
+
+
 @pytest.mark.parametrize("path", ["/none", "/folder/file", "/fifo"])
 def test_within_raises_for_what_is_no_namespace(host, path):
     opened = os.listdir("/proc/self/fd")
