@@ -4,7 +4,7 @@
 """Who fills the table: entries counted by what they have in common, all of them or the first ones of a dump. Pure.
 
 The kernel tells entries in the order of its hash table, by a key that it makes at random when it starts. So the first
-ones are a random sample of all, and a share among them has the margin of any such sample.
+ones are a random sample of all. The groups told are chosen by what was met of them, so their margins have to hold for any.
 """
 
 import hmac
@@ -20,8 +20,8 @@ from .netlink import Layout
 
 # Groups that are kept apart, of all groupings together. Beyond them the smallest are dropped, which the result tells.
 MOST_GROUPS = 131072
-# Standard deviations: 95 percent of a normal distribution are no farther from its middle.
-_Z95 = 1.959964
+# In 5 of 100 cases at most, any of the margins of a grouping does not hold.
+_RISK = 0.05
 
 # What a record holds of some parts, and what a grouping makes of it.
 Raw = Tuple[Any, ...]
@@ -113,7 +113,7 @@ class Group(NamedTuple):
     values: Key  # in the order of the grouping's fields
     entries: int  # of a sample: reckoned for the whole table
     share: float  # of all entries, 0 to 1
-    margin: Optional[float]  # the true share is at most this far away, in 95 of 100 cases; None where all were counted
+    margin: Optional[float]  # in 95 of 100 cases no true share of any group is farther off; None where all were counted
 
 
 class Counted(NamedTuple):
@@ -254,7 +254,7 @@ class Census:
                 [
                     Group(
                         tuple(FIELDS[field].told(self.terms, value) for field, value in zip(grouping, key)),
-                        *reckoned(count, examined, total),
+                        *reckoned(count, examined, total, missed),
                     )
                     for key, count in sorted(folded.items(), key=lambda item: (-item[1], str(item[0])))[:top]
                 ],
@@ -265,18 +265,44 @@ class Census:
         ]
 
 
-def reckoned(count: int, examined: int, total: int) -> Tuple[int, float, Optional[float]]:
-    """Entries in the whole table, their share, and the margin of it: so many among those examined of a total.
+def reckoned(count: int, examined: int, total: int, missed: int = 0) -> Tuple[int, float, Optional[float]]:
+    """Entries in the whole table, their share, and the margin of it: so many among those examined of a total, and perhaps as many
+    more as were missed.
 
-    The margin is the farther end of Wilson's score interval, for a sample taken without putting back, and half an entry.
+    The margins of all groups of a grouping hold at once, so that it does not matter which of them are told, or why. A share is
+    possible as long as it gives so few, or so many, with a probability of half of _RISK times the share itself. The shares of all
+    groups add up to 1, however many there are, met or not; so with a probability of _RISK at most, any of them is beyond.
     """
     if examined == 0:
         return 0, 0.0, None
     share = count / examined
     if examined >= total:
         return count, round(share, 6), None
-    weight = _Z95**2 / (examined * (total - 1) / (total - examined))
-    middle = (share + weight / 2) / (1 + weight)
-    half = math.sqrt(share * (1 - share) * weight + weight**2 / 4) / (1 + weight)
-    margin = max(share - (middle - half), middle + half - share) + 0.5 / examined
-    return round(share * total), round(share, 6), math.ceil(margin * 1e6) / 1e6
+    # As many, put back each time, tell as much as these do.
+    weight = examined * (total - 1) / (total - examined)
+    least = _farthest((count - 1) / examined, 0.0, weight)
+    most = _farthest((count + missed + 1) / examined, 1.0, weight)
+    told = round(share, 6)
+    return round(share * total), told, math.ceil(max(told - least, most - told) * 1e6) / 1e6
+
+
+def _farthest(met: float, end: float, weight: float) -> float:
+    """The share that is farthest from what was met, towards an end, and still possible.
+
+    The tail of a binomial distribution is below that of a normal one at the root of twice the divergence, where one less, or
+    more, was met (Zubkov and Serov, A complete proof of universal inequalities for the distribution function of the binomial
+    law, 2013).
+    """
+    possible, impossible = min(max(met, 0.0), 1.0), end
+    while abs(possible - impossible) > 1e-7:
+        share = (possible + impossible) / 2
+        if math.erfc(math.sqrt(weight * _divergence(met, share))) > _RISK * share:
+            possible = share
+        else:
+            impossible = share
+    return impossible
+
+
+def _divergence(met: float, share: float) -> float:
+    """Of Kullback and Leibler, of two that each happen or not."""
+    return max(0.0, sum(one * math.log(one / other) for one, other in ((met, share), (1 - met, 1 - share)) if one))
