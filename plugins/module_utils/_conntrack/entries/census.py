@@ -125,15 +125,15 @@ class Counted(NamedTuple):
     missed: int  # entries at most that each group may have more of, because smaller ones were dropped
 
 
-class Limits(Dict[Raw, Tuple[float]]):
+class Limits(Dict[Raw, float]):
     """By the raw values of a kind, the seconds that an entry may have left."""
 
     def __init__(self, limit: Callable[[Raw], float]) -> None:
         super().__init__()
         self._limit = limit
 
-    def __missing__(self, raw: Raw) -> Tuple[float]:
-        self[raw] = limit = (self._limit(raw),)
+    def __missing__(self, raw: Raw) -> float:
+        self[raw] = limit = self._limit(raw)
         return limit
 
 
@@ -143,8 +143,6 @@ class Kinds:
     def __init__(self, layout: Layout, limit: Callable[[Kind], float]) -> None:
         self._layout = layout
         self._kinds, self.names = layout.reader(dict.fromkeys(_OF_KIND))
-        self._left, found = layout.reader({"left": None})
-        self._ends = bool(found)
         self._limits = Limits(lambda raw: limit(self.kind(raw)))
 
     def kind(self, raw: Raw) -> Kind:
@@ -153,15 +151,40 @@ class Kinds:
     def raw(self, block: bytes) -> List[Raw]:
         return list(self._kinds.iter_unpack(block))
 
-    def left(self, block: bytes) -> List[int]:
-        """Seconds, by record; nothing at all where a layout has none."""
-        return [seconds for (seconds,) in self._left.iter_unpack(block)] if self._ends else []
-
     def beyond(self, block: bytes, raw: List[Raw]) -> Iterator[bool]:
-        """For each record, whether it has more left than it may."""
-        if not self._ends:
-            return iter(())
-        return map(gt, self._left.iter_unpack(block), map(self._limits.__getitem__, raw))
+        """For each record, whether it has more left than it may; for none where a layout does not tell."""
+        left = self._layout.numbers(block, "left")
+        return iter(()) if left is None else map(gt, left, map(self._limits.__getitem__, raw))
+
+
+class _Common:
+    """What the entries of a layout have in common by a grouping: counted as it stands in the records."""
+
+    def __init__(self, layout: Layout, wanted: Dict[str, Optional[int]]) -> None:
+        self._layout = layout
+        self._reader, self.names = layout.reader(wanted)
+        codes = [code for name, _offset, code in layout.parts if name in wanted]
+        # One number is had at once for a whole block.
+        self._number = self.names[0] if len(codes) == 1 and not codes[0].endswith("s") else None
+        self._counter: Counter[Any] = Counter()
+
+    def __len__(self) -> int:
+        return len(self._counter)
+
+    def add(self, block: bytes, raw: Optional[List[Raw]]) -> None:
+        """Count the records of a block, whose raw values may have been read already."""
+        if raw is not None:
+            self._counter.update(raw)
+        elif self._number:
+            self._counter.update(self._layout.numbers(block, self._number) or ())
+        else:
+            self._counter.update(self._reader.iter_unpack(block))
+
+    def taken(self) -> Iterator[Tuple[Dict[str, Any], int]]:
+        """The parts of each that was met, and how often; they are forgotten."""
+        met, self._counter = self._counter, Counter()
+        for value, count in met.items():
+            yield dict(zip(self.names, value if isinstance(value, tuple) else (value,))), count
 
 
 class _Tally:
@@ -169,18 +192,17 @@ class _Tally:
 
     def __init__(self, layout: Layout, groupings: Sequence[Grouping], terms: Terms, limit: Callable[[Kind], float]):
         self.layout = layout
-        self.readers = [layout.reader(_wanted(grouping, layout.family, terms)) for grouping in groupings]
-        self.counters: List[Counter[Raw]] = [Counter() for _grouping in groupings]
+        self.common = [_Common(layout, _wanted(grouping, layout.family, terms)) for grouping in groupings]
         self.kinds = Kinds(layout, limit)
         self.stale: Counter[Raw] = Counter()
         self.groups = 0
 
     def add(self, block: bytes) -> None:
         raw = self.kinds.raw(block)
-        for (reader, names), counter in zip(self.readers, self.counters):
-            counter.update(raw if names == self.kinds.names else reader.iter_unpack(block))
+        for common in self.common:
+            common.add(block, raw if common.names == self.kinds.names else None)
         self.stale.update(compress(raw, self.kinds.beyond(block, raw)))
-        self.groups = sum(map(len, self.counters))
+        self.groups = sum(map(len, self.common))
 
 
 def _wanted(grouping: Grouping, family: int, terms: Terms) -> Dict[str, Optional[int]]:
@@ -225,11 +247,8 @@ class Census:
         for number, (grouping, folded) in enumerate(zip(self.groupings, self._folded)):
             fields = [FIELDS[field] for field in grouping]
             for tally in self._tallies.values():
-                names = tally.readers[number][1]
-                for raw, count in tally.counters[number].items():
-                    parts = dict(zip(names, raw))
+                for parts, count in tally.common[number].taken():
                     folded[tuple(field.value(self.terms, tally.layout, parts) for field in fields)] += count
-                tally.counters[number].clear()
                 tally.groups = 0
             while len(folded) > self.most:
                 dropped = sorted(folded.values())[len(folded) // 2]

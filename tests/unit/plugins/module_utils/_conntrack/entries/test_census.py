@@ -201,7 +201,7 @@ def test_memory_has_a_bound():
         census.add(layout, block[: layout.length])
         for start in range(layout.length, len(block), layout.length):
             census.add(layout, block[start : start + layout.length])
-            held = sum(len(counter) for tally in census._tallies.values() for counter in tally.counters)
+            held = sum(len(common) for tally in census._tallies.values() for common in tally.common)
             assert held + sum(map(len, census._folded)) <= 50 * 2 * 3
 
 
