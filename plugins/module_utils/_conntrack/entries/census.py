@@ -248,7 +248,7 @@ class Census:
             fields = [FIELDS[field] for field in grouping]
             for tally in self._tallies.values():
                 for parts, count in tally.common[number].taken():
-                    folded[tuple(field.value(self.terms, tally.layout, parts) for field in fields)] += count
+                    folded[tuple([field.value(self.terms, tally.layout, parts) for field in fields])] += count
                 tally.groups = 0
             while len(folded) > self.most:
                 dropped = sorted(folded.values())[len(folded) // 2]
@@ -275,13 +275,20 @@ class Census:
                         tuple(FIELDS[field].told(self.terms, value) for field, value in zip(grouping, key)),
                         *reckoned(count, examined, total, missed),
                     )
-                    for key, count in sorted(folded.items(), key=lambda item: (-item[1], str(item[0])))[:top]
+                    for key, count in _largest(folded, top)
                 ],
                 max(0, len(folded) - top),
                 missed,
             )
             for grouping, folded, missed in zip(self.groupings, self._folded, self._missed)
         ]
+
+
+def _largest(folded: Mapping[Key, int], top: int) -> List[Tuple[Key, int]]:
+    """So many of the largest; of those that are alike by their names."""
+    least = min(sorted(folded.values(), reverse=True)[:top], default=0)
+    some = [item for item in folded.items() if item[1] >= least]
+    return sorted(some, key=lambda item: (-item[1], str(item[0])))[:top]
 
 
 def reckoned(count: int, examined: int, total: int, missed: int = 0) -> Tuple[int, float, Optional[float]]:

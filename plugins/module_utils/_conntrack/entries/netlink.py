@@ -126,13 +126,17 @@ class _Alike:
         self._marks += {_difference(layout, other) for other in self.layouts}.difference(self._marks)
         self.layouts.append(layout)
 
-    def taken(self, least: int) -> List[List[bytes]]:
-        """Those that have the same marks, where they are so many at least; they wait no more. Looked for where as many came."""
-        if len(self.came) < least:
-            return []
-        if self.came:
-            self._sort()
-        return [self._waiting.pop(marks) for marks, alike in list(self._waiting.items()) if len(alike) >= least]
+    def taken(self, least: int) -> Iterator[List[bytes]]:
+        """Messages that have the same marks, where they are so many at least; they wait no more. Looked for where as many came,
+        also where they come back meanwhile."""
+        while len(self.came) >= least:
+            if self.came:
+                self._sort()
+            ready = [marks for marks, alike in self._waiting.items() if len(alike) >= least]
+            if not ready:
+                break
+            for marks in ready:
+                yield self._waiting.pop(marks)
 
     def _sort(self) -> None:
         waiting = self._waiting
@@ -267,9 +271,11 @@ class Dump:
                     yield from self._one_by_one(alike, messages)
 
     def _one_by_one(self, alike: _Alike, messages: List[bytes]) -> Iterator[Tuple[Layout, bytes]]:
-        """The same, for messages of several layouts, or of one that is not known, or that are no entries."""
+        """The same, for messages of several layouts, or of one that is not known, or that are no entries. Once another layout is
+        known, the rest can be told apart: it waits again, for as many as that takes."""
         sorts: Dict[Layout, List[bytes]] = {}
-        for message in messages:
+        layouts = len(alike.layouts)
+        for number, message in enumerate(messages):
             _length, kind, flags, sequence = _START.unpack_from(message)
             if sequence != self.sequence or kind != _NEW:
                 self._no_entry(kind, sequence, message)
@@ -277,6 +283,9 @@ class Dump:
                 continue
             self.interrupted |= flags & _INTERRUPTED != 0
             layout = alike.of_all(message) or self._learned(alike, message)
+            if len(alike.layouts) > layouts:
+                alike.came += messages[number:]
+                break
             if layout:
                 sorts.setdefault(layout, []).append(message)
             else:
