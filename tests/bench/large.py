@@ -35,13 +35,13 @@ PYTHON = shutil.which("python3", path="/usr/bin") or sys.executable
 # What a module does, apart from what every module does; it tells seconds and MiB of a process that does nothing else.
 ALONE = """
 import json, re, sys, time
-from ansible_collections.headroom.netfilter.plugins.module_utils._conntrack.entries import examine, expire
+from ansible_collections.headroom.netfilter.plugins.module_utils._conntrack.entries import examine, expire, wanted
 from ansible_collections.headroom.netfilter.plugins.module_utils._conntrack.host.door import Host
 options, begun = json.loads(sys.argv[2]), time.perf_counter()
 if sys.argv[1] == "census":
     found = examine.examine(Host(), examine.read_options(options), None)
 else:
-    found = expire.expire(Host(), expire.read_options(options), None, False)
+    found = expire.expire(Host(), wanted.read_options(options), None, False)
 took = time.perf_counter() - begun
 kib = int(re.search(r"VmHWM:\\s+([0-9]+)", open("/proc/self/status").read()).group(1))
 print(json.dumps([took, kib / 1024, found]))
