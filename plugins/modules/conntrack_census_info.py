@@ -231,6 +231,8 @@ stale:
   description:
     - Entries that have more time left than their timeout of the profile would ever give them.
     - They come from before the timeouts were lowered. M(headroom.netfilter.conntrack_expire) shortens them.
+    - What a timeout policy of a rule gave is counted as well. M(headroom.netfilter.conntrack_expire) leaves that alone unless it is
+      asked for, and tells it as RV(headroom.netfilter.conntrack_expire#module:spared).
   returned: success
   type: dict
   contains:
