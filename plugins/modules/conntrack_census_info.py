@@ -11,7 +11,8 @@ author: headroom.netfilter maintainers (@headroom)
 description:
   - Counts the entries of the table by what they have in common, as their state, their source or their destination port.
   - By default it looks at the first 20000 entries. The kernel tells them in the order of a hash table whose key it makes at
-    random when it starts, so that they are a random sample of all, and each share comes with its margin.
+    random when it starts, so that they are a random sample of all, and each share comes with its margin. The margins of a table
+    hold all at once, so also for its first row.
   - Reads through ctnetlink, without conntrack-tools; where that may not be used, C(/proc/net/nf_conntrack) or
     C(/proc/net/ip_conntrack).
   - Takes the same memory whatever the table holds. Where there are more groups than it can keep, it drops the smallest and
@@ -156,7 +157,7 @@ groupings:
       type: list
       elements: dict
       returned: always
-      sample: [{state: ESTABLISHED, entries: 858150, share: 0.85815, margin: 0.004736}]
+      sample: [{state: ESTABLISHED, entries: 858150, share: 0.85815, margin: 0.00505}]
       contains:
         protocol:
           description: The protocol, by its name or number.
@@ -214,7 +215,9 @@ groupings:
           type: float
           returned: always
         margin:
-          description: How far the true share may be off, in 95 of 100 cases; V(none) where all were counted.
+          description:
+            - How far the true share may be off; V(none) where all were counted.
+            - In at least 95 of 100 cases this holds for all groups of the table at once, whichever of them are told.
           type: float
           returned: always
     others:
@@ -231,6 +234,8 @@ stale:
   description:
     - Entries that have more time left than their timeout of the profile would ever give them.
     - They come from before the timeouts were lowered. M(headroom.netfilter.conntrack_expire) shortens them.
+    - What a timeout policy of a rule gave is counted as well. M(headroom.netfilter.conntrack_expire) leaves that alone unless it is
+      asked for, and tells it as RV(headroom.netfilter.conntrack_expire#module:spared).
   returned: success
   type: dict
   contains:
@@ -245,16 +250,18 @@ stale:
       returned: always
       sample: 0.612
     margin:
-      description: How far the true share may be off; V(none) where all were counted.
+      description:
+        - How far the true share may be off; V(none) where all were counted.
+        - In at least 95 of 100 cases it is no farther off, and in as many those of all C(timeouts) at once.
       type: float
       returned: always
-      sample: 0.006789
+      sample: 0.00746
     timeouts:
       description: The same by the name of the timeout, C(entries), C(share) and C(margin), with its seconds, C(timeout).
       type: dict
       returned: always
       sample:
-        tcp_established: {entries: 612000, share: 0.612, margin: 0.006789, timeout: 7440}
+        tcp_established: {entries: 612000, share: 0.612, margin: 0.00746, timeout: 7440}
 unread:
   description: What was passed over.
   returned: success

@@ -254,8 +254,9 @@ source:
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ansible_collections.headroom.netfilter.plugins.module_utils._conntrack.entries.expire import expire, read_options
+from ansible_collections.headroom.netfilter.plugins.module_utils._conntrack.entries.expire import expire
 from ansible_collections.headroom.netfilter.plugins.module_utils._conntrack.entries.reading import TableError
+from ansible_collections.headroom.netfilter.plugins.module_utils._conntrack.entries.wanted import read_options
 from ansible_collections.headroom.netfilter.plugins.module_utils._conntrack.host.door import Host
 from ansible_collections.headroom.netfilter.plugins.module_utils._conntrack.profiles import PROFILES
 

@@ -14,6 +14,7 @@ import argparse
 import json
 import os
 import shutil
+import socket
 import subprocess
 import sys
 import time
@@ -24,29 +25,28 @@ from typing import Any
 from tests.bench import entries, live, page
 from tests.bench.crowd import REPO, collection
 
-SEEDS = (1, 2)  # of the tables; the first is gone through, both are sampled
-SAMPLE = 20000
+SEEDS = (1, 2)  # of the mixed tables; the first is gone through, all are sampled
+ALIKE, SOURCES = 0, 500  # another table: so many sources that have the same share
+SAMPLE, TOP = 20000, 10
 BOTH = ("state", "destination_port")
-# Of all entries: groups that have at least this share are looked at in the trials.
-COMMON = 0.001
 # The modules run on the system's Python, as they do on a fleet.
 PYTHON = shutil.which("python3", path="/usr/bin") or sys.executable
 
 # What a module does, apart from what every module does; it tells seconds and MiB of a process that does nothing else.
 ALONE = """
 import json, re, sys, time
-from ansible_collections.headroom.netfilter.plugins.module_utils._conntrack.entries import examine, expire
+from ansible_collections.headroom.netfilter.plugins.module_utils._conntrack.entries import examine, expire, wanted
 from ansible_collections.headroom.netfilter.plugins.module_utils._conntrack.host.door import Host
 options, begun = json.loads(sys.argv[2]), time.perf_counter()
 if sys.argv[1] == "census":
     found = examine.examine(Host(), examine.read_options(options), None)
 else:
-    found = expire.expire(Host(), expire.read_options(options), None, False)
+    found = expire.expire(Host(), wanted.read_options(options), None, False)
 took = time.perf_counter() - begun
 kib = int(re.search(r"VmHWM:\\s+([0-9]+)", open("/proc/self/status").read()).group(1))
 print(json.dumps([took, kib / 1024, found]))
 """
-CENSUS = {"prefix_lengths": {}, "anonymise": False, "top": 10, "timeout_profile": "server", "timeouts": {}}
+CENSUS = {"prefix_lengths": {}, "anonymise": False, "top": TOP, "timeout_profile": "server", "timeouts": {}}
 EXPIRE = {"timeout_profile": None, "match": None, "limit": 0, "rate": 0, "most": 0, "under_policies": False}
 
 # Beside conntrack -L of the same table in the same round: 200,000 entries a second (4.90 s for 980,000) on a machine on which
@@ -75,7 +75,7 @@ def main(arguments: argparse.Namespace) -> int:
         # As the role would have it for so many.
         live.HASHSIZE.write_text(str(1 << 20))
         (live.SYSCTLS / "nf_conntrack_max").write_text(str(2 * max(arguments.entries, 1 << 20)))
-        tables = [inside(arguments, seed) for seed in SEEDS]
+        tables = [inside(arguments, seed) for seed in (*SEEDS, ALIKE)]
     found = summary(tables)
     for name, figure, bound in LIMITS:
         print(f"{name}: {figure} {found[name][figure]:.4g}, bound {bound}")
@@ -112,12 +112,13 @@ def inside(arguments: argparse.Namespace, seed: int) -> dict[str, Any]:
 def measure(arguments: argparse.Namespace) -> dict[str, Any]:
     """In a network namespace that has nothing yet."""
     begun = time.monotonic()
-    refused = entries.make(entries.mixed(arguments.entries, arguments.inside))
+    seed = arguments.inside
+    refused = entries.make(entries.mixed(arguments.entries, seed) if seed else alike(arguments.entries))
     if refused:
         raise SystemExit(f"the kernel refuses entries: {refused}")
-    print(f"table {arguments.inside}: {arguments.entries} entries made in {time.monotonic() - begun:.0f} s", flush=True)
-    found: dict[str, Any] = {"trials": trials()}
-    if arguments.inside == SEEDS[0]:
+    print(f"table {seed}: {arguments.entries} entries made in {time.monotonic() - begun:.0f} s", flush=True)
+    found: dict[str, Any] = {"trials": trials((*BOTH, "source") if seed else ("source",))}
+    if seed == SEEDS[0]:
         found["rounds"] = [round_(number) for number in range(arguments.rounds)]
         found["sources"] = alone("census", {**CENSUS, "sample": 0, "group_by": ["source", "source+destination_port"]})
         found["peer"] = peer()
@@ -174,23 +175,38 @@ def peer() -> dict[str, float]:
     return {"seconds": took, "updated": updated, "said": done.stderr.strip().splitlines()[-1]}
 
 
-def trials() -> dict[str, list[int]]:
-    """The table in the order of a dump, so many entries each time: how often each group's true share was within its
-    margin, and of how many times."""
+def alike(count: int) -> Iterator[entries.Flow]:
+    """Flows of sources that have as many each."""
+    target = socket.inet_aton("10.255.0.2")
+    for number in range(count):
+        port, source = divmod(number, SOURCES)
+        yield entries.Flow(entries.UDP, bytes([10, 0, *divmod(source, 250)]), target, 1024 + port, 53)
+
+
+def trials(fields: tuple[str, ...]) -> dict[str, list[int]]:
+    """The table in the order of a dump, so many entries each time: how often the true shares of all of the groups that would be
+    told were within their margins, and of how many times."""
     from ansible_collections.headroom.netfilter.plugins.module_utils._conntrack.entries import census, netlink
     from ansible_collections.headroom.netfilter.plugins.module_utils._conntrack.host.door import Host
 
     messages = list(dumped(Host(), netlink))
-    terms = census.Terms({})
-    whole = counted(messages, len(messages), census, netlink, terms)
-    whole = {group: said for group, said in whole.items() if said[0] >= COMMON}
-    found = {group: [0, 0] for group in whole}
+
+    def counted(some: list[bytes], top: int) -> dict[str, dict[Any, Any]]:
+        dump = netlink.Dump(netlink.HEADER.unpack_from(some[0])[3])
+        taken = census.Census([(field,) for field in fields], census.Terms({}), {})
+        for layout, block in dump.blocks([b"".join(some)]):
+            taken.add(layout, block)
+        told = taken.counted(dump.examined, len(messages), top)
+        return {counts.grouping[0]: {group.values: group for group in counts.groups} for counts in told}
+
+    true = counted(messages, len(messages))
+    found = {field: [0, 0] for field in fields}
     for start in range(0, len(messages) - SAMPLE + 1, SAMPLE):
-        sample = counted(messages[start : start + SAMPLE], len(messages), census, netlink, terms)
-        for group, (true, _margin) in whole.items():
-            share, margin = sample.get(group, (0.0, 0.0))
-            found[group][0] += abs(share - true) <= (margin or 0.0)
-            found[group][1] += 1
+        for field, groups in counted(messages[start : start + SAMPLE], TOP).items():
+            found[field][0] += all(
+                abs(group.share - true[field][values].share) <= group.margin for values, group in groups.items()
+            )
+            found[field][1] += 1
     return found
 
 
@@ -206,32 +222,15 @@ def dumped(host: Any, netlink: Any) -> Iterator[bytes]:
             start += length
 
 
-def counted(messages: list[bytes], total: int, census: Any, netlink: Any, terms: Any) -> dict[str, tuple[float, Any]]:
-    """Share and margin of the states and of the ports."""
-    sequence = netlink.HEADER.unpack_from(messages[0])[3]
-    dump, taken = netlink.Dump(sequence), census.Census([(field,) for field in BOTH], terms, {})
-    for layout, block in dump.blocks([b"".join(messages)]):
-        taken.add(layout, block)
-    return {
-        f"{counts.grouping[0]} {group.values[0]}": (group.share, group.margin)
-        for counts in taken.counted(dump.examined, total, total)
-        for group in counts.groups
-    }
-
-
 def summary(tables: list[dict[str, Any]]) -> dict[str, Any]:
     """The figures, by name."""
     first, rounds = tables[0], tables[0]["rounds"]
     groups: dict[str, list[int]] = {}
-    for table in tables:
-        for group, (inside, times) in table["trials"].items():
-            known = groups.setdefault(group, [0, 0])
+    for number, table in enumerate(tables):
+        for field, (inside, times) in table["trials"].items():
+            known = groups.setdefault(f"{SOURCES} equal sources" if number == len(SEEDS) else field, [0, 0])
             known[0] += inside
             known[1] += times
-    # Groups that are among the largest of both tables.
-    trials = {
-        group: counts for group, counts in groups.items() if counts[1] == max(times for _in, times in groups.values())
-    }
     found: dict[str, Any] = {
         name: {
             "seconds": median(each[name][0] for each in rounds),
@@ -247,8 +246,8 @@ def summary(tables: list[dict[str, Any]]) -> dict[str, Any]:
     found["sources"]["missed"] = max(grouping["missed"] for grouping in first["sources"][2]["groupings"])
     found["peer"] = first["peer"]
     found["trials"] = {
-        "groups": trials,
-        "inside": sum(inside for inside, _times in trials.values()) / sum(times for _in, times in trials.values()),
+        "groups": groups,
+        "inside": min(inside / times for inside, times in groups.values()),
     }
     return found
 
@@ -287,13 +286,18 @@ all entries at once. For those of a network, `conntrack -U -s 10.0.0.0/8 --timeo
 
 The kernel tells entries bucket by bucket. Which bucket an entry is in is decided by a hash of its addresses, ports, protocol and
 zone with a key that the kernel makes at random when it starts, and by nothing else: not by its age, state or use. To see whether
-shares of a sample keep their margins, each of two tables was cut, in the order of its dump, into samples of {sample_size}, and each
-sample's shares compared with the true ones: {trials} trials, in which the true share was within the margin of 95 percent as often as
-this, for groups of at least one in a thousand:
+shares of a sample keep their margins, each of two such tables was cut, in the order of its dump, into samples of {sample_size}, and so
+was one of {sources_alike} sources that have as many entries each. Of each sample the {top} largest groups were told, as the module does,
+and their shares compared with the true ones. As often as this all of them were within their margins at once, which is to be so in
+95 of 100 cases (bound 93):
 
 {shares}
 
-{inside:.1f} of 100 times in all (bound 93).
+The rows told are chosen by what the sample has of them, so the first has rather more there than is its due. A margin of one group
+by itself does not say that: of {sources_alike} equal sources the first one was within it in 2.5 of 100 samples. So the margins are those of all
+groups that could have been chosen: a share is taken to be possible unless it gives so few, or so many, in less than 2.5 of 100 cases
+times the share itself. Shares add up to 1, so however many groups there are, met or not, any of them is beyond in 5 of 100 cases at
+most. For a group of half of all that is 2.24 standard deviations in place of 1.96, for one of {sources_alike} equal ones 3.9.
 
 What can break it:
 
@@ -315,8 +319,8 @@ What can break it:
 
 def render(found: Mapping[str, Any], setting: Mapping[str, str], arguments: argparse.Namespace) -> str:
     groups = found["trials"]["groups"]
-    rows = ["| group | within its margin |", "|---|---:|"]
-    rows += [f"| {group} | {100 * inside / times:.0f} of 100 |" for group, (inside, times) in groups.items()]
+    rows = ["| rows by | all within their margins |", "|---|---:|"]
+    rows += [f"| {group} | {inside} of {times} |" for group, (inside, times) in groups.items()]
     peer = found["peer"]
     return PAGE.format(
         command="python -m tests.bench.large",
@@ -328,9 +332,9 @@ def render(found: Mapping[str, Any], setting: Mapping[str, str], arguments: argp
         expire_bound=EXPIRE_RATIO,
         rate=found["expire"]["rate"],
         times=found["expire"]["rate"] / max(peer["updated"] / peer["seconds"], 1),
-        trials=max(times for _inside, times in groups.values()),
+        sources_alike=SOURCES,
+        top=TOP,
         shares="\n".join(rows),
-        inside=100 * found["trials"]["inside"],
         setting="\n".join(f"| {name} | {value} |" for name, value in setting.items()),
         **{name: found[name] for name in ("exact", "sample", "sources", "expire", "peer")},
     )

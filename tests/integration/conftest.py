@@ -46,7 +46,8 @@ PATIENCE = 600
 # or until a line comes.
 RUN = """
 import json, select, sys, time
-from ansible_collections.headroom.netfilter.plugins.module_utils._conntrack.entries.expire import expire, read_options
+from ansible_collections.headroom.netfilter.plugins.module_utils._conntrack.entries.expire import expire
+from ansible_collections.headroom.netfilter.plugins.module_utils._conntrack.entries.wanted import read_options
 from ansible_collections.headroom.netfilter.plugins.module_utils._conntrack.host.door import Host
 
 options, check, times, pause = json.loads(sys.argv[1])

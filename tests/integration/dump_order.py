@@ -123,8 +123,8 @@ def beyond_margins() -> Figure:
     if (found["examined"], found["exact"], found["total"]) != (SAMPLE, False, COUNT):
         raise SystemExit(f"no sample of {SAMPLE}: {found}")
     beyond = sources - sum(abs(group["share"] - share) <= group["margin"] for group in groups)
-    # Of 60 cases at 5 percent, more than 17 come once in a thousand million.
-    return Figure("sources beyond their margin", beyond, 0, 17)
+    # One in 5 of 100 cases at most; with each by itself that rare, five come once in hundreds of millions.
+    return Figure("sources beyond their margin", beyond, 0, 4)
 
 
 if __name__ == "__main__":

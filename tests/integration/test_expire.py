@@ -274,7 +274,8 @@ def test_more_than_the_bound_is_refused_before_anything_is_shortened(
 
 SMALL = """
 import socket
-from ansible_collections.headroom.netfilter.plugins.module_utils._conntrack.entries.expire import expire, read_options
+from ansible_collections.headroom.netfilter.plugins.module_utils._conntrack.entries.expire import expire
+from ansible_collections.headroom.netfilter.plugins.module_utils._conntrack.entries.wanted import read_options
 from ansible_collections.headroom.netfilter.plugins.module_utils._conntrack.host.door import Host
 
 class Small(Host):

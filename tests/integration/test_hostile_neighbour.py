@@ -37,7 +37,7 @@ NOBODY = (
 # Both modules' work without Ansible, and what it takes.
 RUN = """
 import json, os, re, sys, threading, time
-from ansible_collections.headroom.netfilter.plugins.module_utils._conntrack.entries import examine, expire
+from ansible_collections.headroom.netfilter.plugins.module_utils._conntrack.entries import examine, expire, wanted
 from ansible_collections.headroom.netfilter.plugins.module_utils._conntrack.host.door import Host
 
 what, options, namespace = json.loads(sys.argv[1])
@@ -45,7 +45,7 @@ begun, here = time.process_time(), os.readlink("/proc/self/ns/net")
 if what == "census":
     found = examine.examine(Host(), examine.read_options(options), namespace)
 else:
-    found = expire.expire(Host(), expire.read_options(options), namespace, False)
+    found = expire.expire(Host(), wanted.read_options(options), namespace, False)
 assert (os.readlink("/proc/self/ns/net"), threading.active_count()) == (here, 1)
 kib = int(re.search(r"VmHWM:\\s+([0-9]+)", open("/proc/self/status").read()).group(1))
 print(json.dumps([time.process_time() - begun, kib / 1024, found]))

@@ -4,7 +4,7 @@
 """Who fills the table: entries counted by what they have in common, all of them or the first ones of a dump. Pure.
 
 The kernel tells entries in the order of its hash table, by a key that it makes at random when it starts. So the first
-ones are a random sample of all, and a share among them has the margin of any such sample.
+ones are a random sample of all. The groups told are chosen by what was met of them, so their margins have to hold for any.
 """
 
 import hmac
@@ -20,8 +20,8 @@ from .netlink import Layout
 
 # Groups that are kept apart, of all groupings together. Beyond them the smallest are dropped, which the result tells.
 MOST_GROUPS = 131072
-# Standard deviations: 95 percent of a normal distribution are no farther from its middle.
-_Z95 = 1.959964
+# In 5 of 100 cases at most, any of the margins of a grouping does not hold.
+_RISK = 0.05
 
 # What a record holds of some parts, and what a grouping makes of it.
 Raw = Tuple[Any, ...]
@@ -113,7 +113,7 @@ class Group(NamedTuple):
     values: Key  # in the order of the grouping's fields
     entries: int  # of a sample: reckoned for the whole table
     share: float  # of all entries, 0 to 1
-    margin: Optional[float]  # the true share is at most this far away, in 95 of 100 cases; None where all were counted
+    margin: Optional[float]  # in 95 of 100 cases no true share of any group is farther off; None where all were counted
 
 
 class Counted(NamedTuple):
@@ -125,15 +125,15 @@ class Counted(NamedTuple):
     missed: int  # entries at most that each group may have more of, because smaller ones were dropped
 
 
-class Limits(Dict[Raw, Tuple[float]]):
+class Limits(Dict[Raw, float]):
     """By the raw values of a kind, the seconds that an entry may have left."""
 
     def __init__(self, limit: Callable[[Raw], float]) -> None:
         super().__init__()
         self._limit = limit
 
-    def __missing__(self, raw: Raw) -> Tuple[float]:
-        self[raw] = limit = (self._limit(raw),)
+    def __missing__(self, raw: Raw) -> float:
+        self[raw] = limit = self._limit(raw)
         return limit
 
 
@@ -143,8 +143,6 @@ class Kinds:
     def __init__(self, layout: Layout, limit: Callable[[Kind], float]) -> None:
         self._layout = layout
         self._kinds, self.names = layout.reader(dict.fromkeys(_OF_KIND))
-        self._left, found = layout.reader({"left": None})
-        self._ends = bool(found)
         self._limits = Limits(lambda raw: limit(self.kind(raw)))
 
     def kind(self, raw: Raw) -> Kind:
@@ -153,15 +151,40 @@ class Kinds:
     def raw(self, block: bytes) -> List[Raw]:
         return list(self._kinds.iter_unpack(block))
 
-    def left(self, block: bytes) -> List[int]:
-        """Seconds, by record; nothing at all where a layout has none."""
-        return [seconds for (seconds,) in self._left.iter_unpack(block)] if self._ends else []
-
     def beyond(self, block: bytes, raw: List[Raw]) -> Iterator[bool]:
-        """For each record, whether it has more left than it may."""
-        if not self._ends:
-            return iter(())
-        return map(gt, self._left.iter_unpack(block), map(self._limits.__getitem__, raw))
+        """For each record, whether it has more left than it may; for none where a layout does not tell."""
+        left = self._layout.numbers(block, "left")
+        return iter(()) if left is None else map(gt, left, map(self._limits.__getitem__, raw))
+
+
+class _Common:
+    """What the entries of a layout have in common by a grouping: counted as it stands in the records."""
+
+    def __init__(self, layout: Layout, wanted: Dict[str, Optional[int]]) -> None:
+        self._layout = layout
+        self._reader, self.names = layout.reader(wanted)
+        codes = [code for name, _offset, code in layout.parts if name in wanted]
+        # One number is had at once for a whole block.
+        self._number = self.names[0] if len(codes) == 1 and not codes[0].endswith("s") else None
+        self._counter: Counter[Any] = Counter()
+
+    def __len__(self) -> int:
+        return len(self._counter)
+
+    def add(self, block: bytes, raw: Optional[List[Raw]]) -> None:
+        """Count the records of a block, whose raw values may have been read already."""
+        if raw is not None:
+            self._counter.update(raw)
+        elif self._number:
+            self._counter.update(self._layout.numbers(block, self._number) or ())
+        else:
+            self._counter.update(self._reader.iter_unpack(block))
+
+    def taken(self) -> Iterator[Tuple[Dict[str, Any], int]]:
+        """The parts of each that was met, and how often; they are forgotten."""
+        met, self._counter = self._counter, Counter()
+        for value, count in met.items():
+            yield dict(zip(self.names, value if isinstance(value, tuple) else (value,))), count
 
 
 class _Tally:
@@ -169,18 +192,17 @@ class _Tally:
 
     def __init__(self, layout: Layout, groupings: Sequence[Grouping], terms: Terms, limit: Callable[[Kind], float]):
         self.layout = layout
-        self.readers = [layout.reader(_wanted(grouping, layout.family, terms)) for grouping in groupings]
-        self.counters: List[Counter[Raw]] = [Counter() for _grouping in groupings]
+        self.common = [_Common(layout, _wanted(grouping, layout.family, terms)) for grouping in groupings]
         self.kinds = Kinds(layout, limit)
         self.stale: Counter[Raw] = Counter()
         self.groups = 0
 
     def add(self, block: bytes) -> None:
         raw = self.kinds.raw(block)
-        for (reader, names), counter in zip(self.readers, self.counters):
-            counter.update(raw if names == self.kinds.names else reader.iter_unpack(block))
+        for common in self.common:
+            common.add(block, raw if common.names == self.kinds.names else None)
         self.stale.update(compress(raw, self.kinds.beyond(block, raw)))
-        self.groups = sum(map(len, self.counters))
+        self.groups = sum(map(len, self.common))
 
 
 def _wanted(grouping: Grouping, family: int, terms: Terms) -> Dict[str, Optional[int]]:
@@ -225,11 +247,8 @@ class Census:
         for number, (grouping, folded) in enumerate(zip(self.groupings, self._folded)):
             fields = [FIELDS[field] for field in grouping]
             for tally in self._tallies.values():
-                names = tally.readers[number][1]
-                for raw, count in tally.counters[number].items():
-                    parts = dict(zip(names, raw))
-                    folded[tuple(field.value(self.terms, tally.layout, parts) for field in fields)] += count
-                tally.counters[number].clear()
+                for parts, count in tally.common[number].taken():
+                    folded[tuple([field.value(self.terms, tally.layout, parts) for field in fields])] += count
                 tally.groups = 0
             while len(folded) > self.most:
                 dropped = sorted(folded.values())[len(folded) // 2]
@@ -254,9 +273,9 @@ class Census:
                 [
                     Group(
                         tuple(FIELDS[field].told(self.terms, value) for field, value in zip(grouping, key)),
-                        *reckoned(count, examined, total),
+                        *reckoned(count, examined, total, missed),
                     )
-                    for key, count in sorted(folded.items(), key=lambda item: (-item[1], str(item[0])))[:top]
+                    for key, count in _largest(folded, top)
                 ],
                 max(0, len(folded) - top),
                 missed,
@@ -265,18 +284,51 @@ class Census:
         ]
 
 
-def reckoned(count: int, examined: int, total: int) -> Tuple[int, float, Optional[float]]:
-    """Entries in the whole table, their share, and the margin of it: so many among those examined of a total.
+def _largest(folded: Mapping[Key, int], top: int) -> List[Tuple[Key, int]]:
+    """So many of the largest; of those that are alike by their names."""
+    least = min(sorted(folded.values(), reverse=True)[:top], default=0)
+    some = [item for item in folded.items() if item[1] >= least]
+    return sorted(some, key=lambda item: (-item[1], str(item[0])))[:top]
 
-    The margin is the farther end of Wilson's score interval, for a sample taken without putting back, and half an entry.
+
+def reckoned(count: int, examined: int, total: int, missed: int = 0) -> Tuple[int, float, Optional[float]]:
+    """Entries in the whole table, their share, and the margin of it: so many among those examined of a total, and perhaps as many
+    more as were missed.
+
+    The margins of all groups of a grouping hold at once, so that it does not matter which of them are told, or why. A share is
+    possible as long as it gives so few, or so many, with a probability of half of _RISK times the share itself. The shares of all
+    groups add up to 1, however many there are, met or not; so with a probability of _RISK at most, any of them is beyond.
     """
     if examined == 0:
         return 0, 0.0, None
     share = count / examined
     if examined >= total:
         return count, round(share, 6), None
-    weight = _Z95**2 / (examined * (total - 1) / (total - examined))
-    middle = (share + weight / 2) / (1 + weight)
-    half = math.sqrt(share * (1 - share) * weight + weight**2 / 4) / (1 + weight)
-    margin = max(share - (middle - half), middle + half - share) + 0.5 / examined
-    return round(share * total), round(share, 6), math.ceil(margin * 1e6) / 1e6
+    # As many, put back each time, tell as much as these do.
+    weight = examined * (total - 1) / (total - examined)
+    least = _farthest((count - 1) / examined, 0.0, weight)
+    most = _farthest((count + missed + 1) / examined, 1.0, weight)
+    told = round(share, 6)
+    return round(share * total), told, math.ceil(max(told - least, most - told) * 1e6) / 1e6
+
+
+def _farthest(met: float, end: float, weight: float) -> float:
+    """The share that is farthest from what was met, towards an end, and still possible.
+
+    The tail of a binomial distribution is below that of a normal one at the root of twice the divergence, where one less, or
+    more, was met (Zubkov and Serov, A complete proof of universal inequalities for the distribution function of the binomial
+    law, 2013).
+    """
+    possible, impossible = min(max(met, 0.0), 1.0), end
+    while abs(possible - impossible) > 1e-7:
+        share = (possible + impossible) / 2
+        if math.erfc(math.sqrt(weight * _divergence(met, share))) > _RISK * share:
+            possible = share
+        else:
+            impossible = share
+    return impossible
+
+
+def _divergence(met: float, share: float) -> float:
+    """Of Kullback and Leibler, of two that each happen or not."""
+    return max(0.0, sum(one * math.log(one / other) for one, other in ((met, share), (1 - met, 1 - share)) if one))

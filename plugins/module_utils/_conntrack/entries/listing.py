@@ -66,11 +66,12 @@ class Listing:
 
 def _parts(kind: _Kind) -> List[Tuple[str, str]]:
     address = "4s" if kind.family == socket.AF_INET else "16s"
-    parts = [("status", "I"), ("mark", "I"), ("source", address), ("destination", address), ("zone", "H")]
-    if kind.has_port:
-        parts.append(("destination_port", "H"))
+    parts = [("status", "I"), ("mark", "I"), ("source", address), ("destination", address)]
     if kind.has_left:
         parts.append(("left", "I"))
+    parts.append(("zone", "H"))
+    if kind.has_port:
+        parts.append(("destination_port", "H"))
     if kind.has_state:
         parts.append(("state", "B"))
     return parts
@@ -81,7 +82,7 @@ def _layout(kind: _Kind) -> Layout:
     for name, code in _parts(kind):
         placed.append((name, offset, code))
         offset += struct.calcsize(">" + code)
-    return Layout(offset, kind.family, kind.protocol, tuple(placed), (), (), 0, 0)
+    return Layout(offset + -offset % 4, kind.family, kind.protocol, tuple(placed), (), (), 0, 0)
 
 
 def _record(line: str) -> Tuple[_Kind, bytes]:
@@ -121,9 +122,10 @@ def _record(line: str) -> Tuple[_Kind, bytes]:
     }
     parts = _parts(kind)
     try:
-        return kind, struct.pack(">" + "".join(code for _name, code in parts), *(read[name] for name, _code in parts))
+        record = struct.pack(">" + "".join(code for _name, code in parts), *(read[name] for name, _code in parts))
     except struct.error as error:
         raise ValueError(str(error)) from None
+    return kind, record + bytes(-len(record) % 4)
 
 
 def _number(text: str) -> int:

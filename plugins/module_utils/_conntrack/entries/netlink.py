@@ -10,11 +10,14 @@ equal records, for struct and Counter to go through in C. What cannot be read is
 Source: include/uapi/linux/netfilter/nfnetlink_conntrack.h.
 """
 
+import contextlib
 import socket
 import struct
+import sys
 import time
+from array import array
 from collections import defaultdict
-from typing import DefaultDict, Dict, Iterable, Iterator, List, Mapping, NamedTuple, Optional, Tuple
+from typing import Any, Callable, DefaultDict, Dict, Iterable, Iterator, List, Mapping, NamedTuple, Optional, Tuple
 
 from ..host.netlink import (
     ATTRIBUTE,
@@ -62,7 +65,8 @@ class Layout(NamedTuple):
     length: int  # bytes, a multiple of 4
     family: int  # as socket.AF_INET
     protocol: int  # its number
-    parts: Tuple[Tuple[str, int, str], ...]  # name, offset and struct's letter, in the order of the offsets
+    # Name, offset and struct's letter, in the order of the offsets. A number stands at a multiple of its size.
+    parts: Tuple[Tuple[str, int, str], ...]
     copied: Tuple[Tuple[int, int], ...]  # from and to: the attributes that name the entry to the kernel
     words: Tuple[Tuple[int, bytes], ...]  # by offset: what is the same in all, four bytes each
     protocol_at: int  # offset
@@ -73,10 +77,24 @@ class Layout(NamedTuple):
         count, rest = divmod(len(block), self.length)
         if rest or block[self.protocol_at :: self.length] != bytes([self.protocol]) * count:
             return False
+        # Most that have another one differ in their first record.
+        if any(block[offset : offset + 4] != word for offset, word in self.words):
+            return False
         if count == 1:
-            return all(block[offset : offset + 4] == word for offset, word in self.words)
-        words, step = memoryview(block).cast("I"), self.length // 4
+            return True
+        words, step = array("I", block), self.length // 4
         return all(words[offset // 4 :: step].tobytes() == word * count for offset, word in self.words)
+
+    def numbers(self, block: bytes, name: str) -> "Optional[array[int]]":
+        """That of each record of a block; None where the layout has none of the name."""
+        for part, offset, code in self.parts:
+            if part == name:
+                size = struct.calcsize(code)
+                found = array(code, block)[offset // size :: self.length // size]
+                if sys.byteorder == "little":
+                    found.byteswap()
+                return found
+        return None
 
     def reader(self, wanted: Mapping[str, Optional[int]]) -> Tuple[struct.Struct, Tuple[str, ...]]:
         """What iterates over the wanted parts of each record of a block, and which of them there are, in its order.
@@ -102,26 +120,50 @@ class _Alike:
 
     def __init__(self) -> None:
         self.layouts: List[Layout] = []
-        self.marks: List[slice] = []  # of a message: what tells the layouts apart
-        self.waiting: DefaultDict[bytes, List[bytes]] = defaultdict(list)  # by their marks
+        self.came: List[bytes] = []  # in whole words, as they came
+        self._marks: List[int] = []  # words of a message that tell the layouts apart
+        self._waiting: DefaultDict[Any, List[bytes]] = defaultdict(list)  # by their marks
 
     def of_all(self, block: bytes) -> Optional[Layout]:
         return next((layout for layout in self.layouts if layout.fits(block)), None)
 
     def add(self, layout: Layout) -> None:
-        for other in self.layouts:
-            mark = _difference(layout, other)
-            if mark not in self.marks:
-                self.marks.append(mark)
+        self._marks += {_difference(layout, other) for other in self.layouts}.difference(self._marks)
         self.layouts.append(layout)
 
+    def taken(self, least: int) -> Iterator[List[bytes]]:
+        """Messages that have the same marks, where they are so many at least; they wait no more. Looked for where as many came,
+        also where they come back meanwhile."""
+        while len(self.came) >= least:
+            if self.came:
+                self._sort()
+            ready = [marks for marks, alike in self._waiting.items() if len(alike) >= least]
+            if not ready:
+                break
+            for marks in ready:
+                yield self._waiting.pop(marks)
 
-def _difference(layout: Layout, other: Layout) -> slice:
-    """Where two layouts of one length differ first: an attribute's head, as all before it are the same, or the protocol."""
-    for (start, word), (_start, another) in zip(layout.words, other.words):
-        if word != another:
-            return slice(start, start + 4)
-    return slice(layout.protocol_at, layout.protocol_at + 1)
+    def _sort(self) -> None:
+        waiting = self._waiting
+        if self._marks:
+            words, step = array("I", b"".join(self.came)), len(self.came[0]) // 4
+            for marks, message in zip(zip(*[words[mark::step] for mark in self._marks]), self.came):
+                waiting[marks].append(message)
+        else:
+            waiting[()] += self.came
+        self.came.clear()
+
+
+def _difference(layout: Layout, other: Layout) -> int:
+    """The word by which two layouts of one length differ first: an attribute's head, as all before it are the same, or where
+    the protocol is."""
+    return (
+        next(
+            (start for (start, word), (_start, another) in zip(layout.words, other.words) if word != another),
+            layout.protocol_at,
+        )
+        // 4
+    )
 
 
 class Dump:
@@ -139,6 +181,9 @@ class Dump:
         self.error = 0  # the kernel's, as errno
         self.done = False
         self._known: DefaultDict[int, _Alike] = defaultdict(_Alike)  # by length
+        self._take: Dict[
+            int, Callable[[bytes], None]
+        ] = {}  # where to put messages of a length, of which an entry was met
         self._layouts = 0
         self._met = 0
 
@@ -154,13 +199,14 @@ class Dump:
                 for layout, block in self._sorted(_BLOCK):
                     waiting -= len(block) // layout.length
                     yield layout, block
-            # Also where all that came since has been handed on at once.
-            if waiting > _MOST_WAITING or (self.prompt and time.monotonic() - since > _LONGEST_WAIT):
-                yield from self._sorted(1)
+            # Also where all that came since has been handed on at once; and of enough, some may be found to be no entries.
+            late = self.prompt and time.monotonic() - since > _LONGEST_WAIT
+            if late or waiting > _MOST_WAITING or self._met == self.most:
+                yield from self._sorted(0)
                 waiting, since = 0, time.monotonic()
             if self.done or self.error or self._met == self.most:
                 break
-        yield from self._sorted(1)
+        yield from self._sorted(0)
 
     def _wanted(self, count: int) -> int:
         """How many of so many are still to be looked at; they are met then."""
@@ -170,40 +216,49 @@ class Dump:
         return count
 
     def _cut(self, answer: bytes) -> int:
-        """Messages of an answer, in whole words, to those like them that wait; how many there are."""
-        known, start, end, unpack, own = self._known, 0, len(answer), _START.unpack_from, self.sequence
+        """Messages of an answer, in whole words, to those as long that wait; how many there are."""
+        met, start, end, unpack = 0, 0, len(answer), _START.unpack_from
         last, wanted = end - HEADER.size, end if self.most is None else self.most - self._met
-        met = seen = 0
+        if end % 4 == 0 and (self.most is None or end <= wanted * min(self._take, default=0)):
+            met, start = self._cut_known(answer)
         while start <= last and met < wanted:
-            length, kind, flags, sequence = unpack(answer, start)
+            length, kind, _flags, sequence = unpack(answer, start)
             after = start + (length + 3 & ~3)
             if length < HEADER.size or start + length > end:
                 break
-            if sequence != own:
-                self.forged += 1
-            elif kind == _NEW:
-                message = answer[start:after] if after <= end else answer[start:] + bytes(after - end)
-                alike = known[after - start]
-                marks = alike.marks
-                if not marks:
-                    alike.waiting[b""].append(message)
-                elif len(marks) == 1:
-                    alike.waiting[message[marks[0]]].append(message)
-                else:
-                    alike.waiting[b"".join([message[mark] for mark in marks])].append(message)
-                seen |= flags
+            message = answer[start:after] if after <= end else answer[start:] + bytes(after - end)
+            if sequence == self.sequence and kind == _NEW:
+                came = self._known[after - start].came
+                came.append(message)
+                if length == after - start:
+                    self._take[length] = came.append
                 met += 1
             else:
-                self._told(kind, answer[start:after])
+                self._no_entry(kind, sequence, message)
             start = after
         self.skipped += start < end and met < wanted
-        self.interrupted |= seen & INTERRUPTED != 0
         self._met += met
         return met
 
-    def _told(self, kind: int, message: bytes) -> None:
-        """Something other than an entry."""
-        if kind in (ERROR, DONE):
+    def _cut_known(self, answer: bytes) -> Tuple[int, int]:
+        """The same as long as their lengths are known, whatever else they are; also where they end."""
+        words, take, met, start, end = memoryview(answer).cast("I"), self._take, 0, 0, len(answer)
+        with contextlib.suppress(KeyError):
+            while start < end:
+                length = words[start >> 2]
+                take[length](answer[start : start + length])
+                start += length
+                met += 1
+        if start > end:
+            # The last one is cut off.
+            self._known[length].came.pop()
+            return met - 1, start - length
+        return met, start
+
+    def _no_entry(self, kind: int, sequence: int, message: bytes) -> None:
+        if sequence != self.sequence:
+            self.forged += 1
+        elif kind in (ERROR, DONE):
             self.error = self.error or errno_of(message)
             self.done = True
         else:
@@ -212,8 +267,7 @@ class Dump:
     def _sorted(self, least: int) -> Iterator[Tuple[Layout, bytes]]:
         """What waits, by layout, of those that are so many at least."""
         for alike in list(self._known.values()):
-            for marks in [marks for marks, messages in alike.waiting.items() if len(messages) >= least]:
-                messages = alike.waiting.pop(marks)
+            for messages in alike.taken(least):
                 block = b"".join(messages)
                 layout = alike.of_all(block)
                 if layout:
@@ -222,10 +276,21 @@ class Dump:
                     yield from self._one_by_one(alike, messages)
 
     def _one_by_one(self, alike: _Alike, messages: List[bytes]) -> Iterator[Tuple[Layout, bytes]]:
-        """The same, for messages of several layouts, or of one that is not known."""
+        """The same, for messages of several layouts, or of one that is not known, or that are no entries. Once another layout is
+        known, the rest can be told apart: it waits again, for as many as that takes."""
         sorts: Dict[Layout, List[bytes]] = {}
-        for message in messages:
+        layouts = len(alike.layouts)
+        for number, message in enumerate(messages):
+            _length, kind, flags, sequence = _START.unpack_from(message)
+            if sequence != self.sequence or kind != _NEW:
+                self._no_entry(kind, sequence, message)
+                self._met -= 1
+                continue
+            self.interrupted |= flags & INTERRUPTED != 0
             layout = alike.of_all(message) or self._learned(alike, message)
+            if len(alike.layouts) > layouts:
+                alike.came += messages[number:]
+                break
             if layout:
                 sorts.setdefault(layout, []).append(message)
             else:

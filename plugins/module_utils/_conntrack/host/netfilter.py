@@ -16,7 +16,7 @@ import socket
 import struct
 import threading
 import time
-from typing import Generator, Iterator, Optional, Union
+from typing import Generator, Iterator, List, Optional, Union
 
 # Bytes. The kernel's answers are of 32 KiB at most (netlink_dump in af_netlink.c).
 LONGEST_ANSWER = 65536
@@ -26,7 +26,8 @@ LONGEST_RECEIVING = 120.0
 _NETLINK_NETFILTER = 12  # linux/netlink.h
 _SO_RCVBUFFORCE, _SO_ATTACH_FILTER = 33, 26  # asm-generic/socket.h
 _ROOM = 4 * 1024 * 1024
-_AHEAD = 16
+# Answers that are handed over at once, as that takes longer than to look at one; and how often, ahead.
+_TOGETHER, _AHEAD = 4, 4
 
 _SEQUENCE = struct.Struct("=8xI")  # of struct nlmsghdr
 # The last bits of a sequence number the requests of a conversation; the others are the same in all of them.
@@ -72,29 +73,36 @@ class Netfilter:
 
         It is always ready: to receive some makes the kernel write what comes next. So where none is ready, there is no more.
         """
-        told: queue.Queue[Union[bytes, OSError, None]] = queue.Queue(_AHEAD)
+        told: queue.Queue[Union[List[bytes], OSError, None]] = queue.Queue(_AHEAD)
         left = threading.Event()
 
         def receive() -> None:
+            some: List[bytes] = []
+            end: Optional[OSError] = None
             try:
                 while not left.is_set():
                     answer = self._next()
                     if answer is not None:
-                        told.put(answer)
+                        some.append(answer)
+                    if len(some) == _TOGETHER:
+                        told.put(some)
+                        some = []
             except BlockingIOError:
-                told.put(None)
+                pass
             except OSError as error:
-                told.put(error)
+                end = error
+            told.put(some)
+            told.put(end)
 
         reader = threading.Thread(target=receive, daemon=True)
         reader.start()
         try:
-            answer = told.get()
-            while answer is not None:
-                if isinstance(answer, OSError):
-                    raise answer
-                yield answer
-                answer = told.get()
+            some = told.get()
+            while some is not None:
+                if isinstance(some, OSError):
+                    raise some
+                yield from some
+                some = told.get()
         finally:
             left.set()
             while reader.is_alive():

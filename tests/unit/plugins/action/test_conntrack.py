@@ -18,6 +18,7 @@ from ansible_collections.headroom.netfilter.plugins.filter.conntrack_plan import
 from ansible_collections.headroom.netfilter.plugins.module_utils._conntrack import files
 from ansible_collections.headroom.netfilter.plugins.module_utils._conntrack.plan.policy import Policy
 from ansible_collections.headroom.netfilter.plugins.modules import conntrack as documented
+from ansible_collections.headroom.netfilter.plugins.plugin_utils._conntrack import answers
 from ansible_collections.headroom.netfilter.tests.unit.examples import (
     CONTAINER,
     NOT_LOADED,
@@ -145,8 +146,8 @@ def test_a_change_takes_two_executions_and_is_told_whole():
     assert machine.modules() == [FACTS, SETTINGS]
     assert result["changed"] is True
     assert (result["checked"], result["files_only"]) == (False, False)
-    assert result["before"] == was
-    assert result["after"] == machine.facts
+    assert result["before"] == answers.FACTS(was)
+    assert result["after"] == answers.FACTS(machine.facts)
     assert result["after"]["table"]["max"] == 100000
     assert result["plan"] == conntrack_plan(was, {"conntrack_max": 100000})
     assert len(result["diff"]) == len(result["plan"]["files"])
@@ -216,7 +217,7 @@ def test_a_host_without_drift_costs_one_execution():
     result = run(machine, max=100000)
     assert machine.modules() == [FACTS]
     assert result["changed"] is False
-    assert result["after"] == result["before"] == machine.facts
+    assert result["after"] == result["before"] == answers.FACTS(machine.facts)
     assert "id" not in result
 
 

@@ -9,12 +9,10 @@ import time
 
 import pytest
 
-from ansible_collections.headroom.netfilter.plugins.module_utils._conntrack.entries.expire import (
-    BATCH,
-    expire,
-    read_options,
-)
+from ansible_collections.headroom.netfilter.plugins.module_utils._conntrack.entries.expire import expire
+from ansible_collections.headroom.netfilter.plugins.module_utils._conntrack.entries.look import BATCH
 from ansible_collections.headroom.netfilter.plugins.module_utils._conntrack.entries.reading import TableError
+from ansible_collections.headroom.netfilter.plugins.module_utils._conntrack.entries.wanted import read_options
 from ansible_collections.headroom.netfilter.tests.unit.ctnetlink import (
     ASSURED,
     CLOSE_WAIT,

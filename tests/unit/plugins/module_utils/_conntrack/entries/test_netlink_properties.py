@@ -13,7 +13,7 @@ pytest.importorskip("hypothesis", reason="hypothesis is not installed; it runs o
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ansible_collections.headroom.netfilter.plugins.module_utils._conntrack.entries import examine, expire
+from ansible_collections.headroom.netfilter.plugins.module_utils._conntrack.entries import examine, expire, wanted
 from ansible_collections.headroom.netfilter.plugins.module_utils._conntrack.entries.census import FIELDS, Census, Terms
 from ansible_collections.headroom.netfilter.plugins.module_utils._conntrack.entries.listing import Listing
 from ansible_collections.headroom.netfilter.plugins.module_utils._conntrack.entries.netlink import (
@@ -142,7 +142,7 @@ def test_whatever_is_said_there_is_a_result_or_a_reason(answers, refusals):
     host.table.more_refusals = refusals
     for check in (True, False):
         try:
-            found = expire.expire(host, expire.read_options(OPTIONS), None, check)
+            found = expire.expire(host, wanted.read_options(OPTIONS), None, check)
         except TableError:
             continue
         assert json.loads(json.dumps(found)) == found
