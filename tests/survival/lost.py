@@ -91,11 +91,11 @@ class Mode(NamedTuple):
 
 
 SUDO = ("--become", "-e", "ansible_user=joe")
-PIPELINED = {"ANSIBLE_PIPELINING": "True"}
+PIPELINED, SENT = {"ANSIBLE_PIPELINING": "True"}, {"ANSIBLE_PIPELINING": "False"}
 MODES = (
-    Mode("pty"),  # ansible-core's default: the module is sent by sftp and run with ssh -tt
-    Mode("no-pty", {"ANSIBLE_SSH_USETTY": "False"}),
-    Mode("pipelining", PIPELINED),  # the module is sent as standard input, which takes no pty
+    Mode("pty", SENT),  # ansible-core's default: the module is sent by sftp and run with ssh -tt
+    Mode("no-pty", {**SENT, "ANSIBLE_SSH_USETTY": "False"}),
+    Mode("pipelining"),  # the collection's, without sudo: the module is sent as standard input, which takes no pty
     Mode("sudo", {}, SUDO, 4),
     Mode("sudo-pipelining", PIPELINED, SUDO, 4),
 )

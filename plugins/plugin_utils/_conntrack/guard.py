@@ -14,6 +14,7 @@ import json
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from ansible import constants as C
 from ansible.errors import AnsibleConnectionFailure, AnsibleError
 from ansible.module_utils.json_utils import _filter_non_json_lines
 from ansible.plugins.action import ActionBase
@@ -76,6 +77,8 @@ class Guard(ActionBase):  # type: ignore[misc]
         return self._executed(f"headroom.netfilter.{self.answer.module}", self._task.args, task_vars)
 
     def _executed(self, name: str, options: Mapping[str, Any], task_vars: dict[str, Any]) -> Any:
+        if not self._task.delegate_to and may_be_piped(self._connection, task_vars):
+            self._connection.set_option("pipelining", True)
         with shown_escaped():
             return self._execute_module(module_name=name, module_args=dict(options), task_vars=task_vars)
 
@@ -90,6 +93,27 @@ class Guard(ActionBase):  # type: ignore[misc]
     def _parse_returned_data(self, res: Mapping[str, Any], *profile: Any) -> Any:
         # Before it hands an answer to its action, ansible-core decodes it, and prints some of what it takes away.
         return super()._parse_returned_data({**res, **sifted(self.answer, res)}, *profile)
+
+
+def may_be_piped(connection: Any, task_vars: Mapping[str, Any]) -> bool:
+    """Whether modules may go to a host by standard input though nobody has asked for it.
+
+    It takes one command in place of five, and no room on the host, which may have none. ansible-core asks first, as sudo may want a
+    terminal; without sudo there is no question. Who has said no is heard, in ansible.cfg, the environment or a host's variables, and
+    a connection that is told to have a terminal, of which cores before 2.19 do not think.
+    """
+    hostvars = task_vars.get("hostvars")
+    if hostvars is None or not hasattr(connection, "is_pipelining_enabled") or connection.become:
+        return False
+    # Of the task, ansible-core has filled in what nobody has said.
+    said = hostvars.raw_get(task_vars["inventory_hostname"])
+    try:
+        _value, origin = C.config.get_config_value_and_origin(
+            "pipelining", plugin_type="connection", plugin_name=connection._load_name, variables=dict(said)
+        )
+    except AnsibleError:
+        return False
+    return bool(origin == "default")
 
 
 @contextlib.contextmanager

@@ -41,7 +41,9 @@ def test_of_a_tree_only_facts_are_read(name):
             asked.append((module, options))
             return {"changed": False, "ansible_facts": {"conntrack": {}}}
 
-    task = SimpleNamespace(args={}, check_mode=False, async_val=0, action=f"headroom.netfilter.{name}", diff=False)
+    task = SimpleNamespace(
+        args={}, check_mode=False, async_val=0, delegate_to=None, action=f"headroom.netfilter.{name}", diff=False
+    )
     connection = SimpleNamespace(_shell=SimpleNamespace(tmpdir="/tmp/x"), has_pipelining=True)
     guard = Asked(task, connection, SimpleNamespace(), None, Templar(loader=DataLoader()), None)
     result = guard.run(task_vars={"conntrack_root": "/srv/image", "inventory_hostname": "image"})

@@ -95,7 +95,13 @@ class Action(conntrack.ActionModule):
 
     def __init__(self, machine, check_mode, role, args):
         task = SimpleNamespace(
-            args=args, check_mode=check_mode, async_val=0, _role=role, action="headroom.netfilter.conntrack", diff=True
+            args=args,
+            check_mode=check_mode,
+            async_val=0,
+            delegate_to=None,
+            _role=role,
+            action="headroom.netfilter.conntrack",
+            diff=True,
         )
         self.machine, self.resets = machine, 0
         connection = SimpleNamespace(reset=self._reset, _shell=SimpleNamespace(tmpdir="/tmp/x"), has_pipelining=True)

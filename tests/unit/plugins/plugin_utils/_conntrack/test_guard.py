@@ -4,12 +4,15 @@
 
 import itertools
 import json
+from types import SimpleNamespace
 
 import pytest
+from ansible.playbook.play_context import PlayContext
+from ansible.plugins.loader import connection_loader
 
 from ansible_collections.headroom.netfilter.plugins.plugin_utils._conntrack.answers import BY_MODULE
 from ansible_collections.headroom.netfilter.plugins.plugin_utils._conntrack.answers import FACTS as CHECK
-from ansible_collections.headroom.netfilter.plugins.plugin_utils._conntrack.guard import handed_on, sifted
+from ansible_collections.headroom.netfilter.plugins.plugin_utils._conntrack.guard import handed_on, may_be_piped, sifted
 from ansible_collections.headroom.netfilter.tests.unit import examples
 
 FACTS, SETTINGS = BY_MODULE["conntrack_facts"], BY_MODULE["conntrack_settings"]
@@ -200,3 +203,54 @@ def test_what_is_no_answer(text):
     assert len(found["stdout"]) <= 8000
     assert len(found["stderr"]) <= 8000
     assert (found["stdout"] + found["stderr"]).isprintable()
+
+
+class Variables(dict):
+    """Of the hosts, as ansible-core has them."""
+
+    raw_get = dict.__getitem__
+
+
+@pytest.fixture(autouse=True, scope="module")
+def known():
+    """ansible-core knows the options of a connection once it is loaded."""
+    for name in ("ssh", "local"):
+        connection_loader.get(name, PlayContext(), None)
+
+
+def piped(said=(), filled=(), become=None, name="ssh", **connection):
+    connection = {"is_pipelining_enabled": bool, **connection}
+    found = SimpleNamespace(_load_name=name, become=become, **{name: one for name, one in connection.items() if one})
+    own = {"inventory_hostname": "a", **dict(said)}
+    return may_be_piped(found, {**own, **dict(filled), "hostvars": Variables(a=own)})
+
+
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [
+        ({}, True),
+        ({"name": "local"}, True),
+        ({"filled": {"ansible_pipelining": False, "ansible_ssh_pipelining": False}}, True),
+        ({"said": {"ansible_pipelining": False}}, False),
+        ({"said": {"ansible_ssh_pipelining": False}}, False),
+        ({"said": {"ansible_pipelining": "{{ not_here }}"}}, False),
+        ({"become": object()}, False),
+        # Cores before 2.19, and connections that know no pipelining.
+        ({"is_pipelining_enabled": None}, False),
+        ({"name": "unheard_of"}, False),
+    ],
+    ids=["nobody", "local", "filled", "host", "ssh", "template", "become", "old", "unknown"],
+)
+def test_modules_are_piped_where_nobody_has_said_and_nothing_is_in_the_way(given, expected):
+    assert piped(**given) is expected
+
+
+def test_the_environment_is_heard(monkeypatch):
+    monkeypatch.setenv("ANSIBLE_PIPELINING", "False")
+    assert piped() is False
+    monkeypatch.delenv("ANSIBLE_PIPELINING")
+    assert piped() is True
+
+
+def test_without_variables_of_hosts_nothing_is_asked():
+    assert may_be_piped(SimpleNamespace(), {}) is False
