@@ -10,7 +10,9 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import NamedTuple
 
 from tests import peers
@@ -44,6 +46,7 @@ class Play(NamedTuple):
     playbook: str
     changes: bool = False  # on every host, or on none
     limit: float | None = None  # times a ping
+    environment: Mapping[str, str] = MappingProxyType({})
 
 
 class Player:
@@ -67,7 +70,7 @@ class Player:
     def seconds(self, play: Play) -> float:
         with tempfile.TemporaryDirectory(dir=self.home) as sockets:  # new for each: no run finds connections open
             started = time.monotonic()
-            code, output = self._run(play.playbook, sockets)
+            code, output = self._run(play, sockets)
             taken = time.monotonic() - started
             for control in os.listdir(sockets):
                 close = ["ssh", "-F", "none", "-O", "exit", "-S", f"{sockets}/{control}", "bench"]
@@ -82,20 +85,21 @@ class Player:
         return {
             "controller": f"ansible-core {core and core[1]}, Python {python and python[1]}",
             "hosts": f"{len(self.hosts.all)}, {_said(self.interpreter, '-V')}, {_said('ssh', '-V').split(',')[0]}",
-            "ansible.cfg": f"forks {FORKS}, interpreter_python set, pipelining off and ssh_args `{SSH_ARGS}` (defaults)",
+            "ansible.cfg": f"forks {FORKS}, interpreter_python set, pipelining not, ssh_args `{SSH_ARGS}` (the default)",
             "ansible.posix": f"of the package {peers.SOURCE}",
         }
 
-    def _run(self, playbook: str, sockets: str) -> tuple[int, str]:
+    def _run(self, play: Play, sockets: str) -> tuple[int, str]:
         inherited = {name: value for name, value in os.environ.items() if not name.startswith(("ANSIBLE_", "SSH_"))}
         own = {
             "ANSIBLE_CONFIG": f"{self.home}/ansible.cfg",
             "ANSIBLE_HOME": f"{self.home}/ansible",
             "ANSIBLE_SSH_CONTROL_PATH_DIR": sockets,
             "LC_ALL": "C.UTF-8",
+            **play.environment,
         }
         process = subprocess.Popen(
-            [self.program, playbook],
+            [self.program, play.playbook],
             cwd=self.home,
             env=inherited | own,
             stdin=subprocess.DEVNULL,

@@ -32,6 +32,8 @@ PLAYS = (
     Play(page.BASE, f"{OWN}/ping.yml"),
     Play(f"tune, {page.NOTHING}", TUNE, limit=1.20),
     Play("conntrack_facts", f"{OWN}/facts.yml", limit=1.2),
+    Play(f"{page.BASE}, {page.PIPELINED}", f"{OWN}/ping.yml", environment=page.PIPELINING),
+    Play(f"tune, {page.NOTHING}, {page.PIPELINED}", TUNE, environment=page.PIPELINING),
     Play(f"usual playbook, {page.EVERYTHING}", f"{OWN}/usual.yml", changes=True),
     Play(f"usual playbook, {page.NOTHING}", f"{OWN}/usual.yml"),
 )
