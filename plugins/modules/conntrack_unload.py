@@ -114,7 +114,9 @@ modules:
   elements: str
   sample: [nf_conntrack_netlink, nf_nat, nf_conntrack]
 hooks:
-  description: The hooks by which packets were tracked in this network namespace. V(none) where nft and the kernel do not tell.
+  description:
+    - Where connection tracking is built in, the hooks by which packets are tracked in this network namespace.
+    - V(none) where it is not, or where nft and the kernel do not tell.
   returned: success
   type: list
   elements: str

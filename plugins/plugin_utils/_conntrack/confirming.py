@@ -62,9 +62,11 @@ class Confirming(Guard):
                 return self._once(asked, task_vars)
             except AnsibleConnectionFailure as error:
                 if time.monotonic() >= until:
+                    # What ansible-core would clean up there fails as well, and its failure would be told in place of this one.
+                    self._connection._shell.tmpdir = None
                     raise AnsibleConnectionFailure(
                         f"{error} -- no new connection came through after change {name}, which so was not confirmed: the host has taken "
-                        f"it back by itself, or does so within seconds"
+                        "it back by itself, or does so within seconds"
                     ) from None
                 time.sleep(PAUSE)
 

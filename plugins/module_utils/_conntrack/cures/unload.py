@@ -71,7 +71,7 @@ def _look(host: WritableHost) -> Found:
         work = Work(_writes(host, module, early), [], _steps(host, names))
     answer = dict(
         _empty(facts["state"]),
-        hooks=_hooks(host),
+        hooks=_hooks(host) if state == "builtin" else None,
         modules=names,
         diff=diff(work.writes, {}, {}) + _listed(names),
     )
@@ -149,14 +149,13 @@ def _restored(host: WritableHost, options: Options, check: bool) -> Answer:
     ours = [one.id for one in stored if one.change and one.change.what == WHAT and states[one.id] != "undone"]
     state = _facts(host)["state"]
     if not ours:
-        return dict(_empty(state), changed=False, id=None, state="none", hooks=_hooks(host))
+        return dict(_empty(state), changed=False, id=None, state="none")
     said = rollback.run(host, ours[-1], options.lock_seconds, options.who, check, only=True)
     done = DONE if said["changed"] and not check else "none"
     names = [one.name for one in order.standing(host)]
     return dict(
         _empty(_facts(host)["state"]),
         modules=names,
-        hooks=_hooks(host),
         state=done,
         **{name: said[name] for name in ("changed", "id", "restored", "not_restored", "diff")},
     )

@@ -13,6 +13,7 @@ from ..shown import short
 from ..sources.namespaces import others
 from ..sources.proc import shell_value
 from ..sources.services import is_active
+from ..sources.tracking import release
 from . import rules
 from .order import Module
 
@@ -153,7 +154,7 @@ def _rules(host: WritableHost) -> List[Need]:
 def _here(host: WritableHost) -> List[List[str]]:
     found: List[List[str]] = []
     nft = next((path for path in _NFT if host.is_executable(path)), None)
-    if nft and (host.exists("/sys/module/nf_tables") or not host.read("/proc/modules")):
+    if nft and _has_tables(host):
         text = host.run([nft, "list", "ruleset"], _LONGEST, _SECONDS)
         if text is None:
             found.append([UNTOLD, "nftables", "{0} list ruleset fails".format(nft), "see why, and run again"])
@@ -176,6 +177,12 @@ def _here(host: WritableHost) -> List[List[str]]:
                 [RULE, "{0}, {1}".format(kind, rule.where), rule.text, "remove it, if the host can do without"]
             )
     return found
+
+
+def _has_tables(host: WritableHost) -> bool:
+    """Whether there may be rules of nftables. A question to the kernel would have it load what it has not."""
+    builtin = host.read("/lib/modules/{0}/modules.builtin".format(release(host)))
+    return host.exists("/sys/module/nf_tables") or builtin is None or "/nf_tables.ko" in builtin
 
 
 def _modules(stack: Sequence[Module]) -> Iterator[Need]:

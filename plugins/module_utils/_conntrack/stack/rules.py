@@ -59,10 +59,9 @@ def of_nft(text: Optional[str]) -> List[Rule]:
     for line in (text or "").split("\n"):
         bare = line.partition("#")[0] if not _COMPATIBLE.search(line) else line
         head = _HEAD.match(bare.strip())
-        if head and head.group(1) == "table":
-            table, chain = head.group(2), ""
-        elif head:
-            chain = head.group(2)
+        if head:
+            table, chain = (head.group(2), "") if head.group(1) == "table" else (table, head.group(2))
+            continue
         extensions = set(_COMPATIBLE.findall(bare))
         said = _GOES.sub(" ", _QUOTED.sub('""', bare))
         if _NFT.search(said) or extensions & (_MATCHES | _TARGETS):
