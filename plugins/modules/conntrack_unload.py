@@ -30,7 +30,7 @@ options:
     default: unloaded
   confirm_seconds:
     description:
-      - Seconds from its begin in which the change is to be confirmed; V(0) for a change that stays without.
+      - Seconds from its begin in which the change is to be confirmed, 10 to 3600; V(0) for a change that stays without.
       - Needs systemd, OpenRC or Debian's init on the host; with others it is refused.
     type: int
     default: 0

@@ -199,7 +199,7 @@ def test_a_connection_that_was_there_before_confirms_nothing(guest: uml.Guest, b
             str(inventory),
             str(play),
             "-e",
-            "ansible_timeout=5",
+            "ansible_timeout=30",
         ],
         env={**os.environ, "ANSIBLE_COLLECTIONS_PATH": str(REPO.parents[2])},
         capture_output=True,

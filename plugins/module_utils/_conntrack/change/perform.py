@@ -22,6 +22,8 @@ _UNFINISHED = (
     "{0}: a change that is on its way, or was left unfinished: it is waited for, or undone, before another one is made; what is "
     "told here is of what there is now"
 )
+# Seconds in which a change is to be confirmed.
+SHORTEST, LONGEST = 10, 3600
 # Seconds. A change that is on its way when its time is over is waited for.
 _LONGEST_WAIT = 3600
 
@@ -76,6 +78,7 @@ def run(
 ) -> Answer:
     """What a module answers. Raises ChangeError, after which the host is as it was; or the error says what of it is not. ``look``
     raises it for all that is to be refused; ``told`` has the last word on what is answered where nothing is made, or was before."""
+    _refuse_odd(order)
     stored = store.changes(host)
     unfinished = [one.id for one in stored if one.state == heads.UNFINISHED]
     # What can be known without the lock; not of what somebody may be at work at, or what has been answered already.
@@ -96,6 +99,8 @@ def confirm(host: WritableHost, name: str, seconds: int, who: str, check: bool =
     it is undone."""
     if not host.is_root():
         raise ChangeError("root is needed to confirm a change; run with become")
+    if check:
+        return _confirmed(host, name, check)
     return alone(host, seconds, who, partial(_confirmed, host, name, check))
 
 
@@ -154,6 +159,17 @@ def _confirmed(host: WritableHost, name: str, check: bool) -> Answer:
     if not check:
         settle.over(host, one.change, heads.DONE, answer)
     return answer
+
+
+def _refuse_odd(order: Order) -> None:
+    """Bounds that hold for every module; what it is given is of the right type."""
+    if order.id is not None and not heads.is_name(order.id):
+        raise ChangeError("id: expected up to 64 letters, digits, dots, dashes and underscores")
+    if order.confirm_seconds and not SHORTEST <= order.confirm_seconds <= LONGEST:
+        raise ChangeError(
+            "confirm_seconds: {0} will not do; expected 0, or {1} to {2} seconds, in which the change is made and a new connection "
+            "opened".format(order.confirm_seconds, SHORTEST, LONGEST)
+        )
 
 
 def _refuse_unconfirmable(host: WritableHost, order: Order) -> None:

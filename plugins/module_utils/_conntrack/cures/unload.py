@@ -14,7 +14,7 @@ from ..change.alone import Answer
 from ..change.diff import diff
 from ..change.failure import ChangeError
 from ..change.perform import Found, Order, Work
-from ..change.request import Asked, FileAsked, LineAsked
+from ..change.request import LONGEST_WAIT, Asked, FileAsked, LineAsked
 from ..change.writes import Write, writes
 from ..facts.gather import gather
 from ..host.writing import WritableHost
@@ -45,6 +45,10 @@ def run(host: WritableHost, options: Options, check: bool = False) -> Answer:
     """What the module conntrack_unload answers. Raises ChangeError."""
     if not host.is_root():
         raise ChangeError("root is needed to see who needs connection tracking, and to unload it; run with become")
+    if not 0 <= options.lock_seconds <= LONGEST_WAIT:
+        raise ChangeError(
+            "lock_seconds: {0} will not do; expected 0 to {1} seconds".format(options.lock_seconds, LONGEST_WAIT)
+        )
     if options.confirm:
         return perform.confirm(host, options.confirm, options.lock_seconds, options.who, check)
     if options.state == RESTORED:

@@ -49,7 +49,6 @@ _SERVICES: Dict[str, Tuple[str, ...]] = {
     "lxd": ("lxd",),
     "incus": ("incusd",),
     "shorewall": (),
-    "keepalived": ("keepalived",),
 }
 _UFW = "/etc/ufw/ufw.conf"
 _WANTED = ("/etc/systemd/system", "/etc/runlevels")

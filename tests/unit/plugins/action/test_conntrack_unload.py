@@ -88,9 +88,7 @@ def test_a_connection_that_comes_late_is_waited_for():
 
 def test_none_that_comes_through_is_told():
     action = Action([MADE, LOST], confirm_seconds=0.2)
-    with pytest.raises(
-        AnsibleConnectionFailure, match="gone -- no new connection came through after change one, .* taken it back"
-    ):
+    with pytest.raises(AnsibleConnectionFailure, match="gone -- no new connection came through after change one"):
         action.result()
 
 

@@ -191,3 +191,27 @@ def test_where_it_is_built_in_nothing_is_done():
 )
 def test_who_cannot_is_refused(host, said):
     assert said in str(refused(host))
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ({"id": "../../x"}, "id: expected up to 64 letters"),
+        ({"id": ""}, "id: expected up to 64 letters"),
+        ({"confirm_seconds": -1}, "confirm_seconds: -1 will not do; expected 0, or 10 to 3600 seconds"),
+        ({"confirm_seconds": 9}, "confirm_seconds: 9 will not do"),
+        ({"confirm_seconds": 3601}, "confirm_seconds: 3601 will not do"),
+        ({"lock_seconds": -1}, "lock_seconds: -1 will not do; expected 0 to 3600 seconds"),
+        ({"confirm": "two"}, "confirm: two: there is no such change"),
+        ({"confirm": "../one"}, "confirm: ../one: there is no such change"),
+    ],
+)
+def test_bad_input_is_refused_before_any_change(machine, options, said):
+    whole = machine.everything()
+    for check in (True, False):
+        with pytest.raises(ChangeError) as caught:
+            run(machine.host(), Options(**options), check)
+        assert said in str(caught.value)
+    left = machine.everything()
+    assert left[1] == whole[1]
+    assert {path for path in left[0] if path not in whole[0]} <= {"/run/headroom.netfilter.lock"}
