@@ -183,7 +183,7 @@ def test_a_connection_that_was_there_before_confirms_nothing(guest: uml.Guest, b
     - name: Nobody new comes in
       ansible.builtin.command: systemctl stop ssh.socket ssh.service
     - name: Back later
-      ansible.builtin.command: systemd-run --on-active={2 * SECONDS} systemctl start ssh.service
+      ansible.builtin.command: systemd-run --on-active={2 * SECONDS} --timer-property=AccuracySec=1s systemctl start ssh.service
     - name: Unload
       ansible.builtin.import_role:
         name: headroom.netfilter.conntrack_unload
@@ -209,7 +209,9 @@ def test_a_connection_that_was_there_before_confirms_nothing(guest: uml.Guest, b
     )
     assert done.returncode != 0
     assert "no new connection came through after change" in done.stdout, done.stdout + done.stderr
-    time.sleep(2 * SECONDS)
+    deadline = time.monotonic() + 4 * SECONDS
+    while guest.attempt("true").returncode and time.monotonic() < deadline:
+        time.sleep(1)
     await_undone(guest, before)
     assert states(guest) == ["undone"]
 
