@@ -350,7 +350,7 @@ ANSWERS = (
             {
                 **FAILED,
                 "stale": Truth(),
-                "needed_by": ListOf(Record({"kind": TEXT, "where": TEXT, "text": TEXT, "remedy": TEXT}), 100),
+                "needed_by": ListOf(Record({"kind": TEXT, "where": TEXT, "text": TEXT, "remedy": TEXT}), 300),
             },
             optional=(*FAILED, "stale", "needed_by"),
         ),

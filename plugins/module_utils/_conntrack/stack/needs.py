@@ -6,6 +6,7 @@ that something holds."""
 
 import posixpath
 import re
+from itertools import zip_longest
 from typing import Dict, Iterator, List, NamedTuple, Sequence, Tuple
 
 from ..host.writing import WritableHost
@@ -18,7 +19,7 @@ from . import rules
 from .order import Module
 
 # Of each kind so many are told.
-MOST = 20
+MOST = 50
 # Bytes of a ruleset. Kubernetes' have some MB.
 _LONGEST = 16 * 1024 * 1024
 _SECONDS = 20.0
@@ -86,13 +87,21 @@ def needs(host: WritableHost, stack: Sequence[Module], is_builtin: bool) -> List
     if stack or is_builtin:
         found += _rules(host)
         found += _modules(stack)
-    kept: Dict[str, int] = {}
-    told = []
+    return list(_told(found))
+
+
+def _told(found: Sequence[Need]) -> Iterator[Need]:
+    """Of each kind the first of each place before the second of any; and how many are left out."""
+    placed: Dict[Tuple[str, str], List[Need]] = {}
     for need in found:
-        kept[need.kind] = kept.get(need.kind, 0) + 1
-        if kept[need.kind] <= MOST:
-            told.append(Need(*map(short, need)))
-    return told
+        placed.setdefault((need.kind, need.where), []).append(need)
+    for kind in (RULE, SERVICE, FILE, MODULE, UNTOLD):
+        rows = [needs for (one, _where), needs in placed.items() if one == kind]
+        ranked = [need for row in zip_longest(*rows) for need in row if need]
+        for need in ranked[:MOST]:
+            yield Need(*map(short, need))
+        if len(ranked) > MOST:
+            yield Need(kind, "elsewhere", "{0} more".format(len(ranked) - MOST), "see to these first, and run again")
 
 
 def _services(host: WritableHost) -> Iterator[Need]:

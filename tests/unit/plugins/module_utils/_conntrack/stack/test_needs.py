@@ -131,6 +131,9 @@ def test_where_nothing_is_loaded_rules_are_not_asked_for(tmp_path):
     assert [one.kind for one in needs(host, [], True)] == ["rule"]
 
 
-def test_of_very_many_some_are_told(tmp_path):
-    rules = "table inet f {\n\tchain i {\n" + "\t\tct state new accept\n" * 1000 + "\t}\n}\n"
-    assert len(found(tmp_path, {"/usr/sbin/nft": rules})) == MOST
+def test_of_very_many_some_are_told_and_each_place_before_the_second_of_any(tmp_path):
+    chain = "\tchain {0} {{\n" + "\t\tct state new accept\n" * 40 + "\t}}\n"
+    rules = "table inet f {\n" + "".join(chain.format(name) for name in "abc") + "}\n"
+    told = found(tmp_path, {"/usr/sbin/nft": rules})
+    assert [where[-1] for _kind, where, _text in told[:6]] == ["a", "b", "c", "a", "b", "c"]
+    assert (len(told), told[-1]) == (MOST + 1, ("rule", "elsewhere", "70 more"))
