@@ -21,6 +21,7 @@ import uml
 
 REPO = Path(__file__).resolve().parents[2]
 SURVIVAL = REPO / "tests/survival"
+COLLECTIONS = os.environ.get("ANSIBLE_COLLECTIONS_PATH") or str(REPO.parents[2])
 DRIVER = "/opt/stepwise.py"
 SECONDS = 20
 """In which a change is to be confirmed: long enough for a busy machine to make it."""
@@ -201,7 +202,7 @@ def test_a_connection_that_was_there_before_confirms_nothing(guest: uml.Guest, b
             "-e",
             "ansible_timeout=30",
         ],
-        env={**os.environ, "ANSIBLE_COLLECTIONS_PATH": str(REPO.parents[2])},
+        env={**os.environ, "ANSIBLE_COLLECTIONS_PATH": COLLECTIONS},
         capture_output=True,
         text=True,
         timeout=240,
