@@ -85,8 +85,9 @@ def needs(host: WritableHost, stack: Sequence[Module], is_builtin: bool) -> List
     """``stack`` are the modules that are loaded."""
     found = list(_services(host)) + list(_files(host))
     if stack or is_builtin:
-        found += _rules(host)
-        found += _modules(stack)
+        rules_found = _rules(host)
+        # What holds a module is told by them, as far as there are any.
+        found += rules_found + list(_modules(stack, is_told=bool(rules_found)))
     return list(_told(found))
 
 
@@ -193,10 +194,10 @@ def _has_tables(host: WritableHost) -> bool:
     return host.exists("/sys/module/nf_tables") or builtin is None or "/nf_tables.ko" in builtin
 
 
-def _modules(stack: Sequence[Module]) -> Iterator[Need]:
+def _modules(stack: Sequence[Module], is_told: bool) -> Iterator[Need]:
     for module in stack:
         if not _OF_RULES.fullmatch(module.name):
             yield Need(MODULE, module.name, "it stands on conntrack", "stop what uses it, and unload it: modprobe -r")
-        elif module.uses > 0:
+        elif module.uses > 0 and not is_told:
             said = "held {0} times by others than modules".format(module.uses)
             yield Need(MODULE, module.name, said, "remove the rules or stop the program that holds it")

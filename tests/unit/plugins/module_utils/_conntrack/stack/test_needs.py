@@ -137,3 +137,12 @@ def test_of_very_many_some_are_told_and_each_place_before_the_second_of_any(tmp_
     told = found(tmp_path, {"/usr/sbin/nft": rules})
     assert [where[-1] for _kind, where, _text in told[:6]] == ["a", "b", "c", "a", "b", "c"]
     assert (len(told), told[-1]) == (MOST + 1, ("rule", "elsewhere", "70 more"))
+
+
+def test_modules_that_rules_hold_are_told_by_the_rules_and_others_all_the_same(tmp_path):
+    modules = "nft_ct 1 3 - Live 0x0\nip_vs 1 1 - Live 0x0\nnf_conntrack 1 2 nft_ct,ip_vs, Live 0x0\n"
+    told = found(tmp_path, {"/usr/sbin/nft": RULESET}, modules)
+    assert [(kind, where) for kind, where, _text in told] == [
+        ("rule", "nftables, table inet f, chain i"),
+        ("module", "ip_vs"),
+    ]
