@@ -173,6 +173,17 @@ def test_not_confirmed_it_is_undone(guest: uml.Guest, before: Any) -> None:
     assert "undone: " in guest.run("journalctl -t headroom.netfilter --no-pager -o cat | tail -n 1")
 
 
+def test_the_next_one_has_all_of_its_time(guest: uml.Guest, before: Any) -> None:
+    """Though the host has taken one back before, in the same boot."""
+    unload(guest, confirm_seconds=10, id="early")
+    await_undone(guest, before)
+    assert unload(guest, confirm_seconds=600, id="late")["state"] == "unconfirmed"
+    time.sleep(15)
+    assert unload(guest, confirm="late")["state"] == "kept"
+    assert unload(guest, state="restored")["not_restored"] == []
+    assert state(guest) == before
+
+
 def test_a_connection_that_was_there_before_confirms_nothing(guest: uml.Guest, before: Any, tmp_path: Path) -> None:
     """The play's own goes on, and no new one comes through."""
     play = tmp_path / "play.yml"

@@ -246,9 +246,10 @@ class Watching(ChangedHost):
 
     def is_timed(self):
         """Whether systemd runs the program when the time is over."""
-        return self.exists(self.TIMERS + "headroom-netfilter-undo.timer")
+        return any(name.startswith("headroom-netfilter-undo-") for name in self.list(self.TIMERS))
 
     def boots_into(self):
         """Whether a boot runs it."""
-        wanted = self.UNITS + "sysinit.target.wants/headroom-netfilter-undo.service"
-        return os.path.exists(self.path(wanted))
+        folder = self.UNITS + "sysinit.target.wants/"
+        # A link that leads to a unit.
+        return any(os.path.exists(self.path(folder + name)) for name in self.list(folder) if "headroom" in name)

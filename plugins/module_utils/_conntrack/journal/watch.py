@@ -16,6 +16,7 @@ import json
 import os
 import pkgutil
 import posixpath
+import re
 import sys
 import zipfile
 from importlib.util import find_spec
@@ -29,6 +30,8 @@ PROGRAM, ARMED = "undo.pyz", "armed"
 NAME = "headroom-netfilter-undo"
 
 _UNITS = "/etc/systemd/system"
+_WANTED = ("sysinit.target.wants", "timers.target.wants")
+_UNIT = re.compile(NAME + r"-([A-Za-z0-9][A-Za-z0-9._-]{0,63})\.(?:service|timer)")
 _SYSTEMCTL = ("/usr/bin/systemctl", "/bin/systemctl")
 _UPDATE_RC = "/usr/sbin/update-rc.d"
 # Seconds. On a host under load systemd takes its time to read its units.
@@ -72,7 +75,7 @@ Conflicts=shutdown.target
 OnActiveSec={seconds}
 OnUnitInactiveSec={again}
 AccuracySec=1s
-Unit={unit}.service
+Unit={unit}-{name}.service
 """
 _OPENRC = """\
 #!/sbin/openrc-run
@@ -126,6 +129,7 @@ def begin(host: WritableHost, name: str, seconds: int) -> None:
     if way is None:
         raise OSError(errno.ENOSYS, "no init system that is known here")
     uid, gid = host.owner()
+    _sweep(host)
     host.put(at(name, PROGRAM), Kept("file", program(name), "", 0o600, uid, gid))
     # What is brought along has to be all that it needs.
     host.command(_command(name) + ["check"], _LONGEST)
@@ -165,6 +169,15 @@ def end(host: WritableHost, name: str) -> None:
                 host.command(list(command), _LONGEST)
     for inside in (ARMED, PROGRAM):
         host.put(at(name, inside), Kept("none"))
+
+
+def _sweep(host: WritableHost) -> None:
+    """Take away units of changes that are over, as a power cut may have left them."""
+    for folder in (_UNITS, *(posixpath.join(_UNITS, target) for target in _WANTED)):
+        for unit in host.list(folder):
+            found = _UNIT.fullmatch(unit)
+            if found and not host.exists(at(found.group(1), PROGRAM)):
+                host.put(posixpath.join(folder, unit), Kept("none"))
 
 
 def program(name: str) -> bytes:
@@ -218,15 +231,16 @@ def _way(host: WritableHost, name: str, seconds: int) -> Optional[Way]:
     }
     systemctl = next((path for path in _SYSTEMCTL if host.is_executable(path)), None)
     if host.exists("/run/systemd/system") and systemctl:
-        service, timer = NAME + ".service", NAME + ".timer"
+        # One for each change: a timer would remember when a unit of that name has run before.
+        service, timer = ("{0}-{1}.{2}".format(NAME, name, kind) for kind in ("service", "timer"))
         return Way(
             {
                 posixpath.join(_UNITS, service): _SERVICE.format(**said),
                 posixpath.join(_UNITS, timer): _TIMER.format(**said),
             },
             {
-                posixpath.join(_UNITS, "sysinit.target.wants", service): "../" + service,
-                posixpath.join(_UNITS, "timers.target.wants", timer): "../" + timer,
+                posixpath.join(_UNITS, _WANTED[0], service): "../" + service,
+                posixpath.join(_UNITS, _WANTED[1], timer): "../" + timer,
             },
             # A timer that runs already would not begin anew.
             [(systemctl, "daemon-reload"), (systemctl, "restart", timer), (systemctl, "is-active", timer)],

@@ -83,7 +83,7 @@ def test_made_and_left_to_be_confirmed(machine):
     assert (machine.text(OTHER), machine.text(NEW), machine.text(THING)) == ("# ours\n", "new\n", "on")
     assert states(machine) == {"first": "unconfirmed"}
     assert (machine.host().is_timed(), machine.host().boots_into()) == (True, True)
-    timer = machine.text("/etc/systemd/system/headroom-netfilter-undo.timer")
+    timer = machine.text("/etc/systemd/system/headroom-netfilter-undo-first.timer")
     assert "OnActiveSec=60\n" in timer
 
 
@@ -93,7 +93,7 @@ def test_confirmed_it_stays_and_nothing_of_the_watch_is_left(machine):
     assert answer == {"changed": True, "id": "first", "state": "kept", "note": "said"}
     assert states(machine) == {"first": "kept"}
     assert (machine.host().is_timed(), machine.host().boots_into()) == (False, False)
-    assert not machine.host().exists("/etc/systemd/system/headroom-netfilter-undo.timer")
+    assert not machine.host().exists("/etc/systemd/system/headroom-netfilter-undo-first.timer")
     assert watch.PROGRAM not in os.listdir(machine.root + HOME + "/first")
     made = machine.state()
     # One that sleeps may come to its end all the same.
@@ -332,6 +332,26 @@ def test_a_confirmation_that_is_killed_is_wholly_so_or_not(machine, later):
             assert machine.state() in (before, made), all_calls[nth - 1]
         found.add(states(machine)["first"])
     assert found == {"kept", "undone"}
+
+
+def test_units_that_a_power_cut_has_left_go_with_the_next_change(machine):
+    wanted = "/etc/systemd/system/sysinit.target.wants/headroom-netfilter-undo-old.service"
+    machine.write("/etc/systemd/system/headroom-netfilter-undo-old.service", "")
+    machine.write(wanted, "")
+    change(machine.host())
+    assert not machine.host().exists(wanted)
+    assert not machine.host().exists("/etc/systemd/system/headroom-netfilter-undo-old.service")
+    assert machine.host().is_timed()
+
+
+def test_each_change_has_units_of_its_own(machine):
+    """A timer remembers when the unit of that name ran last."""
+    found = set()
+    for name in ("first", "second"):
+        change(machine.host(), name)
+        found |= {unit for unit in machine.host().list("/etc/systemd/system") if unit.endswith(".service")}
+        perform.overdue(machine.host(), name, [])
+    assert found == {"headroom-netfilter-undo-first.service", "headroom-netfilter-undo-second.service"}
 
 
 @pytest.mark.on_one_python
