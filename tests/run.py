@@ -61,8 +61,11 @@ def steps() -> Iterator[Step]:
     yield from kernel[1:]
     yield Step("sanity", (sanity(PYTHON, "2.19"),), TREE)
     yield from sanity_on_other_cores()
-    lab_tests: Words = (PYTHON, *PYTEST, "--ignore=tests/lab/test_uml.py", "tests/lab")
+    apart = [f"--ignore=tests/lab/test_{name}.py" for name in ("uml", "unload")]
+    lab_tests: Words = (PYTHON, *PYTEST, *apart, "tests/lab")
     yield Step("lab-tests", (lab_tests,), TREE, after="lab")
+    unload: Words = (PYTHON, *PYTEST, "-k", "not ended", "tests/lab/test_unload.py")
+    yield Step("unload", (unload,), TREE, lack_of_uml)
     kills: Words = (PYTHON, "-B", "tests/survival/kills.py", "--every", EVERY)
     yield Step("kills", (kills,), TREE, lack_of_uml)
     yield from map(units, reversed(pythons.VERSIONS))

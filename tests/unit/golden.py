@@ -101,7 +101,7 @@ class GoldenHost(WritableHost):
     def list(self, path):
         return super().list(path) if self._may_read(path) else []
 
-    def inside(self, files, look):
+    def inside(self, files, look, longest=0):
         return {}
 
     def netfilter(self):

@@ -6,6 +6,7 @@
 from typing import List
 
 from ..host.writing import WritableHost
+from ..journal.record import Step
 from ..outcome.ramdisk import renewal, tool
 from ..sources.tracking import release
 from .failure import ChangeError
@@ -24,23 +25,27 @@ def command(host: WritableHost) -> List[str]:
     return renewal(made_by, release(host)) if made_by else []
 
 
-def refuse(host: WritableHost) -> None:
-    if not command(host):
+def step(host: WritableHost) -> Step:
+    """Of a change: made of the files as they are then, or again of those that are given back."""
+    words = command(host)
+    if not words:
         raise ChangeError(
             "initramfs: neither update-initramfs nor dracut nor mkinitcpio is there, so that the initial RAM disk cannot be renewed; "
             "leave it (conntrack_initramfs) unset"
         )
     if not host.is_root():
         raise ChangeError("root is needed to renew the initial RAM disk; run with become")
+    return Step("ramdisk", "the initial RAM disk, with " + " ".join(words), "of the files before", "of the files after")
 
 
-def renewed(host: WritableHost) -> str:
-    """Make it anew; why that failed, or nothing."""
+def renew(host: WritableHost) -> None:
+    """Raises ChangeError."""
     words = command(host)
     if not words:
-        return "the initial RAM disk: no program to renew it is there any more"
+        raise ChangeError("no program to renew it is there any more")
     if host.run(_ENVIRONMENT + words, _OUTPUT, LONGEST) is None:
-        return "{0} failed, or was not done in {1:.0f} s: run it by hand to see why, before the next boot".format(
-            " ".join(words), LONGEST
+        raise ChangeError(
+            "{0} failed, or was not done in {1:.0f} s: run it by hand to see why, before the next boot".format(
+                " ".join(words), LONGEST
+            )
         )
-    return ""

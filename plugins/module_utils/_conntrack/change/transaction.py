@@ -1,45 +1,25 @@
 # Copyright: headroom.netfilter maintainers
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""One change of a host: locked, checked, written down, made, proved; or undone. In check mode all of it but the writing."""
+"""The change that the module conntrack_settings makes: files, lines and live values; and its proof, with what a boot and a load leave."""
 
 from functools import partial
-from typing import List, NamedTuple
+from typing import Any, Dict, Iterator, List, Mapping, Optional, Sequence
 
 from ..facts.gather import gather
 from ..facts.history import history
 from ..host.writing import WritableHost
-from ..journal import heads, record, store
-from ..journal.record import Value
+from ..journal.record import Step
 from ..values import Facts
-from . import live, settle
-from .alone import Answer, alone, refuse_held
+from . import live, perform
+from .alone import Answer
 from .diff import diff
-from .failure import ChangeError, unwritten
-from .prove import prove, waiting
+from .failure import ChangeError
+from .perform import Found, Order, Work
 from .request import Asked
-from .undo import Given, reload_udev
-from .writes import Write, folders, writes
+from .writes import Write, as_wanted, there, writes
 
-_UNFINISHED = (
-    "{0}: a change that is on its way, or was left unfinished: it is waited for, or undone, before another one is made; what is "
-    "told here is of what there is now"
-)
-
-
-class Look(NamedTuple):
-    """What is asked for, beside what is there."""
-
-    facts: Facts
-    settings: List[live.Setting]
-    changes: List[live.Setting]  # those of them that are to be written, in order
-    writes: List[Write]
-    folders: List[str]  # that have to be made
-    ramdisk: bool  # whether the initial RAM disk is made anew of them
-
-    @property
-    def is_empty(self) -> bool:
-        return not (self.changes or self.writes or self.ramdisk)
+_EVENTS = {"boot": "the next boot", "reload": "the next load of the module"}
 
 
 def run(host: WritableHost, asked: Asked, check: bool = False) -> Answer:
@@ -47,129 +27,88 @@ def run(host: WritableHost, asked: Asked, check: bool = False) -> Answer:
     of it is not."""
     if asked.refusals:
         raise ChangeError("refused: " + "; ".join(asked.refusals))
-    stored = store.changes(host)
-    unfinished = [one.id for one in stored if one.state == heads.UNFINISHED]
-    # What can be known without the lock; not of what somebody may be at work at, or what has been answered already.
-    if check or not (unfinished or asked.id in [one.id for one in stored]):
-        found = _look(host, asked)
-        if not found.is_empty:
-            refuse_held(host)
-        if check or found.is_empty:
-            answer = _with_facts(host, _answer(asked, found))
-            return dict(answer, warnings=[_UNFINISHED.format(name) for name in unfinished]) if unfinished else answer
-    return alone(host, asked.lock_seconds, asked.who, partial(_locked, host, asked))
+    order = Order(asked.id, asked.who, "conntrack_settings", asked.lock_seconds, target=asked.target)
+    answer = perform.run(
+        host, order, partial(_look, host, asked), check, lambda said: dict(said, facts=gather(host, ["all"]))
+    )
+    if "facts" in answer:
+        answer["facts"] = dict(answer["facts"], history=history(host))
+    return answer
 
 
-def _look(host: WritableHost, asked: Asked) -> Look:
+def _look(host: WritableHost, asked: Asked) -> Found:
     """Raises ChangeError for all that is to be refused."""
     facts = gather(host, ["table"])
     written = writes(host, asked)
     settings = live.settings(host, facts, asked)
     if written and not host.is_root():
         raise ChangeError("root is needed to write {0}; run with become".format(written[0].path))
-    made = folders(host, [write.path for write in written if write.after.kind != "none"])
-    renews = asked.initramfs and asked.target == "host"
-    if renews:
-        from .ramdisk import refuse
-
-        refuse(host)
-    return Look(facts, settings, live.to_change(settings), written, made, renews)
-
-
-def _answer(asked: Asked, found: Look) -> Answer:
-    before = {setting.name: setting.found for setting in found.settings}
-    after = {setting.name: setting.wanted for setting in found.settings}
-    return {
-        "changed": not found.is_empty,
-        "id": asked.id,
-        "state": "none",
+    before = {setting.name: setting.found for setting in settings}
+    after = {setting.name: setting.wanted for setting in settings}
+    answer = {
         "before": before,
         "after": after,
-        "diff": diff(found.writes, before, after),
-        "reboot_needed": waiting(asked, found.facts, after),
+        "diff": diff(written, before, after),
+        "reboot_needed": waiting(asked, facts, after),
     }
+    return Found(
+        Work(written, live.to_change(settings), _steps(host, asked)),
+        answer,
+        partial(_proved, host, asked, settings, written),
+    )
 
 
-def _locked(host: WritableHost, asked: Asked) -> Answer:
-    stored = settle.known(host)
-    recorded = store.answer(host, asked.id) if asked.id else None
-    if recorded:
-        return _again(host, recorded)
-    unfinished = settle.unfinished(stored)
-    if unfinished:
-        refuse_held(host)
-        told = settle.undo_unfinished(host, unfinished)
-        raise ChangeError(
-            "{0}: left unfinished, and undone now, so that what was planned from may have changed; run again".format(
-                ", ".join(told.ids)
-            ),
-            stale=True,
-            restored=told.restored,
-            not_restored=told.not_restored,
-        )
-    found = _look(host, asked)
-    if found.is_empty:
-        return _with_facts(host, _answer(asked, found))
-    refuse_held(host)
-    return _changed(host, asked._replace(id=asked.id or settle.new_id(host)), found)
+def _steps(host: WritableHost, asked: Asked) -> List[Step]:
+    if not asked.initramfs or asked.target != "host":
+        return []
+    # Few hosts have the module in there.
+    from .ramdisk import step
+
+    return [step(host)]
 
 
-def _again(host: WritableHost, recorded: Answer) -> Answer:
-    """What was answered the first time."""
-    if recorded.pop("failed", False):
-        raise ChangeError(recorded.pop("msg"), **recorded)
-    return _with_facts(host, recorded)
+def _proved(host: WritableHost, asked: Asked, settings: List[live.Setting], written: List[Write]) -> Answer:
+    facts: Facts = gather(host, ["all"])
+    prove(host, asked, settings, written, facts)
+    return {"facts": facts}
 
 
-def _with_facts(host: WritableHost, answer: Answer) -> Answer:
-    return dict(answer, facts=gather(host, ["all"]))
+def prove(
+    host: WritableHost, asked: Asked, settings: Sequence[live.Setting], writes: Sequence[Write], facts: Facts
+) -> None:
+    """``facts`` are those of afterwards. Raises ChangeError, which names all that is otherwise."""
+    wrong = [*_live(host, settings), *_files(host, writes), *_outcome(asked, facts)]
+    if wrong:
+        raise ChangeError("not as planned after the change: " + "; ".join(wrong))
 
 
-def _changed(host: WritableHost, asked: Asked, found: Look) -> Answer:
-    answer = dict(_answer(asked, found), state=heads.DONE)
-    files = [record.entry(one.path, one.before, one.after, str(number)) for number, one in enumerate(found.writes)]
-    values = [Value(one.name, one.path or "", one.found or 0, one.wanted, one.rank) for one in found.changes]
-    change = settle.new(host, asked.id or "", asked.who, files, found.folders, values, (), found.ramdisk)
-    # Of an image there is nothing to go back to: it is made anew.
-    is_kept = asked.target == "host"
-    if is_kept:
-        stored = {one.stored: write.before.content for one, write in zip(files, found.writes) if one.stored is not None}
-        try:
-            store.begin(host, change, stored)
-        except OSError as error:
-            raise unwritten(host, "keeping what is there, in", heads.HOME, error) from None
-    try:
-        facts = _made(host, asked, found)
-        # Part of the change: what is not known to be over is undone by the next one.
-        if is_kept:
-            settle.over(host, change, heads.DONE, answer)
-    except Exception as error:
-        given = [Given(one.path, one.before, record.mark(one.after)) for one in found.writes]
-        raise settle.failed(host, change, given, error, is_kept) from error
-    return dict(answer, facts=dict(facts, history=history(host)))
+def _live(host: WritableHost, settings: Sequence[live.Setting]) -> Iterator[str]:
+    for setting in settings:
+        found = live.now(host, setting)
+        if found != setting.wanted:
+            yield "{0}: {1} found, {2} asked for".format(setting.name, found, setting.wanted)
 
 
-def _made(host: WritableHost, asked: Asked, found: Look) -> Facts:
-    """All of it written and proved; the facts of afterwards."""
-    for folder in found.folders:
-        try:
-            host.make_folder(folder)
-        except OSError as error:
-            raise unwritten(host, "making", folder, error) from None
-    for write in found.writes:
-        try:
-            host.put(write.path, write.after)
-        except OSError as error:
-            raise unwritten(host, "writing", write.path, error) from None
-    live.write(host, found.changes)
-    if asked.target == "host":
-        reload_udev(host, [write.path for write in found.writes])
-    if found.ramdisk:
-        from .ramdisk import renewed
+def _files(host: WritableHost, writes: Sequence[Write]) -> Iterator[str]:
+    for write in writes:
+        if not as_wanted(there(host, write.path), write.after):
+            yield "{0}: it is not what was written".format(write.path)
 
-        why = renewed(host)
-        if why:
-            raise ChangeError(why)
-    facts = gather(host, ["all"])
-    prove(host, asked, found.settings, found.writes, facts)
-    return facts
+
+def _outcome(asked: Asked, facts: Facts) -> Iterator[str]:
+    for event, said in _EVENTS.items():
+        will: Mapping[str, Any] = (facts.get("outcome") or {}).get(event) or {}
+        for key, value in asked.expected.get(event, {}).items():
+            found = will.get(key) or {"value": None, "source": "nothing is known of it"}
+            # What fails or cannot be told is equal to nothing.
+            if found["value"] != value or found.get("kind") in ("fails", "untold"):
+                yield "{0}: {1} after {2} ({3}), {4} planned".format(key, found["value"], said, found["source"], value)
+
+
+def waiting(asked: Asked, facts: Facts, after: Mapping[str, Optional[int]]) -> List[str]:
+    """The keys whose live value only the next boot makes what it is to be."""
+    if asked.target == "image":
+        return []
+    now: Dict[str, Optional[int]] = dict(live.values(facts), **after)
+    boot = asked.expected.get("boot", {})
+    return sorted(key for key in boot if now.get(key) is not None and now[key] != boot[key])

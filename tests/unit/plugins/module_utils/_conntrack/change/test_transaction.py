@@ -281,7 +281,7 @@ def test_a_line_is_swapped_and_another_added_in_one_file(machine):
     ids=["as it was", "value", "default", "another", "fails", "untold", "absent", "missing"],
 )
 def test_what_fails_or_is_untold_proves_nothing(will, said):
-    from ansible_collections.headroom.netfilter.plugins.module_utils._conntrack.change.prove import prove
+    from ansible_collections.headroom.netfilter.plugins.module_utils._conntrack.change.transaction import prove
 
     asked = read({"expected": {"boot": {MAX_KEY: 100000}}})
     facts = {"outcome": {"boot": {MAX_KEY: will} if will else {}, "reload": {}}}
@@ -340,7 +340,7 @@ def test_what_is_kept_is_for_root_alone(machine):
         assert stat.S_IMODE(os.lstat(os.path.join(folder, name)).st_mode) == 0o600
     with open(os.path.join(folder, "journal.json"), encoding="ascii") as source:
         said = json.load(source)
-    assert (said["version"], said["who"], said["machine"]) == (1, "ann@control", "0123")
+    assert (said["version"], said["who"], said["machine"]) == (2, "ann@control", "0123")
 
 
 def test_one_line_of_each_change_goes_to_the_log(machine):
