@@ -91,7 +91,10 @@ BACKENDS = ("auto", "nftables", "iptables")
 
 
 def _list(
-    variable: str, value: Any, problems: List[str], reader: Callable[[str, Mapping[str, Any], List[str]], Optional[Flow]]
+    variable: str,
+    value: Any,
+    problems: List[str],
+    reader: Callable[[str, Mapping[str, Any], List[str]], Optional[Flow]],
 ) -> List[Flow]:
     """Nothing at all is no flow; what is in the list has to be whole."""
     value = _json(value)
@@ -172,7 +175,9 @@ def _alone(at: str, flow: Flow) -> List[str]:
     if flow.role == FORWARD:
         if flow.networks is None:
             found.append(
-                "{0}.networks: it is missing; what goes through this host is told by the networks in which the service is".format(at)
+                "{0}.networks: it is missing; what goes through this host is told by the networks in which the service is".format(
+                    at
+                )
             )
         if LOOPBACK in flow.interfaces:
             found.append(problem(at + ".interfaces", LOOPBACK, "nothing goes through this host over the loopback"))
@@ -290,7 +295,9 @@ def _networks(value: Any) -> Tuple[Network, ...]:
     ordered = spans(found)
     for (version, _low, high), (another, low, _high) in zip(ordered, ordered[1:]):
         if version == another and low <= high:
-            raise Wrong("{0} is in it twice".format(ipaddress.ip_address(low) if version == 4 else ipaddress.IPv6Address(low)))
+            raise Wrong(
+                "{0} is in it twice".format(ipaddress.ip_address(low) if version == 4 else ipaddress.IPv6Address(low))
+            )
     return tuple(found)
 
 
@@ -311,10 +318,14 @@ def _network(item: Any) -> Network:
 def _interfaces(value: Any) -> Tuple[str, ...]:
     items = _json(value)
     if not isinstance(items, list) or not items:
-        raise Wrong("expected a list of names, such as [eth0]; no interface is not any interface: leave it out for that")
+        raise Wrong(
+            "expected a list of names, such as [eth0]; no interface is not any interface: leave it out for that"
+        )
     for item in items:
         if not isinstance(item, str) or not _INTERFACE.fullmatch(item):
-            raise Wrong("{0}: expected the name of an interface, such as eth0, of up to 15 characters".format(shown(item)))
+            raise Wrong(
+                "{0}: expected the name of an interface, such as eth0, of up to 15 characters".format(shown(item))
+            )
     for name in _twice(items):
         raise Wrong("{0} is in it twice".format(name))
     return tuple(map(str, items))

@@ -22,7 +22,9 @@ def restored(flows: Sequence[Flow], version: int) -> str:
     lines += [":{0} - [0:0]".format(chain) for chain in CHAINS.values()]
     for builtin, chain in CHAINS.items():
         for match in of_flows(flows, _HOOKS[builtin]):
-            lines += ["-A {0} {1} -j CT --notrack".format(chain, rule) for rule in _rules(match, _HOOKS[builtin], version)]
+            lines += [
+                "-A {0} {1} -j CT --notrack".format(chain, rule) for rule in _rules(match, _HOOKS[builtin], version)
+            ]
     return "\n".join([*lines, "COMMIT", ""])
 
 
@@ -43,7 +45,9 @@ def _rules(match: Match, hook: str, version: int) -> List[str]:
     match = match.of(version)
     flag = "-o" if hook in (OUTPUT, "postrouting") else "-i"
     interfaces = ["{0} {1}".format(flag, name) for name in match.interfaces] or ["! {0} lo".format(flag)]
-    networks = [""] if match.networks is None else [" {0} {1}".format(_ENDS[match.address], one) for one in match.networks]
+    networks = (
+        [""] if match.networks is None else [" {0} {1}".format(_ENDS[match.address], one) for one in match.networks]
+    )
     return [
         '{0}{1} -p {2} -m {2} --{3} {4}{5} -m comment --comment "headroom_notrack {6}"'.format(
             interface, network, match.protocol, match.port, _ports(ports), kind, match.flow
@@ -62,14 +66,16 @@ def _kinds(match: Match, hook: str, version: int) -> List[str]:
     if not match.to_host:
         own = "" if version == 6 else ",BROADCAST,MULTICAST"
         return [" -m addrtype ! --dst-type LOCAL" + own]
-    return [" -m addrtype --dst-type LOCAL,BROADCAST,MULTICAST"] if version == 4 else [
-        " -m addrtype --dst-type LOCAL",
-        " -m addrtype --dst-type MULTICAST",
-    ]
+    return (
+        [" -m addrtype --dst-type LOCAL,BROADCAST,MULTICAST"]
+        if version == 4
+        else [
+            " -m addrtype --dst-type LOCAL",
+            " -m addrtype --dst-type MULTICAST",
+        ]
+    )
 
 
 def _ports(ports: Ports) -> str:
     low, high = ports
     return str(low) if low == high else "{0}:{1}".format(low, high)
-
-

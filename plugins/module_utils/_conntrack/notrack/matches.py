@@ -71,5 +71,3 @@ def _loopback(flow: Flow) -> Iterator[Match]:
 
 def of_flows(flows: Sequence[Flow], hook: str) -> List[Match]:
     return [match for flow in flows for match in matches(flow) if match.hook == hook]
-
-

@@ -131,5 +131,3 @@ def _ports(ports: Ports) -> str:
 
 def _network(network: Network) -> str:
     return str(network)
-
-
