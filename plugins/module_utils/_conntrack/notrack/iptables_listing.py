@@ -7,7 +7,7 @@ import ipaddress
 import shlex
 from typing import List, Sequence, Tuple
 
-from .rules import ACCEPT, CONTINUE, DROP, GOTO, JUMP, NAT, PROXY, RETURN, Chain, Condition, Rule, Ruleset
+from .rules import ACCEPT, CONTINUE, DROP, GOTO, JUMP, MASQUERADE, NAT, PROXY, RETURN, Chain, Condition, Rule, Ruleset
 
 _HOOKS = {name.upper(): name for name in ("prerouting", "input", "forward", "output", "postrouting")}
 _PRIORITIES = {"raw": -300, "mangle": -150, "nat": -100, "filter": 0, "security": 50}
@@ -20,7 +20,7 @@ _VERDICTS = {
     "RETURN": RETURN,
     "DNAT": NAT,
     "SNAT": NAT,
-    "MASQUERADE": NAT,
+    "MASQUERADE": MASQUERADE,
     "REDIRECT": NAT,
     "NETMAP": NAT,
     "TPROXY": PROXY,
@@ -45,8 +45,8 @@ _UNKNOWN = Condition("unknown", ())
 _OPENS = {"SYN", "ACK"}
 
 
-def read(text: str, version: int) -> Ruleset:
-    program = "iptables" if version == 4 else "ip6tables"
+def read(text: str, version: int, program: str, ours: str = "") -> Ruleset:
+    """Tables are called by the program that has them. Rules whose comment begins with ``ours`` are left out."""
     found: Ruleset = {}
     lines: List[Tuple[str, List[str], str]] = []
     table = ""
@@ -72,7 +72,8 @@ def read(text: str, version: int) -> Ruleset:
             if words[:1] == ["-A"] and len(words) > 1:
                 lines.append((table, words, line))
     for table, words, line in lines:
-        if (table, words[1]) in found:
+        comment = words[words.index("--comment") + 1 :] if "--comment" in words else []
+        if (table, words[1]) in found and not (ours and comment and comment[0].startswith(ours)):
             found[table, words[1]].rules.append(_rule(table, words, line, found))
     return found
 

@@ -7,7 +7,22 @@ import ipaddress
 import json
 from typing import Any, Dict, Iterator, List, Mapping, NamedTuple, Optional, Sequence, Tuple
 
-from .rules import ACCEPT, CONTINUE, DROP, GOTO, JUMP, NAT, PROXY, RETURN, UNTOLD, Chain, Condition, Rule, Ruleset
+from .rules import (
+    ACCEPT,
+    CONTINUE,
+    DROP,
+    GOTO,
+    JUMP,
+    MASQUERADE,
+    NAT,
+    PROXY,
+    RETURN,
+    UNTOLD,
+    Chain,
+    Condition,
+    Rule,
+    Ruleset,
+)
 
 _VERSIONS = {"ip": (4,), "ip6": (6,), "inet": (4, 6)}
 _NUMBERS = {1: "icmp", 6: "tcp", 17: "udp", 33: "dccp", 58: "icmpv6", 132: "sctp", 136: "udplite"}
@@ -22,7 +37,7 @@ _VERDICTS = {
     "queue": DROP,
     "dnat": NAT,
     "snat": NAT,
-    "masquerade": NAT,
+    "masquerade": MASQUERADE,
     "redirect": NAT,
     "tproxy": PROXY,
     "synproxy": PROXY,
@@ -42,18 +57,18 @@ class Listing(NamedTuple):
     foreign: List[str]  # tables with rules of iptables, of which nft does not tell all
 
 
-def read(text: str) -> Optional[Listing]:
-    """None for what is no such listing."""
+def read(text: str, ours: str = "") -> Optional[Listing]:
+    """None for what is no such listing. Rules whose comment begins with ``ours`` are left out."""
     try:
         items = json.loads(text)["nftables"]
         if not isinstance(items, list):
             return None
-        return _read([item for item in items if isinstance(item, dict)])
+        return _read([item for item in items if isinstance(item, dict)], ours)
     except (AttributeError, KeyError, TypeError, ValueError, RecursionError):
         return None
 
 
-def _read(items: Sequence[Mapping[str, Any]]) -> Listing:
+def _read(items: Sequence[Mapping[str, Any]], ours: str) -> Listing:
     found = Listing({}, [], [])
     sets: Dict[Tuple[str, str], Mapping[str, Any]] = {}
     for item in items:
@@ -77,6 +92,8 @@ def _read(items: Sequence[Mapping[str, Any]]) -> Listing:
     for item in items:
         if "rule" in item and (_table(item["rule"]), item["rule"]["chain"]) in found.rules:
             rule = item["rule"]
+            if ours and str(rule.get("comment", "")).startswith(ours):
+                continue
             if any("xt" in each for each in rule["expr"]) and _table(rule) not in found.foreign:
                 found.foreign.append(_table(rule))
             found.rules[_table(rule), rule["chain"]].rules.extend(_rules(rule, sets))

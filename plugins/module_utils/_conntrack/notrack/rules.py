@@ -12,7 +12,7 @@ from typing import Dict, List, NamedTuple, Optional, Sequence, Tuple
 NONE, SOME, ALL = 0, 1, 2
 
 ACCEPT, DROP, RETURN, JUMP, GOTO, CONTINUE = "accept", "drop", "return", "jump", "goto", "continue"
-NAT, PROXY, UNTOLD = "nat", "proxy", "untold"
+NAT, MASQUERADE, PROXY, UNTOLD = "nat", "masquerade", "proxy", "untold"
 
 UNTRACKED, NEW, ESTABLISHED = "untracked", "new", "established"
 

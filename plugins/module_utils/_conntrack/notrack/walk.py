@@ -19,7 +19,6 @@ from .rules import (
     ESTABLISHED,
     GOTO,
     JUMP,
-    NAT,
     NEW,
     NONE,
     PROXY,
@@ -220,17 +219,17 @@ def _kinds(match: Match, spans: Optional[List[Tuple[int, int]]]) -> _Kinds:
                 yield port, network, interface
 
 
-def reached(rules: Ruleset, chain: Chain, found: Packets, verdict: str, depth: int = 0) -> Optional[Rule]:
-    """The first rule of a verdict that some of these packets meet in a chain, or in one that it leads to."""
+def reached(rules: Ruleset, chain: Chain, found: Packets, verdicts: Sequence[str], depth: int = 0) -> Optional[Rule]:
+    """The first rule of one of some verdicts that some of these packets meet in a chain, or in one that it leads to."""
     for rule in chain.rules:
         now = matched(rule, found)
         if now == NONE:
             continue
-        if rule.verdict == verdict:
+        if rule.verdict in verdicts:
             return rule
         if rule.verdict in (JUMP, GOTO):
             inner = rules.get((chain.table, rule.target))
-            there = reached(rules, inner, found, verdict, depth + 1) if inner and depth < _DEEPEST else None
+            there = reached(rules, inner, found, verdicts, depth + 1) if inner and depth < _DEEPEST else None
             if there:
                 return there
             if now == ALL and rule.verdict == GOTO:
@@ -238,5 +237,3 @@ def reached(rules: Ruleset, chain: Chain, found: Packets, verdict: str, depth: i
         if now == ALL and rule.verdict in (ACCEPT, DROP, RETURN):
             return None
     return None
-
-
