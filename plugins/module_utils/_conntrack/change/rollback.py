@@ -9,7 +9,7 @@ from typing import Container, Dict, List, NamedTuple, Optional, Sequence, Tuple
 from ..facts.gather import gather
 from ..host.writing import WritableHost
 from ..journal import heads, record, store
-from ..journal.record import Change, Entry, Value, mark
+from ..journal.record import Change, Entry, Step, Value, mark
 from ..shown import short
 from . import live, settle
 from .alone import Answer, alone, refuse_held
@@ -19,6 +19,7 @@ from .undo import Given, undo
 from .writes import Write, as_wanted, folders, refuse_exposed, there
 
 FIRST = "first"
+_PENDING = (heads.UNFINISHED, heads.UNCONFIRMED)
 _LEFT = "{0}: changed by others since; look at it, and make of it what it is to be"
 
 
@@ -30,6 +31,7 @@ class Back(NamedTuple):
     writes: List[Write]
     returns: List[live.Return]
     values: List[Value]  # of the same
+    steps: List[Step]  # of all of them, from the state before the first to that after the last
     made: List[str]  # folders that they have made
     left: List[str]  # what is not given back, why, and what to do
     is_begun: bool  # whether one of them was left unfinished
@@ -37,7 +39,7 @@ class Back(NamedTuple):
     @property
     def is_empty(self) -> bool:
         is_so = all(one.setting.found == one.setting.wanted for one in self.returns)
-        return not self.writes and is_so and not self.is_begun
+        return not (self.writes or self.steps) and is_so and not self.is_begun
 
 
 def run(host: WritableHost, to: Optional[str], seconds: int, who: str, check: bool = False) -> Answer:
@@ -57,12 +59,12 @@ def _locked(host: WritableHost, to: Optional[str], who: str) -> Answer:
     stored = settle.known(host)
     found = _look(host, stored, to)
     answer = _answer(found)
-    unfinished = settle.unfinished(stored)
+    unfinished = settle.unfinished(stored) + settle.unconfirmed(stored)
     if unfinished or not found.is_empty:
         refuse_held(host)
     told = settle.Told([], [], [])
     if unfinished:
-        told = settle.undo_unfinished(host, unfinished)
+        told = settle.undo_unfinished(host, unfinished, "it was not over, and is taken back")
         found = _look(host, settle.known(host), to or unfinished[-1].id)
     done = _answer(found) if found.is_empty else _taken_back(host, found, who)
     return dict(
@@ -96,7 +98,8 @@ def _taken_back(host: WritableHost, found: Back, who: str) -> Answer:
     settings = [one.setting for one in found.returns]
     values = [Value(one.name, one.path or "", one.found or 0, one.wanted, one.rank) for one in settings]
     new = folders(host, [write.path for write in found.writes if write.after.kind != "none"])
-    change = settle.new(host, name, who, files, new, values, found.undoes)
+    steps = [step._replace(before=step.after, after=step.before) for step in reversed(found.steps)]
+    change = settle.new(host, name, who, files, new, values, found.undoes, steps)
     stored = {one.stored: write.before.content for one, write in zip(files, found.writes) if one.stored is not None}
     try:
         store.begin(host, change, stored)
@@ -104,7 +107,7 @@ def _taken_back(host: WritableHost, found: Back, who: str) -> Answer:
         raise unwritten(host, "keeping what is there, in", heads.HOME, error) from None
     try:
         given = [Given(one.path, one.after, mark(one.before)) for one in found.writes]
-        undone = undo(host, given, found.made, found.values)
+        undone = undo(host, given, found.made, found.values, found.steps)
         if not undone.is_over:
             raise ChangeError("; ".join(undone.not_restored))
         answer = dict(_answer(found), id=name, restored=undone.restored, not_restored=found.left + undone.not_restored)
@@ -119,13 +122,14 @@ def _look(host: WritableHost, stored: Sequence[store.Stored], to: Optional[str])
     states = store.states(list(stored))
     chosen = [one for one in _from(stored, states, to) if one.change and one.state != heads.UNDONE]
     changes = [one.change for one in chosen if one.change]
-    unfinished = {one.id for one in chosen if one.state == heads.UNFINISHED}
+    unfinished = {one.id for one in chosen if one.state in _PENDING}
     back = Back(
         [one.id for one in reversed(chosen)],
         [one.id for one in reversed(chosen) if states[one.id] != heads.UNDONE],
         [],
         [],
         [],
+        _steps([change for change in changes if change.machine == settle.machine(host)]),
         [folder for change in changes for folder in change.folders],
         [],
         bool(unfinished),
@@ -150,7 +154,7 @@ def _from(stored: Sequence[store.Stored], states: Dict[str, str], to: Optional[s
         last = [
             one.id
             for one in stored
-            if one.state == heads.UNFINISHED or (one.change and not one.change.undoes and one.state == heads.DONE)
+            if one.state in _PENDING or (one.change and not one.change.undoes and one.state == heads.DONE)
         ]
         if not last or states[last[-1]] == heads.UNDONE:
             return []
@@ -173,6 +177,16 @@ def _files(changes: Sequence[Change]) -> Dict[str, _Ends]:
             here = (change, entry)
             found[entry.path] = (found[entry.path][0] if entry.path in found else here, here)
     return found
+
+
+def _steps(changes: Sequence[Change]) -> List[Step]:
+    """What is done about each thing, from the first change to the last, where that comes to anything."""
+    found: Dict[Tuple[str, str], Step] = {}
+    for change in changes:
+        for step in change.steps:
+            first = found.pop((step.kind, step.name), step)
+            found[step.kind, step.name] = step._replace(before=first.before)
+    return [step for step in found.values() if step.before != step.after]
 
 
 def _write(

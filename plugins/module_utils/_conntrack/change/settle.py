@@ -8,8 +8,8 @@ import os
 from typing import Any, Dict, List, NamedTuple, Sequence
 
 from ..host.writing import WritableHost
-from ..journal import heads, record, store
-from ..journal.record import Change, Entry, Unreadable, Value
+from ..journal import heads, record, store, watch
+from ..journal.record import Change, Entry, Step, Unreadable, Value
 from ..shown import escaped
 from .failure import ChangeError, unwritten
 from .undo import Given, Undone, undo
@@ -46,15 +46,31 @@ def unfinished(stored: Sequence[store.Stored]) -> List[Change]:
     return [one.change for one in stored if one.change and one.state == heads.UNFINISHED]
 
 
-def undo_unfinished(host: WritableHost, changes: Sequence[Change]) -> Told:
+def unconfirmed(stored: Sequence[store.Stored]) -> List[Change]:
+    return [one.change for one in stored if one.change and one.state == heads.UNCONFIRMED]
+
+
+def refuse_unconfirmed(stored: Sequence[store.Stored]) -> None:
+    for change in unconfirmed(stored):
+        raise ChangeError(
+            "{0} of {1} is still to be confirmed, or to be taken back by the host itself; wait for that, or take it back "
+            "(conntrack_rollback), and run again".format(change.id, change.who or "a run that gave no name")
+        )
+
+
+def undo_unfinished(
+    host: WritableHost, changes: Sequence[Change], why: str = "it was left unfinished, and undone by a later run"
+) -> Told:
     """Nobody works at them, since the lock is held: the last one first, all is as it was before. Raises ChangeError where it
     cannot be."""
     told = Told([], [], [])
     for change in reversed(changes):
         given = [given_back(host, change, entry) for entry in change.files]
         is_here = change.machine == machine(host)
-        found = undo(host, given, change.folders, change.live if is_here else [])
-        left = [] if is_here else ["{0}: it was another machine's".format(value.name) for value in change.live]
+        live, steps = (change.live, change.steps) if is_here else ([], [])
+        found = undo(host, given, change.folders, live, steps)
+        names = [] if is_here else [one.name for one in change.live] + [one.name for one in change.steps]
+        left = ["{0}: it was another machine's".format(name) for name in names]
         if not found.is_over:
             raise ChangeError(
                 "{0}: this change was left unfinished and cannot be undone: {1}; mend that and run again, or take {2}/{0} away "
@@ -67,8 +83,7 @@ def undo_unfinished(host: WritableHost, changes: Sequence[Change]) -> Told:
         told = Told(
             told.ids + [change.id], told.restored + found.restored, told.not_restored + found.not_restored + left
         )
-        said = "it was left unfinished, and undone by a later run"
-        answer = _failure(said, change.id, heads.UNDONE, found._replace(not_restored=found.not_restored + left))
+        answer = _failure(why, change.id, heads.UNDONE, found._replace(not_restored=found.not_restored + left))
         # Who asks for it again, over a connection that was lost with it, may plan anew.
         over(host, change, heads.UNDONE, dict(answer, stale=True))
     return told
@@ -89,10 +104,13 @@ def new(
     folders: List[str],
     live: List[Value],
     undoes: Sequence[str] = (),
+    steps: Sequence[Step] = (),
+    what: str = "",
 ) -> Change:
     numbers = [one.change.number for one in store.changes(host) if one.change]
     now = host.now()
-    return Change(name, max(numbers, default=0) + 1, machine(host), who, now, files, folders, live, list(undoes))
+    number = max(numbers, default=0) + 1
+    return Change(name, number, machine(host), who, now, files, folders, live, list(undoes), list(steps), what)
 
 
 def new_id(host: WritableHost) -> str:
@@ -108,7 +126,7 @@ def failed(
 ) -> ChangeError:
     """Undo a change at which something failed; what there is to tell of both. ``is_written``: whether there is a journal of it."""
     try:
-        undone = undo(host, given, change.folders, change.live)
+        undone = undo(host, given, change.folders, change.live, change.steps)
     except Exception as another:
         undone = Undone([], ["all of it: {0}".format(another)], False)
     state = heads.UNDONE if undone.is_over else heads.UNFINISHED
@@ -141,10 +159,15 @@ def _failure(why: str, name: str, state: str, undone: Undone) -> Dict[str, Any]:
 def over(host: WritableHost, change: Change, state: str, answer: Dict[str, Any]) -> None:
     """Note what became of a change, then tell the host's log of it. Raises OSError."""
     store.end(host, change.id, state, answer)
+    if state != heads.UNCONFIRMED:
+        # What is left of it finds nothing to take back, and goes by itself.
+        with contextlib.suppress(OSError):
+            watch.end(host, change.id)
     values = ["{0} {1} -> {2}".format(one.name, one.before, one.after) for one in change.live]
     files = ["{0} {1} -> {2}".format(one.path, _short(one.was), _short(one.after)) for one in change.files]
+    steps = [one.name for one in change.steps]
     line = "change {0} of {1} {2}: {3}".format(
-        change.id, change.who or "a run that gave no name", state, ", ".join(values + files)
+        change.id, change.who or "a run that gave no name", state, ", ".join(values + files + steps)
     )
     host.log(escaped(line)[:_LONGEST_LINE])
     with contextlib.suppress(OSError, Unreadable):

@@ -3,12 +3,12 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """What was, given back: value by value, each as far as it can be. What others have made of it since is left to them."""
 
-from typing import List, NamedTuple, Optional, Sequence
+from typing import Any, List, NamedTuple, Optional, Sequence
 
 from ..facts.gather import gather
 from ..files import UDEV
 from ..host.writing import Kept, WritableHost
-from ..journal.record import Mark, Value, mark
+from ..journal.record import Mark, Step, Value, mark
 from ..shown import short
 from . import live as kernel_values
 from .failure import ChangeError, unwritten
@@ -32,8 +32,14 @@ class Undone(NamedTuple):
     is_over: bool  # whether trying again would give back no more
 
 
-def undo(host: WritableHost, files: Sequence[Given], made: Sequence[str], live: Sequence[Value]) -> Undone:
-    """``made`` are folders that the change has made."""
+def undo(
+    host: WritableHost,
+    files: Sequence[Given],
+    made: Sequence[str],
+    live: Sequence[Value],
+    steps: Sequence[Step] = (),
+) -> Undone:
+    """``made`` are folders that the change has made; of the steps the last one is taken back first, after all the rest."""
     restored: List[str] = []
     not_restored: List[str] = []
     is_over = True
@@ -59,7 +65,23 @@ def undo(host: WritableHost, files: Sequence[Given], made: Sequence[str], live: 
             is_over = False
             not_restored.append(str(unwritten(host, "removing", folder, error)))
     reload_udev(host, [file.path for file in files])
+    for step in reversed(steps):
+        try:
+            make_so(host, step.kind, step.before)
+            restored.append(step.name)
+        except (ChangeError, OSError) as error:
+            is_over = False
+            not_restored.append("{0}: {1}".format(step.name, getattr(error, "strerror", None) or error))
     return Undone([short(said) for said in restored], [short(said) for said in not_restored], is_over)
+
+
+def make_so(host: WritableHost, kind: str, wanted: Any) -> None:
+    """A step in either direction; done again it changes nothing. Raises ChangeError and OSError."""
+    if kind == "commands":
+        for argv in wanted:
+            host.command([str(word) for word in argv])
+    else:
+        raise ChangeError("{0}: there is no such kind of step; use the collection that has made it".format(kind))
 
 
 def _give_back(host: WritableHost, file: Given) -> bool:

@@ -11,7 +11,10 @@ import select
 import signal
 import subprocess
 import time
-from typing import Any, Callable, List, Optional
+from typing import Any, Callable, List, Optional, Tuple
+
+# Of what a program writes: what it says of its failures, with the rest.
+TOGETHER = subprocess.STDOUT
 
 _CLONE_NEWNET = 0x40000000  # linux/sched.h
 _PR_SET_PDEATHSIG = 1  # linux/prctl.h
@@ -19,16 +22,33 @@ _PR_SET_PDEATHSIG = 1  # linux/prctl.h
 
 def run(argv: List[str], limit: int, longest: float) -> Optional[bytes]:
     """The first ``limit`` bytes that a program writes, as Host.run has it."""
+    try:
+        found, code = ran(argv, limit, longest)
+    except (OSError, ValueError):
+        return None
+    return found if code == 0 or len(found) >= limit else None
+
+
+def ran(
+    argv: List[str], limit: int, longest: float, errors: int = subprocess.DEVNULL, path: str = ""
+) -> Tuple[bytes, Optional[int]]:
+    """The first ``limit`` bytes that a program writes, and how it ended. Raises OSError where it cannot be started."""
     deadline = time.monotonic() + longest
     reading, writing = os.pipe()
     try:
-        null = subprocess.DEVNULL
+        environment = {"LC_ALL": "C", "PATH": path} if path else {"LC_ALL": "C"}
         process = subprocess.Popen(
-            argv, stdin=null, stdout=writing, stderr=null, cwd="/", env={"LC_ALL": "C"}, start_new_session=True
+            argv,
+            stdin=subprocess.DEVNULL,
+            stdout=writing,
+            stderr=errors,
+            cwd="/",
+            env=environment,
+            start_new_session=True,
         )
     except (OSError, ValueError):
         os.close(reading)
-        return None
+        raise
     finally:
         os.close(writing)
     try:
@@ -36,7 +56,13 @@ def run(argv: List[str], limit: int, longest: float) -> Optional[bytes]:
     finally:
         os.close(reading)
         _end(process, deadline)
-    return found if process.returncode == 0 or len(found) >= limit else None
+    return found, process.returncode
+
+
+def start(argv: List[str]) -> None:
+    """Start a program that outlives this one, in a session of its own."""
+    null = subprocess.DEVNULL
+    subprocess.Popen(argv, stdin=null, stdout=null, stderr=null, cwd="/", env={"LC_ALL": "C"}, start_new_session=True)
 
 
 def within(door: str, path: str, work: Callable[[], Any], longest: float) -> Any:

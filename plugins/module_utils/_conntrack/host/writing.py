@@ -14,12 +14,18 @@ import signal
 import socket
 import stat
 import time
-from typing import Any, Callable, Dict, Iterator, NamedTuple, Tuple
+from typing import Any, Callable, Dict, Iterator, List, NamedTuple, Tuple
 
 from .door import Host
 
 # Bytes. The longest file that is replaced: a crontab or a sysctl.conf of somebody else's has some KiB.
 LONGEST_KEPT = 16 * 1024 * 1024
+# Seconds. What a program may take that changes the machine.
+LONGEST_COMMAND = 30.0
+# Bytes of what it says.
+_LONGEST_SAID = 65536
+# Programs of others, as modprobe's install lines, call by name what they need.
+_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 # Seconds between two looks whether a lock is free.
 _PAUSE = 0.05
 # Made by the kernel of what a file says, and not to be written by others.
@@ -200,6 +206,32 @@ class WritableHost(Host):
         if "failed" in told:
             raise RuntimeError(told["failed"])
         return told["found"]
+
+    def command(self, argv: List[str], longest: float = LONGEST_COMMAND) -> str:
+        """Run a program that changes the machine; what it says. Where it fails, OSError has that. In a tree nothing is run, as in
+        ``run``."""
+        return str(self.do(self._command, argv, longest))
+
+    def _command(self, argv: List[str], longest: float) -> str:
+        if self.root != "/":
+            found = self.run(argv, _LONGEST_SAID)
+            if found is None:
+                raise OSError(errno.ENOENT, "{0}: {1}".format(" ".join(argv), os.strerror(errno.ENOENT)))
+            return found
+        from .processes import TOGETHER, ran
+
+        said, code = ran(argv, _LONGEST_SAID, longest, TOGETHER, _PATH)
+        text = said.decode("utf-8", "replace").strip()
+        if code != 0:
+            why = "no end in {0:.0f} s".format(longest) if code is None or code < 0 else "exit code {0}".format(code)
+            raise OSError(errno.ECHILD, "{0}: {1}: {2}".format(" ".join(argv), why, text))
+        return text
+
+    def start(self, argv: List[str]) -> None:
+        """Start a program that outlives this process."""
+        from .processes import start
+
+        self.do(start, argv)
 
     def log(self, line: str) -> None:
         """A line to the host's log, where there is one."""

@@ -4,7 +4,7 @@
 """Which changes a host has seen, and how each has ended: what every run reads. All of one is read by store.py and record.py.
 
 A folder is filled and synced before ``begun`` is in it: without that nothing was changed. ``result`` ends it: without that the
-change is not over. What takes a folder away takes ``begun`` first.
+change is not over, and one that is to be confirmed gets a second one. What takes a folder away takes ``begun`` first.
 """
 
 import json
@@ -17,10 +17,12 @@ from ..host.door import Host
 HOME = "/var/lib/headroom/netfilter"
 CHANGE, BEGUN, RESULT = "journal.json", "begun", "result.json"
 
-UNFINISHED, DONE, UNDONE = "unfinished", "kept", "undone"
+# Not over: cut off, or at work; made, and still to be confirmed. Over.
+UNFINISHED, UNCONFIRMED, DONE, UNDONE = "unfinished", "unconfirmed", "kept", "undone"
 
-# The form of a change as it is written down.
-VERSION = 1
+# The form of a change as it is written down, and those that are understood.
+VERSION = 2
+VERSIONS = (1, VERSION)
 _NAME = re.compile("[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 
 
@@ -58,7 +60,7 @@ def _head(host: Host, name: str) -> Head:
     state = state_of(result(host, name))
     said = _read(host, at(name, CHANGE))
     try:
-        if said["version"] != VERSION:
+        if said["version"] not in VERSIONS:
             return Head(name, state)
         return Head(
             name, state, int(said["number"]), str(said["when"]), str(said["who"]), list(map(str, said["undoes"]))
@@ -68,12 +70,13 @@ def _head(host: Host, name: str) -> Head:
 
 
 def result(host: Host, name: str) -> Optional[Dict[str, Any]]:
-    """The last word on a change; None for one that is not over."""
+    """The last word on a change; None for one that is not made, or that was cut off."""
     if not host.exists(at(name, RESULT)):
         return None
     said = _read(host, at(name, RESULT))
-    # That there is one says that the change is over.
-    return said if isinstance(said, dict) and said.get("state") in (DONE, UNDONE) else {"state": DONE, "answer": None}
+    # That there is one says that the change was made.
+    is_known = isinstance(said, dict) and said.get("state") in (UNCONFIRMED, DONE, UNDONE)
+    return said if is_known else {"state": DONE, "answer": None}
 
 
 def state_of(found: Optional[Dict[str, Any]]) -> str:

@@ -42,6 +42,15 @@ class Value(NamedTuple):
     rank: int
 
 
+class Step(NamedTuple):
+    """What a change does that is neither a file nor a value: the state of something before and after, as JSON has it."""
+
+    kind: str  # who can make it so (change/undo.py)
+    name: str  # for people
+    before: Any
+    after: Any
+
+
 class Change(NamedTuple):
     id: str
     number: int  # of all changes of the host, in their order
@@ -52,6 +61,8 @@ class Change(NamedTuple):
     folders: List[str]  # that are made, each after the one it is in
     live: List[Value]
     undoes: List[str]  # the changes that this one takes back; of one that takes back none, nothing
+    steps: List[Step] = []  # made after all the rest, in this order
+    what: str = ""  # the module that has made it
 
 
 class Unreadable(Exception):
@@ -73,6 +84,7 @@ def written(change: Change) -> bytes:
     said["version"] = VERSION
     said["files"] = [_entry(one) for one in change.files]
     said["live"] = [value._asdict() for value in change.live]
+    said["steps"] = [step._asdict() for step in change.steps]
     return json.dumps(said, indent=1, sort_keys=True).encode("ascii") + b"\n"
 
 
@@ -107,4 +119,8 @@ def _of_version_1(said: Dict[str, Any]) -> Change:
     return Change(files=files, live=[Value(**value) for value in said["live"]], **fields)
 
 
-_READERS: Dict[int, Callable[[Dict[str, Any]], Change]] = {1: _of_version_1}
+def _of_version_2(said: Dict[str, Any]) -> Change:
+    return _of_version_1(said)._replace(steps=[Step(**step) for step in said["steps"]], what=said["what"])
+
+
+_READERS: Dict[int, Callable[[Dict[str, Any]], Change]] = {1: _of_version_1, 2: _of_version_2}

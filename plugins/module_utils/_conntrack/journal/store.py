@@ -42,7 +42,7 @@ def _stored(host: WritableHost, name: str) -> Stored:
 
 
 def answer(host: WritableHost, name: str) -> Optional[Dict[str, Any]]:
-    """What was answered for a change; None for one that is not over."""
+    """What was answered for a change; None for one that was not made."""
     found = heads.result(host, name)
     return dict(found["answer"]) if found and isinstance(found.get("answer"), dict) else None
 
@@ -89,11 +89,14 @@ def before(host: WritableHost, name: str, entry: Entry) -> Kept:
 def prune(host: WritableHost) -> None:
     """Keep the last changes and the first of all, which takes up what those between have touched."""
     stored = [one for one in changes(host) if one.change]
-    older = stored[:-KEPT]
+    in_force = states(stored)
     first: Optional[Stored] = None
-    for one in older:
+    for one in stored[:-KEPT]:
         if one.state == UNDONE:
             _remove(host, one.id)
+        elif one.change and one.change.steps and in_force[one.id] != UNDONE:
+            # It can be taken back by itself.
+            continue
         elif first is None:
             first = one
         else:
@@ -119,7 +122,8 @@ def _merged(host: WritableHost, first: Stored, later: Stored) -> Stored:
     for value in later.change.live:
         live[value.name] = live[value.name]._replace(after=value.after) if value.name in live else value
     folders = first.change.folders + [path for path in later.change.folders if path not in first.change.folders]
-    change = first.change._replace(files=list(files.values()), live=list(live.values()), folders=folders)
+    steps = first.change.steps + later.change.steps
+    change = first.change._replace(files=list(files.values()), live=list(live.values()), folders=folders, steps=steps)
     host.put(at(first.id, CHANGE), _private(host, record.written(change)))
     return first._replace(change=change)
 

@@ -194,7 +194,7 @@ def test_folders_that_others_use_by_now_stay(machine):
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        ('{"version": 2}', "its form is version 2, and this collection knows 1; use the collection that has made it"),
+        ('{"version": 3}', "its form is version 3, and this collection knows 2; use the collection that has made it"),
         ("{", "it is damaged"),
         ('{"version": 1}', "it is damaged"),
         ("[" * 100000, "it is damaged"),

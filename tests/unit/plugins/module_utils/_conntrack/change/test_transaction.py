@@ -339,7 +339,7 @@ def test_what_is_kept_is_for_root_alone(machine):
         assert stat.S_IMODE(os.lstat(os.path.join(folder, name)).st_mode) == 0o600
     with open(os.path.join(folder, "journal.json"), encoding="ascii") as source:
         said = json.load(source)
-    assert (said["version"], said["who"], said["machine"]) == (1, "ann@control", "0123")
+    assert (said["version"], said["who"], said["machine"]) == (2, "ann@control", "0123")
 
 
 def test_one_line_of_each_change_goes_to_the_log(machine):
