@@ -197,3 +197,58 @@ class ChangedHost(GoldenHost):
 
     def value(self, path):
         return int(self.read(path))
+
+
+class Watching(ChangedHost):
+    """One with systemd, whose timers are files of the tree, so that they outlast a process; and with a program that turns a thing
+    on and off."""
+
+    SYSTEMCTL, TURN, THING = "/usr/bin/systemctl", "/usr/sbin/turn", "/run/thing"
+    UNITS, TIMERS = "/etc/systemd/system/", "/run/timers/"
+
+    def is_executable(self, path):
+        return path == self.SYSTEMCTL or super().is_executable(path)
+
+    def start(self, argv):
+        self.do(self._start, argv)
+
+    def _start(self, argv):
+        self.ran.append(argv)
+
+    def _command(self, argv, longest):
+        self.ran.append(argv)
+        if argv[0] == self.TURN:
+            return self._turn(argv[1])
+        if argv[0] == self.SYSTEMCTL and argv[1] != "daemon-reload":
+            return self._timer(argv[1], argv[2])
+        return ""
+
+    def _turn(self, how):
+        if how == "fail":
+            raise OSError(errno.ECHILD, "turn: exit code 1: it sticks")
+        with open(self.path(self.THING), "w", encoding="ascii") as target:
+            target.write(how)
+        return ""
+
+    def _timer(self, verb, name):
+        at = self.path(self.TIMERS + name)
+        if verb == "stop" and os.path.exists(at):
+            os.unlink(at)
+        if verb == "restart":
+            if not self.exists(self.UNITS + name):
+                raise OSError(errno.ENOENT, "there is no unit {0}".format(name))
+            os.makedirs(os.path.dirname(at), exist_ok=True)
+            with open(at, "w", encoding="ascii"):
+                pass
+        if verb == "is-active" and not os.path.exists(at):
+            raise OSError(errno.ECHILD, "inactive")
+        return ""
+
+    def is_timed(self):
+        """Whether systemd runs the program when the time is over."""
+        return self.exists(self.TIMERS + "headroom-netfilter-undo.timer")
+
+    def boots_into(self):
+        """Whether a boot runs it."""
+        wanted = self.UNITS + "sysinit.target.wants/headroom-netfilter-undo.service"
+        return os.path.exists(self.path(wanted))

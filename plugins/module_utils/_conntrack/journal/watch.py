@@ -151,15 +151,18 @@ def end(host: WritableHost, name: str) -> None:
         return
     way = _way(host, name, 0)
     if way:
-        for path in list(way.links) + list(way.files):
+        # A boot starts it for as long as it can be; systemd goes on with what it has read of files that are gone.
+        for path in list(way.files)[1:] + list(way.links)[::-1] + list(way.files)[:1]:
+            host.discard(path)
             if host.exists(path):
                 host.put(path, Kept("none"))
-        for command in way.stop:
-            with contextlib.suppress(OSError):
-                host.command(list(command), _LONGEST)
     for folder in reversed(_made(host, name)):
         if host.exists(folder) and not host.list(folder):
             host.remove_folder(folder)
+    if way:
+        for command in way.stop:
+            with contextlib.suppress(OSError):
+                host.command(list(command), _LONGEST)
     for inside in (ARMED, PROGRAM):
         host.put(at(name, inside), Kept("none"))
 
