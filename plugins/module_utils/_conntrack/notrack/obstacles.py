@@ -6,9 +6,9 @@
 import ipaddress
 from typing import Dict, Iterable, Iterator, List, NamedTuple, Optional, Tuple
 
+from ..ruleset.rules import MASQUERADE, NAT, NEW, PROXY, Packets, Rule, Ruleset
 from .flows import CLIENT, FORWARD, LIFELINE, LOOPBACK, SERVER, Flow, Wanted
 from .matches import OUTPUT, POSTROUTING, PREROUTING, REPLY, REQUEST, Match, matches
-from .rules import MASQUERADE, NAT, NEW, PROXY, Packets, Rule, Ruleset
 from .walk import Lost, TooMuch, base, lost, packets, reached
 
 Span = Tuple[int, int, int]  # version, first, last address

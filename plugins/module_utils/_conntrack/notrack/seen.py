@@ -1,101 +1,34 @@
 # Copyright: headroom.netfilter maintainers
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What there is on a host of rules, addresses and connections: asked of nft, of iptables and of /proc."""
+"""What there is on a host of rules, addresses and connections, as far as it decides about flows."""
 
 import ipaddress
 import re
-from typing import Dict, Iterator, List, NamedTuple, Optional, Tuple
+from typing import Iterator, Optional, Tuple
 
 from ..host.door import Host
-from . import iptables_listing, nft_listing
+from ..ruleset.reading import Programs, read
 from .nftables import MARK, TABLE
 from .obstacles import Connection, Seen, Service, Span
-from .rules import Ruleset
 
-_FOLDERS = ("/usr/sbin/", "/sbin/", "/usr/bin/", "/bin/", "/usr/local/sbin/")
-# Bytes and seconds. The rules of a host with 5,000 services of kube-proxy are 20 MB.
-_LONGEST = 64 * 1024 * 1024
-_LONGEST_RUN = 60.0
-_NAMES = {4: ("iptables-save", "iptables-nft-save", "iptables-legacy-save")}
-_NAMES[6] = tuple("ip6" + name[2:] for name in _NAMES[4])
-_LEGACY = {4: "/proc/net/ip_tables_names", 6: "/proc/net/ip6_tables_names"}
-_VARIANT = "(nf_tables)"
 # How far from here to the process that has the connection.
 _MOST_ANCESTORS = 64
 
 
-class Programs(NamedTuple):
-    """What makes rules here; None for what is not there, or does not work."""
-
-    nft: Optional[str]
-    iptables: Dict[int, str]  # by version of IP
-
-
-def programs(host: Host) -> Programs:
-    nft = _found(host, "nft")
-    if nft and host.run([nft, "list", "tables"], _LONGEST) is None:
-        nft = None
-    tables = {4: _found(host, "iptables"), 6: _found(host, "ip6tables")}
-    return Programs(nft, {version: path for version, path in tables.items() if path})
-
-
-def _found(host: Host, name: str) -> Optional[str]:
-    return next((folder + name for folder in _FOLDERS if host.is_executable(folder + name)), None)
-
-
 def seen(host: Host, found: Programs, ours: str = MARK) -> Seen:
-    """Rules whose comment begins with ``ours`` are left out."""
-    rules: Ruleset = {}
-    untold: List[str] = []
-    owned: List[str] = []
-    foreign: List[str] = []
-    if found.nft:
-        listing = nft_listing.read(host.run([found.nft, "-j", "list", "ruleset"], _LONGEST, _LONGEST_RUN) or "", ours)
-        if listing is None:
-            untold.append("{0} -j list ruleset gives nothing that can be read".format(found.nft))
-        else:
-            rules.update(listing.rules)
-            owned, foreign = listing.owned, listing.foreign
-    for version in (4, 6):
-        told = dict(_saved(host, version))
-        if host.read(_LEGACY[version]) and not any(_VARIANT not in text for text in told.values()):
-            untold.append(
-                "{0} tells of tables, and no {1} is here to show them".format(_LEGACY[version], _NAMES[version][0])
-            )
-        for path, text in told.items():
-            saved = iptables_listing.read(text, version, path[: -len("-save")], ours)
-            if _VARIANT in text:
-                # The same tables, told more fully.
-                for table in {key[0].rpartition(" ")[2] for key in saved}:
-                    name = "{0} {1}".format("ip" if version == 4 else "ip6", table)
-                    foreign = [one for one in foreign if one != name]
-                    rules = {key: chain for key, chain in rules.items() if key[0] != name}
-            rules.update(saved)
-    untold += [
-        "table {0} has rules of iptables, and no iptables-save is here to show them".format(one) for one in foreign
-    ]
+    """Rules whose comment begins with ``ours`` are left out, and the table of ours."""
+    told = read(host, found, ours)
     return Seen(
-        {key: chain for key, chain in rules.items() if key[0] != TABLE},
-        tuple(owned),
-        tuple(untold),
+        {key: chain for key, chain in told.rules.items() if key[0] != TABLE},
+        tuple(told.owned),
+        tuple(told.untold),
         tuple(_addresses(host)),
         tuple(_forwarding(host)),
         _ephemeral(host),
         _connection(host),
         tuple(_services(host)),
     )
-
-
-def _saved(host: Host, version: int) -> Iterator[Tuple[str, str]]:
-    """What each kind of iptables tells, by its program; that of the most common name comes first."""
-    kinds = set()
-    for name in _NAMES[version]:
-        path = _found(host, name)
-        text = host.run([path], _LONGEST, _LONGEST_RUN) if path else None
-        if path and text and (_VARIANT in text) not in kinds:
-            kinds.add(_VARIANT in text)
-            yield path, text
 
 
 def _addresses(host: Host) -> Iterator[Span]:

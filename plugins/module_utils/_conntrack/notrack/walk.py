@@ -10,8 +10,7 @@ them is what loses them.
 
 from typing import Iterator, List, NamedTuple, Optional, Sequence, Tuple
 
-from .matches import FORWARDED, INPUT, OUTPUT, POSTROUTING, PREROUTING, REQUEST, Match
-from .rules import (
+from ..ruleset.rules import (
     ACCEPT,
     ALL,
     CONTINUE,
@@ -31,6 +30,7 @@ from .rules import (
     Ruleset,
     matched,
 )
+from .matches import FORWARDED, INPUT, OUTPUT, POSTROUTING, PREROUTING, REQUEST, Match
 
 # Tracking is at -200; before it nothing has a state.
 TRACKED_FROM = -200
