@@ -5,10 +5,7 @@
 
 from __future__ import annotations
 
-import getpass
-import socket
 import time
-import uuid
 from collections.abc import Mapping
 from typing import Any
 
@@ -21,6 +18,7 @@ from ansible_collections.headroom.netfilter.plugins.module_utils._conntrack.show
 from ansible_collections.headroom.netfilter.plugins.module_utils._conntrack.sources import modprobe, udev
 from ansible_collections.headroom.netfilter.plugins.module_utils._conntrack.values import Facts, as_dict
 from ansible_collections.headroom.netfilter.plugins.plugin_utils._conntrack.answers import BY_MODULE
+from ansible_collections.headroom.netfilter.plugins.plugin_utils._conntrack.confirming import new_id, who
 from ansible_collections.headroom.netfilter.plugins.plugin_utils._conntrack.guard import Guard, handed_on
 from ansible_collections.headroom.netfilter.plugins.plugin_utils._conntrack.render import change, files
 
@@ -28,8 +26,6 @@ from ansible_collections.headroom.netfilter.plugins.plugin_utils._conntrack.rend
 MOST_PLANS = 3
 # Seconds before a change is asked for again whose answer was lost.
 WAITS = (2, 8, 20)
-# Characters of the name of a play.
-LONGEST_NAME = 80
 
 Result = dict[str, Any]
 
@@ -105,7 +101,7 @@ class ActionModule(Guard):
             "reboot_needed": plan.reboot_needed,
         }
         if plan.drift:
-            options = {**change.settings(plan, facts, policy), "id": new_id(), "who": self._who(task_vars)}
+            options = {**change.settings(plan, facts, policy), "id": new_id(), "who": who(task_vars)}
             said = self._changed(options, task_vars)
             result.update({name: said[name] for name in ("changed", "id", "diff", "reboot_needed") if name in said})
             result["after"] = said.get("facts", facts)
@@ -121,7 +117,7 @@ class ActionModule(Guard):
         facts: Facts = self._run("conntrack_facts", {}, task_vars)["ansible_facts"]["conntrack"]
         if facts["history"]["unfinished"] and not self._task.check_mode:
             try:
-                self._run("conntrack_settings", {"who": self._who(task_vars)}, task_vars)
+                self._run("conntrack_settings", {"who": who(task_vars)}, task_vars)
             except Failed as failed:
                 if not failed.result.get("stale"):
                     raise
@@ -141,7 +137,7 @@ class ActionModule(Guard):
 
     def _undone(self, task_vars: dict[str, Any]) -> Result:
         """As before the first change."""
-        said = self._run("conntrack_rollback", {"to": "first", "who": self._who(task_vars)}, task_vars)
+        said = self._run("conntrack_rollback", {"to": "first", "who": who(task_vars)}, task_vars)
         return {**said, "checked": bool(self._task.check_mode)}
 
     def _changed(self, options: Mapping[str, Any], task_vars: dict[str, Any]) -> Result:
@@ -168,20 +164,6 @@ class ActionModule(Guard):
         if said.get("failed"):
             raise Failed(said)
         return said
-
-    def _who(self, task_vars: Mapping[str, Any]) -> str:
-        """Who asks, for the log of the host."""
-        try:
-            user = getpass.getuser()
-        except (KeyError, OSError):
-            user = "somebody"
-        play = str(task_vars.get("ansible_play_name", ""))[:LONGEST_NAME]
-        return short(f"{user}@{socket.gethostname()}, play {play}")
-
-
-def new_id() -> str:
-    """Of a change that is planned. Tells when, to people who look for it in a host's history."""
-    return f"{time.strftime('%Y%m%dT%H%M%SZ', time.gmtime())}-{uuid.uuid4().hex[:12]}"
 
 
 def refused(refusals: list[str]) -> Result:

@@ -220,7 +220,7 @@ ansible_facts:
                   returned: always
                   sample: 20261125T101500Z-0a1b2c
                 state:
-                  description: C(running), C(unfinished), C(kept), or C(undone), also where a later change has taken it back.
+                  description: C(running), C(unfinished), C(unconfirmed), C(kept), or C(undone), also where a later change has taken it back.
                   type: str
                   returned: always
                   sample: kept

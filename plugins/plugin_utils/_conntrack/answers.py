@@ -203,7 +203,7 @@ CHANGE_ID = Text(pattern="[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 CHANGE = Record(
     {
         "id": CHANGE_ID,
-        "state": Text(choices=("running", "unfinished", "kept", "undone")),
+        "state": Text(choices=("running", "unfinished", "unconfirmed", "kept", "undone")),
         "when": MOMENT,
         "who": TEXT,
     }
@@ -351,6 +351,28 @@ ANSWERS = (
         ),
         diff=DIFF,
         failure=Record({**FAILED, "stale": Truth()}, optional=(*FAILED, "stale")),
+    ),
+    Answer(
+        "conntrack_unload",
+        Record(
+            {
+                "id": OrNone(CHANGE_ID),
+                "state": Text(choices=("kept", "unconfirmed", "none")),
+                "kernel": Text(choices=("module", "builtin", "absent")),
+                "modules": ListOf(TEXT, 200),
+                "hooks": OrNone(ListOf(TEXT)),
+                **GIVEN_BACK,
+            }
+        ),
+        diff=DIFF,
+        failure=Record(
+            {
+                **FAILED,
+                "stale": Truth(),
+                "needed_by": ListOf(Record({"kind": TEXT, "where": TEXT, "text": TEXT, "remedy": TEXT}), 100),
+            },
+            optional=(*FAILED, "stale", "needed_by"),
+        ),
     ),
     Answer(
         "conntrack_census_info",

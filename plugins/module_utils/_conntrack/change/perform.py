@@ -92,7 +92,8 @@ def run(
 
 
 def confirm(host: WritableHost, name: str, seconds: int, who: str, check: bool = False) -> Answer:
-    """Keep a change that was to be confirmed. Raises ChangeError where there is none, or it is undone."""
+    """Keep a change that was to be confirmed; answers what was answered when it was made. Raises ChangeError where there is none, or
+    it is undone."""
     if not host.is_root():
         raise ChangeError("root is needed to confirm a change; run with become")
     return alone(host, seconds, who, partial(_confirmed, host, name, check))
@@ -142,19 +143,17 @@ def _confirmed(host: WritableHost, name: str, check: bool) -> Answer:
     if one is None or one.change is None:
         raise ChangeError("confirm: {0}: there is no such change".format(name))
     if one.state == heads.DONE:
-        if not check:
-            watch.end(host, name)
-        return {"changed": False, "id": name, "state": heads.DONE}
+        return dict(store.answer(host, name) or {}, changed=False, id=name, state=heads.DONE)
     if one.state != heads.UNCONFIRMED:
         recorded = store.answer(host, name) or {}
         raise ChangeError(
             "confirm: {0} is {1}, not unconfirmed: {2}".format(name, one.state, recorded.get("msg", "it was cut off")),
             id=name,
         )
+    answer = dict(store.answer(host, name) or {}, state=heads.DONE)
     if not check:
-        recorded = store.answer(host, name) or {}
-        settle.over(host, one.change, heads.DONE, dict(recorded, state=heads.DONE))
-    return {"changed": True, "id": name, "state": heads.DONE}
+        settle.over(host, one.change, heads.DONE, answer)
+    return answer
 
 
 def _refuse_unconfirmable(host: WritableHost, order: Order) -> None:

@@ -42,22 +42,24 @@ class Back(NamedTuple):
         return not (self.writes or self.steps) and is_so and not self.is_begun
 
 
-def run(host: WritableHost, to: Optional[str], seconds: int, who: str, check: bool = False) -> Answer:
-    """What the module conntrack_rollback answers. Raises ChangeError."""
+def run(
+    host: WritableHost, to: Optional[str], seconds: int, who: str, check: bool = False, only: bool = False
+) -> Answer:
+    """What the module conntrack_rollback answers. ``only``: no later changes are taken back. Raises ChangeError."""
     if not host.is_root():
         raise ChangeError("root is needed to read what was changed; run with become")
     stored = settle.known(host)
     if not (check or not stored):
-        return alone(host, seconds, who, partial(_locked, host, to, who))
-    found = _look(host, stored, to)
+        return alone(host, seconds, who, partial(_locked, host, to, who, only))
+    found = _look(host, stored, to, only)
     if not found.is_empty:
         refuse_held(host)
     return _answer(found)
 
 
-def _locked(host: WritableHost, to: Optional[str], who: str) -> Answer:
+def _locked(host: WritableHost, to: Optional[str], who: str, only: bool) -> Answer:
     stored = settle.known(host)
-    found = _look(host, stored, to)
+    found = _look(host, stored, to, only)
     answer = _answer(found)
     unfinished = settle.unfinished(stored) + settle.unconfirmed(stored)
     if unfinished or not found.is_empty:
@@ -65,7 +67,7 @@ def _locked(host: WritableHost, to: Optional[str], who: str) -> Answer:
     told = settle.Told([], [], [])
     if unfinished:
         told = settle.undo_unfinished(host, unfinished, "it was not over, and is taken back")
-        found = _look(host, settle.known(host), to or unfinished[-1].id)
+        found = _look(host, settle.known(host), to or unfinished[-1].id, only)
     done = _answer(found) if found.is_empty else _taken_back(host, found, who)
     return dict(
         answer,
@@ -118,9 +120,10 @@ def _taken_back(host: WritableHost, found: Back, who: str) -> Answer:
     return answer
 
 
-def _look(host: WritableHost, stored: Sequence[store.Stored], to: Optional[str]) -> Back:
+def _look(host: WritableHost, stored: Sequence[store.Stored], to: Optional[str], only: bool) -> Back:
     states = store.states(list(stored))
-    chosen = [one for one in _from(stored, states, to) if one.change and one.state != heads.UNDONE]
+    listed = _from(stored, states, to)
+    chosen = [one for one in (listed[:1] if only else listed) if one.change and one.state != heads.UNDONE]
     changes = [one.change for one in chosen if one.change]
     unfinished = {one.id for one in chosen if one.state in _PENDING}
     back = Back(

@@ -80,6 +80,10 @@ def make_so(host: WritableHost, kind: str, wanted: Any) -> None:
     if kind == "commands":
         for argv in wanted:
             host.command([str(word) for word in argv])
+    elif kind == "modules":
+        from ..stack.order import make
+
+        make(host, wanted)
     else:
         raise ChangeError("{0}: there is no such kind of step; use the collection that has made it".format(kind))
 

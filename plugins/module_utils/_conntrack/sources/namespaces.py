@@ -91,6 +91,17 @@ def namespaces(host: Host, names: kernel.Flavour, limit: Optional[int]) -> Names
     return Namespaces(listed, len(set(doors) | {own}))
 
 
+def others(host: Host) -> Dict[str, str]:
+    """The files through which the other network namespaces are entered, with what people call these."""
+    own = _inode(host.link("/proc/self/ns/net"))
+    processes, mounts = _processes(host), _mounts(host)
+    doors = {inode: "/proc/{0}/ns/net".format(process) for inode, process in processes.items()}
+    doors.update(mounts)
+    return {
+        path: name_of(host, processes.get(inode), mounts.get(inode)) for inode, path in doors.items() if inode != own
+    }
+
+
 def door(host: Host, wanted: str) -> Optional[str]:
     """The file through which a namespace is entered: a name of ip netns, else the number of a process or an inode."""
     path = "{0}/{1}".format(IP_NETNS, wanted)

@@ -90,7 +90,7 @@ def test_made_and_left_to_be_confirmed(machine):
 def test_confirmed_it_stays_and_nothing_of_the_watch_is_left(machine):
     change(machine.host())
     answer = confirm(machine.host())
-    assert answer == {"changed": True, "id": "first", "state": "kept"}
+    assert answer == {"changed": True, "id": "first", "state": "kept", "note": "said"}
     assert states(machine) == {"first": "kept"}
     assert (machine.host().is_timed(), machine.host().boots_into()) == (False, False)
     assert not machine.host().exists("/etc/systemd/system/headroom-netfilter-undo.timer")
@@ -99,7 +99,7 @@ def test_confirmed_it_stays_and_nothing_of_the_watch_is_left(machine):
     # One that sleeps may come to its end all the same.
     assert perform.overdue(machine.host(), "first", []) == 0
     assert machine.state() == made
-    assert confirm(machine.host()) == {"changed": False, "id": "first", "state": "kept"}
+    assert confirm(machine.host()) == dict(answer, changed=False)
     # The same run again, over a connection that was lost, hears the same.
     assert change(machine.host())["state"] == "kept"
 
