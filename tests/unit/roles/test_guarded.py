@@ -50,7 +50,7 @@ def test_no_module_runs_unguarded_on_a_host(path):
 def test_the_role_runs_modules_of_its_own(path):
     for task in tasks_of(yaml.safe_load(path.read_text())):
         (module,) = [key for key in task if "." in key]
-        assert module in {"headroom.netfilter.conntrack", "headroom.netfilter.conntrack_facts"}
+        assert module in {f"headroom.netfilter.{name}" for name in ("conntrack", "conntrack_facts", "conntrack_unload")}
 
 
 @pytest.mark.parametrize("path", sorted(HOME.glob("playbooks/*.yml")), ids=lambda path: path.name)

@@ -17,6 +17,7 @@ from ansible_collections.headroom.netfilter.plugins.modules import (
     conntrack_facts,
     conntrack_rollback,
     conntrack_settings,
+    conntrack_unload,
 )
 from ansible_collections.headroom.netfilter.plugins.plugin_utils._conntrack import answers
 from ansible_collections.headroom.netfilter.plugins.plugin_utils._conntrack.answers import ANSWERS, BY_MODULE, FACTS
@@ -40,7 +41,14 @@ from ansible_collections.headroom.netfilter.tests.unit.fakes import FakeKernel
 PLUGINS = Path(__file__).resolve().parents[5] / "plugins"
 MODULES = {
     module.__name__.rpartition(".")[2]: module
-    for module in (conntrack_census_info, conntrack_expire, conntrack_facts, conntrack_rollback, conntrack_settings)
+    for module in (
+        conntrack_census_info,
+        conntrack_expire,
+        conntrack_facts,
+        conntrack_rollback,
+        conntrack_settings,
+        conntrack_unload,
+    )
 }
 KINDS = {
     answers.Grouping: "dict",
@@ -136,6 +144,8 @@ def test_a_subset_fits(tree):
         ("conntrack_settings", FakeKernel(), {"max": 262144, "buckets": 131000, "timeouts": {"udp": 40}}),
         ("conntrack_settings", FakeKernel(), {}),
         ("conntrack_rollback", FakeKernel(), {}),
+        ("conntrack_unload", FakeKernel(module=False), {}),
+        ("conntrack_unload", FakeKernel(), {"state": "restored"}),
     ],
 )
 def test_what_modules_give_is_handed_on(run_module, name, host, options):
