@@ -93,8 +93,8 @@ def _look(host: WritableHost, wanted: Wanted) -> Found:
     accepted = _accepted(verdict) if not refusals else []
     if refusals:
         raise ChangeError("refused: " + "; ".join(refusals))
-    files = _files(host, wanted, backend, accepted)
-    writes = _writes(host, files)
+    wanted_files = files(host, wanted, backend, accepted)
+    writes = _writes(host, wanted_files)
     programs_used = sorted({one.program for one in accepted if one.program})
     told = {
         "backend": "" if wanted.is_empty else backend.name,
@@ -157,21 +157,21 @@ def _accepted(verdict: Judged) -> List[units.Accept]:
         raise ChangeError("refused: {0}: a rule cannot be added there by that name".format(error)) from None
 
 
-def _files(
+def files(
     host: WritableHost, wanted: Wanted, backend: Backend, accepted: Sequence[units.Accept]
 ) -> Dict[str, Optional[str]]:
     """By path what is to be in it, or that it is not to be there."""
-    files: Dict[str, Optional[str]] = dict.fromkeys(units.FILES)
+    found: Dict[str, Optional[str]] = dict.fromkeys(units.FILES)
     if wanted.is_empty:
-        return files
+        return found
     if backend.name == "nftables":
-        files[units.RULES["nftables"][0]] = nftables.table(wanted, _timeouts(host))
+        found[units.RULES["nftables"][0]] = nftables.table(wanted, _timeouts(host))
     else:
         for version in backend.versions:
-            files[units.RULES["iptables"][0 if version == 4 else 1]] = iptables.restored(wanted.flows, version)
-    files[units.SCRIPT] = units.script(backend.name, backend.versions, accepted)
-    files.update(zip(units.UNITS, (units.LOAD_UNIT, units.WATCH_UNIT)))
-    return files
+            found[units.RULES["iptables"][0 if version == 4 else 1]] = iptables.restored(wanted.flows, version)
+    found[units.SCRIPT] = units.script(backend.name, backend.versions, accepted)
+    found.update(zip(units.UNITS, (units.LOAD_UNIT, units.WATCH_UNIT)))
+    return found
 
 
 def _timeouts(host: WritableHost) -> Dict[str, int]:
