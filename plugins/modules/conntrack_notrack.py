@@ -161,26 +161,32 @@ flows:
   contains:
     name:
       description: The flow.
+      returned: always
       type: str
       sample: dns
     protocol:
       description: Its protocol.
+      returned: always
       type: str
       sample: udp
     role:
       description: What the host is to it.
+      returned: always
       type: str
       sample: server
     entries:
       description: Its entries; where not all were looked at, reckoned from 20000 of them.
+      returned: always
       type: int
       sample: 41233
     share:
       description: Their share of all entries, 0 to 1.
+      returned: always
       type: float
       sample: 0.91
     margin:
       description: How far from the true share that is at most, in 95 of 100 cases. Nothing where all were looked at.
+      returned: always
       type: float
       sample: 0.004
 accepted:
@@ -191,22 +197,27 @@ accepted:
   contains:
     flow:
       description: Whose packets they let through.
+      returned: always
       type: str
       sample: upstream
     direction:
       description: C(request) or C(reply).
+      returned: always
       type: str
       sample: reply
     table:
       description: The table; of iptables the program and the table.
+      returned: always
       type: str
       sample: inet filter
     chain:
       description: The chain.
+      returned: always
       type: str
       sample: input
     rule:
       description: The rule.
+      returned: always
       type: str
       sample: "iifname != \"lo\" udp sport { 53 } ip saddr { 192.0.2.53/32 } ct state untracked accept"
 restored:
@@ -221,6 +232,11 @@ not_restored:
   type: list
   elements: str
   sample: []
+stale:
+  description: Whether asking anew is all it takes.
+  returned: failure
+  type: bool
+  sample: true
 """
 
 from ansible.module_utils.basic import AnsibleModule

@@ -24,6 +24,8 @@ from .obstacles import Judged, judged
 from .seen import seen
 
 _SYSTEMD = "/run/systemd/system"
+# Seconds. What a look at rules or units may take.
+_LONGEST = 60.0
 # Seconds, within which a change is to be confirmed; and in which another one may be on its way.
 _TIMES = {"confirm_seconds": (0, 3600), "lock_seconds": (0, 3600)}
 
@@ -205,7 +207,7 @@ def _steps(
     before = units.installed() if was_there else gone
     if wanted.is_empty:
         return [Step("commands", "flows left untracked", before, gone)] if writes else []
-    if not writes and host.run(["/bin/sh", units.SCRIPT, "check"], 4096) is not None:
+    if not writes and host.run(["/bin/sh", units.SCRIPT, "check"], 4096, _LONGEST) is not None:
         return []
     return [Step("commands", "flows left untracked", before, units.installed())]
 
@@ -218,10 +220,10 @@ def _proved(host: WritableHost, wanted: Wanted, writes: Sequence[Write], found: 
         if not as_wanted(there(host, one.path), one.after)
     ]
     if not wanted.is_empty:
-        if host.run(["/bin/sh", units.SCRIPT, "check"], 4096) is None:
+        if host.run(["/bin/sh", units.SCRIPT, "check"], 4096, _LONGEST) is None:
             wrong.append("the rules that leave flows untracked are not there")
         for unit in (units.LOADS, units.WATCHES):
-            said = host.run(["/bin/systemctl", "is-active", unit], 4096)
+            said = host.run(["/bin/systemctl", "is-active", unit], 4096, _LONGEST)
             if (said or "").strip() != "active":
                 wrong.append("{0} is not active".format(unit))
         after = seen(host, found, ours="")

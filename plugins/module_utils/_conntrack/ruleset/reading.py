@@ -36,7 +36,7 @@ class Told(NamedTuple):
 
 def programs(host: Host) -> Programs:
     nft = _found(host, "nft")
-    if nft and host.run([nft, "list", "tables"], _LONGEST) is None:
+    if nft and host.run([nft, "list", "tables"], _LONGEST, _LONGEST_RUN) is None:
         nft = None
     tables = {4: _found(host, "iptables"), 6: _found(host, "ip6tables")}
     return Programs(nft, {version: path for version, path in tables.items() if path})
