@@ -128,7 +128,7 @@ def _flow(at: str, item: Mapping[str, Any], problems: List[str], more: Sequence[
     for name in ("name", "protocol", "ports", "role", *more):
         if item.get(name) in (None, ""):
             problems.append("{0}.{1}: it is missing; a flow is such as {2}".format(at, name, _EXAMPLE))
-    read = {
+    read: Dict[str, Any] = {
         name: _value("{0}.{1}".format(at, name), item[name], problems, reader)
         for name, reader in _READERS.items()
         if item.get(name) not in (None, "")
@@ -227,7 +227,7 @@ def spans(networks: Sequence[Network]) -> List[Tuple[int, int, int]]:
 
 def _networks_meet(one: Sequence[Network], other: Sequence[Network]) -> bool:
     """Networks do not cross: either they are apart, or one is within the other."""
-    last = {}
+    last: Dict[Tuple[int, int], int] = {}
     for version, low, high, whose in sorted(
         [(*span, 0) for span in spans(one)] + [(*span, 1) for span in spans(other)]
     ):

@@ -35,7 +35,7 @@ class Match(NamedTuple):
 def matches(flow: Flow) -> List[Match]:
     """Both directions of a flow, each at the hook at which a packet is met first."""
     outside = tuple(name for name in flow.interfaces if name != LOOPBACK)
-    found = []
+    found: List[Match] = []
     if outside or not flow.interfaces:
         found += _outside(flow, outside)
     if LOOPBACK in flow.interfaces:

@@ -87,7 +87,7 @@ class _Walk:
                     return not part
             elif rule.verdict in (DROP, PROXY, UNTOLD):
                 if self.by_state or before < now:
-                    self._lose(rule.text)
+                    self.lost = rule.text
                     return True
                 if now == ALL and rule.verdict == DROP:
                     return not part
@@ -106,9 +106,6 @@ class _Walk:
                     return False
                 part = part or (rule.verdict == GOTO and not ended)
         return False
-
-    def _lose(self, dropped: str) -> None:
-        self.lost = dropped
 
 
 def lost(rules: Ruleset, match: Match, own: Sequence[Tuple[int, int, int]], forwarded: bool) -> Iterator[Lost]:
@@ -201,13 +198,14 @@ def _first(match: Match) -> Optional[bool]:
     return None if match.protocol != "tcp" else match.direction == REQUEST
 
 
-_Kinds = Iterator[Tuple[Optional[list], Optional[list], Optional[Tuple[str, ...]]]]  # type: ignore[type-arg]
+_Spans = List[Tuple[int, int]]
+_Kinds = Iterator[Tuple[_Spans, Optional[_Spans], Optional[Tuple[str, ...]]]]
 
 
-def _kinds(match: Match, spans: Optional[List[Tuple[int, int]]]) -> _Kinds:
+def _kinds(match: Match, spans: Optional[_Spans]) -> _Kinds:
     """Ports, networks and interfaces, one by one as long as they are not too many."""
     ports = [[one] for one in match.ports]
-    networks: List[Optional[List[Tuple[int, int]]]] = [None] if spans is None else [[one] for one in spans]
+    networks: List[Optional[_Spans]] = [None] if spans is None else [[one] for one in spans]
     interfaces: List[Optional[Tuple[str, ...]]] = [(one,) for one in match.interfaces] or [None]
     if len(networks) * len(ports) * len(interfaces) > _MOST_KINDS:
         networks = [spans]

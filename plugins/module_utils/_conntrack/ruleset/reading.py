@@ -13,7 +13,7 @@ _FOLDERS = ("/usr/sbin/", "/sbin/", "/usr/bin/", "/bin/", "/usr/local/sbin/")
 # Bytes and seconds. The rules of a host with 5,000 services of kube-proxy are 20 MB.
 _LONGEST = 64 * 1024 * 1024
 _LONGEST_RUN = 60.0
-_NAMES = {4: ("iptables-save", "iptables-nft-save", "iptables-legacy-save")}
+_NAMES: Dict[int, Tuple[str, ...]] = {4: ("iptables-save", "iptables-nft-save", "iptables-legacy-save")}
 _NAMES[6] = tuple("ip6" + name[2:] for name in _NAMES[4])
 _LEGACY = {4: "/proc/net/ip_tables_names", 6: "/proc/net/ip6_tables_names"}
 _VARIANT = "(nf_tables)"

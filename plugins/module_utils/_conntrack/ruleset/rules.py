@@ -6,7 +6,7 @@
 What is asked is asked of many packets at once, so that the answer may be that some do. What is not understood may be met by any.
 """
 
-from typing import Dict, List, NamedTuple, Optional, Sequence, Tuple
+from typing import Any, Dict, List, NamedTuple, Optional, Sequence, Tuple
 
 # Whether packets meet a condition: none of them, some, all.
 NONE, SOME, ALL = 0, 1, 2
@@ -37,7 +37,7 @@ class Packets(NamedTuple):
 
 class Condition(NamedTuple):
     field: str
-    values: Sequence[object]
+    values: Sequence[Any]
     negated: bool = False
 
 
@@ -74,13 +74,13 @@ def met(condition: Condition, packets: Packets) -> int:
     return ALL - found if condition.negated else found
 
 
-def _met(field: str, values: Sequence[object], packets: Packets) -> int:
+def _met(field: str, values: Sequence[Any], packets: Packets) -> int:
     if field in ("protocol", "version", "state"):
         return ALL if getattr(packets, field) in values else NONE
     if field in ("sport", "dport"):
         return _spans(getattr(packets, field), values, 65536)
     if field in ("saddr", "daddr"):
-        own = [(low, high) for version, low, high in values if version == packets.version]  # type: ignore[misc,has-type]
+        own = [(low, high) for version, low, high in values if version == packets.version]
         return _spans(getattr(packets, field), own, 2**32 if packets.version == 4 else 2**128)
     if field in ("iif", "oif"):
         return _names(getattr(packets, field), values)
@@ -89,11 +89,11 @@ def _met(field: str, values: Sequence[object], packets: Packets) -> int:
     if field == "opens":
         return SOME if packets.opens is None else ALL if packets.opens else NONE
     if field == "any":
-        return max((min((met(one, packets) for one in each), default=ALL) for each in values), default=NONE)  # type: ignore[attr-defined]
+        return max((min((met(one, packets) for one in each), default=ALL) for each in values), default=NONE)
     return SOME
 
 
-def _spans(found: Optional[Sequence[Span]], values: Sequence[object], size: int) -> int:
+def _spans(found: Optional[Sequence[Span]], values: Sequence[Any], size: int) -> int:
     merged = _merged(values)
     every = [(0, size - 1)] if found is None else found
     within = [any(low <= first and last <= high for low, high in merged) for first, last in every]
@@ -103,9 +103,9 @@ def _spans(found: Optional[Sequence[Span]], values: Sequence[object], size: int)
     return SOME if meet else NONE
 
 
-def _merged(values: Sequence[object]) -> List[Span]:
+def _merged(values: Sequence[Any]) -> List[Span]:
     found: List[Span] = []
-    for low, high in sorted(values):  # type: ignore[type-var,misc]
+    for low, high in sorted(values):
         if found and low <= found[-1][1] + 1:
             found[-1] = (found[-1][0], max(high, found[-1][1]))
         else:
@@ -113,7 +113,7 @@ def _merged(values: Sequence[object]) -> List[Span]:
     return found
 
 
-def _names(found: Optional[Sequence[str]], values: Sequence[object]) -> int:
+def _names(found: Optional[Sequence[str]], values: Sequence[Any]) -> int:
     names = [str(value) for value in values]
     if found is None:
         if "*" in names:
@@ -129,7 +129,7 @@ def _named(name: str, pattern: str) -> bool:
     return name.startswith(pattern[:-1]) if pattern.endswith("*") else name == pattern
 
 
-def _kind(values: Sequence[object], packets: Packets) -> int:
+def _kind(values: Sequence[Any], packets: Packets) -> int:
     """Of the type of an address to which packets go."""
     if packets.to_host:
         others = {"broadcast", "multicast"} & set(map(str, values))
