@@ -97,7 +97,6 @@ def _look(host: WritableHost, wanted: Wanted) -> Found:
         raise ChangeError("refused: " + "; ".join(refusals))
     wanted_files = files(host, wanted, backend, accepted)
     writes = _writes(host, wanted_files)
-    programs_used = sorted({one.program for one in accepted if one.program})
     told = {
         "backend": "" if wanted.is_empty else backend.name,
         "flows": counted(host, wanted.flows),
@@ -107,7 +106,7 @@ def _look(host: WritableHost, wanted: Wanted) -> Found:
         ],
         "diff": diff(writes, {}, {}),
     }
-    steps = _steps(host, wanted, backend, writes, programs_used)
+    steps = _steps(host, wanted, backend, writes)
     return Found(Work(writes, [], steps), told, lambda: _proved(host, wanted, writes, there_now))
 
 
@@ -199,11 +198,9 @@ def _writes(host: WritableHost, files: Mapping[str, Optional[str]]) -> List[Writ
     return found
 
 
-def _steps(
-    host: WritableHost, wanted: Wanted, backend: Backend, writes: Sequence[Write], programs_used: Sequence[str]
-) -> List[Step]:
+def _steps(host: WritableHost, wanted: Wanted, backend: Backend, writes: Sequence[Write]) -> List[Step]:
     was_there = host.exists(units.SCRIPT)
-    gone = units.removed(backend.name, backend.versions, programs_used)
+    gone = units.removed(backend.name, backend.versions)
     before = units.installed() if was_there else gone
     if wanted.is_empty:
         return [Step("commands", "flows left untracked", before, gone)] if writes else []

@@ -81,7 +81,6 @@ def _accepts(one: Lost) -> List[Accept]:
 
 def script(backend: str, versions: Sequence[int], accepted: Sequence[Accept]) -> str:
     keep = "|" + "".join(one.comment + "|" for one in accepted)
-    programs = sorted({one.program for one in accepted if one.program})
     calls = [_call(one) for one in accepted] or [":"]
     load, shown = _of_backend(backend, versions)
     return "\n".join(
@@ -98,8 +97,7 @@ def script(backend: str, versions: Sequence[int], accepted: Sequence[Accept]) ->
             "}",
             "load() {",
             *["\t{0} || return 1".format(line) for line in load],
-            *(["\tstrays_nft '{0}' | feed nft -f -".format(keep)] if backend == "nftables" else []),
-            *["\tstrays_iptables {0} '{1}' | feed {0}-restore --noflush".format(one, keep) for one in programs],
+            "\ttidy '{0}'".format(keep),
             "\tmode=load",
             "\taccepts || return 1",
             "\tshown > $STATE.new && mv $STATE.new $STATE",
@@ -111,7 +109,7 @@ def script(backend: str, versions: Sequence[int], accepted: Sequence[Accept]) ->
             'case "$1" in',
             "load) load ;;",
             "check) check ;;",
-            "unload) {0} ;;".format(_unload(backend, versions, programs)),
+            "unload) {0} ;;".format(_unload(backend, versions)),
             "watch)",
             "\twhile :; do",
             "\t\tcheck || { load && echo 'rules that leave flows untracked were gone, and are back'; }",
@@ -153,9 +151,9 @@ def _of_backend(backend: str, versions: Sequence[int]) -> Tuple[List[str], List[
     return loads, shown
 
 
-def _unload(backend: str, versions: Sequence[int], programs: Sequence[str]) -> str:
+def _unload(backend: str, versions: Sequence[int]) -> str:
     own = [] if backend == "nftables" else ["iptables" if version == 4 else "ip6tables" for version in versions]
-    return "unload {0} '{1}' '{2}'".format(backend, " ".join(own), " ".join(programs))
+    return "unload {0} '{1}'".format(backend, " ".join(own))
 
 
 # Functions of the script, and of the commands that take all away where the script is gone already.
@@ -164,6 +162,9 @@ PATH=/usr/sbin:/usr/bin:/sbin:/bin:/usr/local/sbin
 LC_ALL=C
 export PATH LC_ALL
 STATE=/run/headroom-notrack
+have() {
+	command -v "$1" >/dev/null
+}
 # Rules of ours in chains of others, but for those whose comments are named, as what takes them away.
 strays_nft() {
 	nft -a list ruleset 2>/dev/null | awk -v keep="$1" '
@@ -189,6 +190,13 @@ feed() {
 	text=$(cat)
 	[ -z "$text" ] || printf '%s\n' "$text" | "$@"
 }
+tidy() {
+	have nft && strays_nft "$1" | feed nft -f -
+	for program in iptables ip6tables iptables-legacy ip6tables-legacy; do
+		have "$program-save" && strays_iptables "$program" "$1" | feed "$program-restore" --noflush
+	done
+	return 0
+}
 # A chain that is not there, as while a firewall starts, drops nothing.
 accept_nft() {
 	listed=$(nft list chain $1 2>/dev/null) || return 0
@@ -209,7 +217,6 @@ unload() {
 	rm -f $STATE
 	if [ "$1" = nftables ]; then
 		nft 'add table inet headroom_notrack; delete table inet headroom_notrack' || return 1
-		strays_nft '' | feed nft -f -
 	fi
 	for program in $2; do
 		for chain in PREROUTING:headroom_notrack_in OUTPUT:headroom_notrack_out; do
@@ -217,10 +224,7 @@ unload() {
 			"$program" -w -t raw -F "${chain#*:}" 2>/dev/null && "$program" -w -t raw -X "${chain#*:}"
 		done
 	done
-	for program in $3; do
-		strays_iptables "$program" '' | feed "$program-restore" --noflush
-	done
-	return 0
+	tidy ''
 }
 """.strip("\n")
 
@@ -271,10 +275,10 @@ def installed() -> List[List[str]]:
     ]
 
 
-def removed(backend: str, versions: Sequence[int], programs: Sequence[str]) -> List[List[str]]:
+def removed(backend: str, versions: Sequence[int]) -> List[List[str]]:
     """Commands that leave nothing in force, though the files are gone."""
     stop = "for unit in {0} {1}; do systemctl stop $unit 2>/dev/null; done".format(WATCHES, LOADS)
     return [
-        ["/bin/sh", "-c", "\n".join([LIBRARY, stop, _unload(backend, versions, programs)])],
+        ["/bin/sh", "-c", "\n".join([LIBRARY, stop, _unload(backend, versions)])],
         ["systemctl", "daemon-reload"],
     ]
