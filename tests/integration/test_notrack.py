@@ -183,6 +183,7 @@ LOST = [
     ("a service by a map", rules("meta l4proto . th dport vmap { udp . 53 : accept }"), DNS, True),
     ("a service by first packets", rules("tcp dport 80 tcp flags & (fin|syn|rst|ack) == syn accept"), WEB, False),
     ("a service by what is untracked", rules("ct state new,untracked udp dport 53 accept"), DNS, True),
+    ("a service beside what is translated", rules("ct status dnat accept\n udp dport 53 accept"), DNS, True),
     ("a service whose replies go out by state", rules("udp dport 53 accept", "drop"), DNS, False),
     ("what the host asks", rules(), UPSTREAM, False),
     ("what the host asks, let in by its port", rules("udp sport 53 accept"), UPSTREAM, True),

@@ -141,7 +141,8 @@ def _conditions(word: str, values: Sequence[str], module: str) -> List[Condition
             spans = [_span(one) for one in value.split(",")]
             return [Condition("any", [[Condition("sport", spans)], [Condition("dport", spans)]])]
         if word in ("--state", "--ctstate"):
-            return [_states(value.lower().split(","))]
+            # DNAT and SNAT among them, which nothing has that is asked of here.
+            return [Condition("state", value.lower().split(","))]
         if module == "conntrack" and word.startswith("--ct"):
             return [Condition("entry", ())]
         if word == "--dst-type":
@@ -153,13 +154,6 @@ def _conditions(word: str, values: Sequence[str], module: str) -> List[Condition
     except (IndexError, ValueError):
         pass
     return [_UNKNOWN]
-
-
-def _states(states: Sequence[str]) -> Condition:
-    """DNAT and SNAT are of entries, and so of what is tracked."""
-    others = {"dnat", "snat"} & set(states)
-    of_state = Condition("state", list(states))
-    return Condition("any", [[of_state], [Condition("entry", ())]]) if others else of_state
 
 
 def _address(text: str) -> Tuple[int, int, int]:

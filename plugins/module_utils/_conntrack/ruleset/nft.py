@@ -213,13 +213,19 @@ def _of_kind(left: Mapping[str, Any], values: Sequence[Any], table: str, sets: S
     if kind == "payload":
         return _payload(said["protocol"], said["field"], values)
     if kind == "ct":
-        return [Condition("state" if said["key"] == "state" else "entry", _states(values))]
+        return [_entry(said["key"], _states(values))]
     if kind == "fib" and said.get("result") == "type" and said.get("flags") == ["daddr"]:
         return [Condition("to", values)]
     flags = {"payload": {"protocol": "tcp", "field": "flags"}}
     if kind == "&" and said[0] == flags and set(_listed(said[1])) >= {"syn", "ack"} and values == ["syn"]:
         return [Condition("protocol", ["tcp"]), Condition("opens", ())]
     return [_UNKNOWN]
+
+
+def _entry(key: str, values: Sequence[Any]) -> Condition:
+    if key == "status" and set(values) <= {"dnat", "snat"}:
+        return Condition("translated", ())
+    return Condition("state" if key == "state" else "entry", values)
 
 
 def _states(values: Sequence[Any]) -> List[Any]:

@@ -69,7 +69,7 @@ def matched(rule: Rule, packets: Packets) -> int:
 def met(condition: Condition, packets: Packets) -> int:
     found = _met(condition.field, condition.values, packets)
     # What has no entry has no mark, helper or status, nor another one.
-    if condition.field == "entry" and packets.state == UNTRACKED:
+    if condition.field in ("entry", "translated") and packets.state == UNTRACKED:
         return NONE
     return ALL - found if condition.negated else found
 
@@ -86,6 +86,9 @@ def _met(field: str, values: Sequence[Any], packets: Packets) -> int:
         return _names(getattr(packets, field), values)
     if field == "to":
         return _kind(values, packets)
+    if field == "translated":
+        # Flows that are translated are refused before anything else is asked.
+        return NONE
     if field == "opens":
         return SOME if packets.opens is None else ALL if packets.opens else NONE
     if field == "any":

@@ -93,6 +93,8 @@ NFT = [
     ("untracked", [match(STATE, "untracked", "in")], ALL),
     ("a mark of an entry", [match({"ct": {"key": "mark"}}, 3)], NONE),
     ("another mark of an entry", [match({"ct": {"key": "mark"}}, 3, "!=")], NONE),
+    ("a status", [match({"ct": {"key": "status"}}, "dnat", "in")], NONE),
+    ("another status", [match({"ct": {"key": "status"}}, "dnat", "!=")], NONE),
     ("a mark of a packet", [match(meta("mark"), 3)], SOME),
     ("how many entries", [{"ct count": {"val": 3, "inv": True}}], SOME),
     ("a rate", [{"limit": {"rate": 3, "burst": 5, "per": "second"}}], SOME),
@@ -239,3 +241,13 @@ def test_a_flag_of_tcp():
 )
 def test_whatever_is_said_is_read(text):
     iptables.read(text, 6, "ip6tables", "headroom")
+
+
+@pytest.mark.parametrize(
+    ("status", "met"),
+    [(["dnat"], NONE), (["dnat", "snat"], NONE), (["assured"], SOME), (["dnat", "assured"], SOME)],
+    ids=repr,
+)
+def test_what_is_tracked_and_asked_of_here_is_not_translated(status, met):
+    (rule,) = listed([match({"ct": {"key": "status"}}, status, "in"), {"accept": None}]).rules["inet f", "c"].rules
+    assert matched(rule, QUERY._replace(state="new")) == met
