@@ -185,6 +185,22 @@ LOST = [
     ("a service by what is untracked", rules("ct state new,untracked udp dport 53 accept"), DNS, True),
     ("a service beside what is translated", rules("ct status dnat accept\n udp dport 53 accept"), DNS, True),
     ("a service whose replies go out by state", rules("udp dport 53 accept", "drop"), DNS, False),
+    (
+        "a service of which some may not be answered",
+        rules(
+            "udp dport 53 accept\n }\n chain some {\n type filter hook output priority 1\n ct state established accept\n ip6 daddr 2001:db8::/32 reject"
+        ),
+        DNS,
+        True,
+    ),
+    (
+        "a service of some who may not be answered",
+        rules(
+            "udp dport 53 accept\n }\n chain some {\n type filter hook output priority 1\n ct state established accept\n ip daddr 10.77.0.0/24 reject\n ip6 daddr fd77::/16 reject"
+        ),
+        dict(DNS, networks=["10.0.0.0/8", "fd00::/8"]),
+        False,
+    ),
     ("what the host asks", rules(), UPSTREAM, False),
     ("what the host asks, let in by its port", rules("udp sport 53 accept"), UPSTREAM, True),
     ("what goes through", rules(forward="drop"), THROUGH, False),

@@ -74,9 +74,13 @@ def _said(one: Lost) -> str:
     return (
         "{0}: its {1} would be lost: what is not tracked does not meet [{2}], and is dropped by [{3}]; notrack_accept=true lets "
         "exactly these packets through there, or allow them by a rule without state before it".format(
-            one.match.flow, "requests" if one.match.direction == REQUEST else "replies", one.by_state, one.dropped
+            one.match.flow, _which(one), one.by_state, one.dropped
         )
     )
+
+
+def _which(one: Lost) -> str:
+    return "requests" if one.match.direction == REQUEST else "replies"
 
 
 def _once(texts: Iterable[str]) -> List[str]:
@@ -85,15 +89,19 @@ def _once(texts: Iterable[str]) -> List[str]:
 
 def _not_acceptable(one: Lost, flow: Flow, seen: Seen) -> Iterator[str]:
     if one.chain.table in seen.owned:
+        how = "port" if one.match.port == "dport" else "source-port"
         yield (
-            "{0}: its packets would be lost by [{1}], and table {2} belongs to a program that lets nobody else change it: allow them "
-            "by that program, as with firewall-cmd --permanent --add-{3}={4}/{5}".format(
+            "{0}: its {1} would be lost by [{2}], and table {3} belongs to a program that lets nobody else change it: allow them by that "
+            "program{4}".format(
                 one.match.flow,
+                _which(one),
                 one.dropped,
                 one.chain.table,
-                "port" if one.match.port == "dport" else "source-port",
-                _ports(one.match),
-                one.match.protocol,
+                ", as with firewall-cmd --permanent --add-{0}={1}/{2}".format(
+                    how, _ports(one.match), one.match.protocol
+                )
+                if one.match.hook == PREROUTING
+                else "",
             )
         )
     if one.match.direction == REPLY and one.match.hook == PREROUTING and one.match.networks is None:

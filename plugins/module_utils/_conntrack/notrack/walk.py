@@ -22,12 +22,14 @@ from ..ruleset.rules import (
     NONE,
     PROXY,
     RETURN,
+    SOME,
     UNTOLD,
     UNTRACKED,
     Chain,
     Packets,
     Rule,
     Ruleset,
+    is_by,
     matched,
 )
 from .matches import FORWARDED, INPUT, OUTPUT, POSTROUTING, PREROUTING, REQUEST, Match
@@ -60,8 +62,11 @@ class TooMuch(Exception):
 class _Walk:
     """Through one base chain: what lets packets through by their state, and what loses them."""
 
-    def __init__(self, rules: Ruleset, without: Packets, tracked: Packets, steps: List[int]) -> None:
+    def __init__(
+        self, rules: Ruleset, without: Packets, tracked: Packets, steps: List[int], anyone: Optional[str]
+    ) -> None:
         self.rules = rules
+        self.anyone = anyone  # the address that may be anybody's
         self.without = without
         self.tracked = tracked
         self.steps = steps
@@ -86,6 +91,9 @@ class _Walk:
                 if now == ALL:
                     return not part
             elif rule.verdict in (DROP, PROXY, UNTOLD):
+                if now == SOME and self.anyone and is_by(rule, self.anyone, self.without):
+                    # Of a flow with whomever there is, this host wants nothing of these.
+                    continue
                 if self.by_state or before < now:
                     self.lost = rule.text
                     return True
@@ -111,11 +119,12 @@ class _Walk:
 def lost(rules: Ruleset, match: Match, own: Sequence[Tuple[int, int, int]], forwarded: bool) -> Iterator[Lost]:
     """Where packets of one direction of a flow are lost; ``own`` are this host's addresses."""
     steps = [0]
+    anyone = match.address if match.networks is None else None
     for version in (4, 6):
         for kinds in packets(match, own, forwarded, version):
             for hook, without, tracked in kinds:
                 for chain in base(rules, hook, version):
-                    walk = _Walk(rules, without, tracked, steps)
+                    walk = _Walk(rules, without, tracked, steps, anyone)
                     ended = walk.through(chain)
                     if not ended and chain.policy == DROP and walk.by_state:
                         walk.lost = "table {0}, chain {1}: its policy".format(chain.table, chain.name)

@@ -5,7 +5,7 @@
 
 import ipaddress
 import json
-from typing import Any, Dict, Iterator, List, Mapping, NamedTuple, Optional, Sequence, Tuple
+from typing import Any, Dict, Iterator, List, Mapping, NamedTuple, Optional, Sequence, Set, Tuple
 
 from .rules import (
     ACCEPT,
@@ -217,9 +217,18 @@ def _of_kind(left: Mapping[str, Any], values: Sequence[Any], table: str, sets: S
     if kind == "fib" and said.get("result") == "type" and said.get("flags") == ["daddr"]:
         return [Condition("to", values)]
     flags = {"payload": {"protocol": "tcp", "field": "flags"}}
-    if kind == "&" and said[0] == flags and set(_listed(said[1])) >= {"syn", "ack"} and values == ["syn"]:
+    if kind == "&" and said[0] == flags and _flags(said[1]) >= {"syn", "ack"} and _flags(values) == {"syn"}:
         return [Condition("protocol", ["tcp"]), Condition("opens", ())]
     return [_UNKNOWN]
+
+
+def _flags(value: Any) -> Set[str]:
+    """By their names, which versions of nft put together in one way or another."""
+    if isinstance(value, dict):
+        value = value.get("|")
+    if isinstance(value, list):
+        return {flag for one in value for flag in _flags(one)}
+    return {str(value)}
 
 
 def _entry(key: str, values: Sequence[Any]) -> Condition:

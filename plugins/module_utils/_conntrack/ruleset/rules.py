@@ -66,6 +66,11 @@ def matched(rule: Rule, packets: Packets) -> int:
     return min((met(condition, packets) for condition in rule.conditions), default=ALL)
 
 
+def is_by(rule: Rule, field: str, packets: Packets) -> bool:
+    """Whether it depends on this field alone if some packets meet a rule."""
+    return all(met(one, packets) == ALL for one in rule.conditions if one.field != field)
+
+
 def met(condition: Condition, packets: Packets) -> int:
     found = _met(condition.field, condition.values, packets)
     # What has no entry has no mark, helper or status, nor another one.

@@ -135,9 +135,15 @@ def test_nft(expressions, met):
     assert (rule.verdict, matched(rule, QUERY)) == ("accept", met)
 
 
+@pytest.mark.parametrize(
+    "flags",
+    [FLAGS["&"][1], {"|": ["fin", "syn", "rst", "ack"]}, {"|": [{"|": [{"|": ["fin", "syn"]}, "rst"]}, "ack"]}],
+    ids=["1.0.6", "1.1.3", "0.9.8"],
+)
 @pytest.mark.parametrize(("packets", "met"), [(SYN, NONE), (SYN._replace(opens=False), ALL), (QUERY, NONE)])
-def test_what_opens_a_connection(packets, met):
-    (rule,) = listed([match(FLAGS, "syn", "!="), {"accept": None}]).rules["inet f", "c"].rules
+def test_what_opens_a_connection(flags, packets, met):
+    left = {"&": [FLAGS["&"][0], flags]}
+    (rule,) = listed([match(left, "syn", "!="), {"accept": None}]).rules["inet f", "c"].rules
     assert matched(rule, packets) == met
 
 
