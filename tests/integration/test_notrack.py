@@ -154,6 +154,7 @@ FILTER = """
 table inet filter {{
  chain output {{
   type filter hook output priority 0; policy {out};
+  icmpv6 type {{ nd-neighbor-solicit, nd-neighbor-advert }} accept
   ct state established,related accept
  }}
  chain forward {{
