@@ -362,6 +362,11 @@ DIFF = ListOf(Record({"before": LINES, "after": LINES, "before_header": TEXT, "a
 GIVEN_BACK: dict[str, Check] = {"restored": ListOf(TEXT, 200), "not_restored": ListOf(TEXT, 200)}
 FAILED: dict[str, Check] = {"id": OrNone(CHANGE_ID), "state": Text(choices=("undone", "unfinished")), **GIVEN_BACK}
 
+# A flow that is not tracked, and a rule that lets some of one through.
+MOST_FLOWS = 300
+FLOW = Record({"name": TEXT, "protocol": TEXT, "role": TEXT, **RECKONED})
+ACCEPTED = Record({"flow": TEXT, "direction": TEXT, "table": TEXT, "chain": TEXT, "rule": LINES})
+
 ANSWERS = (
     Answer("conntrack_facts", Record({}), facts=Record({"conntrack": FACTS})),
     Answer(
@@ -384,6 +389,20 @@ ANSWERS = (
         Record({"id": OrNone(CHANGE_ID), "undone": ListOf(CHANGE_ID), **GIVEN_BACK}),
         diff=DIFF,
         failure=Record(FAILED, optional=tuple(FAILED)),
+    ),
+    Answer(
+        "conntrack_notrack",
+        Record(
+            {
+                "id": OrNone(CHANGE_ID),
+                "state": Text(choices=("kept", "unconfirmed", "none")),
+                "backend": Text(choices=("", "nftables", "iptables")),
+                "flows": ListOf(FLOW, MOST_FLOWS),
+                "accepted": ListOf(ACCEPTED, 10 * MOST_FLOWS),
+            }
+        ),
+        diff=DIFF,
+        failure=Record({**FAILED, "stale": Truth()}, optional=(*FAILED, "stale")),
     ),
     Answer(
         "conntrack_unload",

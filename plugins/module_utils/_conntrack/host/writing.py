@@ -21,7 +21,7 @@ from .door import Host
 # Bytes. The longest file that is replaced: a crontab or a sysctl.conf of somebody else's has some KiB.
 LONGEST_KEPT = 16 * 1024 * 1024
 # Seconds. What a program may take that changes the machine.
-LONGEST_COMMAND = 30.0
+LONGEST_COMMAND = 120.0
 # Bytes of what it says.
 _LONGEST_SAID = 65536
 # Programs of others, as modprobe's install lines, call by name what they need.
