@@ -7,6 +7,8 @@ SYSCTL = "/etc/sysctl.d/99-conntrack.conf"
 MODPROBE = "/etc/modprobe.d/nf_conntrack.conf"
 MODULES_LOAD = "/etc/modules-load.d/nf_conntrack.conf"
 UDEV = "/etc/udev/rules.d/90-conntrack.rules"
+# By which conntrack_unload keeps the module out. Of several install lines kmod takes the first, and files by their names.
+UNLOAD = "/etc/modprobe.d/00-headroom-unload.conf"
 MANAGED = (SYSCTL, MODPROBE, MODULES_LOAD, UDEV)
 
 MODE = "0644"

@@ -17,6 +17,7 @@ from ..change.perform import Found, Order, Work
 from ..change.request import LONGEST_WAIT, Asked, FileAsked, LineAsked
 from ..change.writes import Write, writes
 from ..facts.gather import gather
+from ..files import UNLOAD
 from ..host.writing import WritableHost
 from ..journal import store
 from ..journal.heads import DONE
@@ -105,7 +106,7 @@ def _writes(host: WritableHost, module: str, early: List[Dict[str, Any]]) -> Lis
                 one["path"], one["line"], one["module"]
             )
         )
-    files = [FileAsked(keep.PATH, keep.TEXT.format(module), None)]
+    files = [FileAsked(UNLOAD, keep.TEXT.format(module), None)]
     lines = [LineAsked(one.path, one.found, one.wanted) for one in keep.lines(host, early)]
     return writes(host, Asked(files=tuple(files), lines=tuple(lines)))
 
@@ -133,7 +134,7 @@ def _proved(host: WritableHost, module: str) -> Answer:
     if host.exists("/sys/module/" + module):
         raise ChangeError(
             "not as planned after the change: modprobe loads {0} all the same: another line of modprobe.d goes before {1}".format(
-                module, keep.PATH
+                module, UNLOAD
             )
         )
     return {}

@@ -7,6 +7,7 @@ from typing import Any, Dict, Iterator, List, Tuple
 
 from .. import kernel
 from ..files import MODPROBE
+from ..outcome.fold import is_kept_out
 from ..outcome.said import BEHIND, BUILT_IN, CRITICAL, INFO, LOAD, ODD, SEVERITIES, WARNING
 from ..profiles import RFC_FLOORS
 from .catalogue import APPLIED_BY_NOTHING, NAMED, RISKS, Finding, finding
@@ -109,7 +110,10 @@ _OF_KIND = {LOAD: "modprobe-broken", ODD: "modprobe-odd", BUILT_IN: "modprobe-us
 def persistence(host: Seen) -> Iterator[Finding]:
     seen: Dict[str, List[str]] = {}
     worst: Dict[str, str] = {}
+    kept_out = is_kept_out(host.facts)
     for problem in host.outcome.get("problems") or []:
+        if kept_out and problem.get("kind") == LOAD:
+            continue
         name = _OF_KIND.get(problem.get("kind"), "persistence-broken")
         severities = RISKS[name].severities
         severity = problem.get("severity") if problem.get("severity") in severities else severities[0]

@@ -10,7 +10,7 @@ place of those that are there (planned.py). It is one rule for both.
 from typing import TYPE_CHECKING, Any, Dict, Iterator, List, Mapping, NamedTuple, Optional, Sequence, Tuple
 
 from .. import kernel
-from ..files import MANAGED, MODPROBE, SYSCTL
+from ..files import MANAGED, MODPROBE, SYSCTL, UNLOAD
 from ..sources import sysctl
 from ..values import Facts
 from .said import (
@@ -119,6 +119,14 @@ def differing_keys(there: Decisions, then: Decisions) -> List[str]:
 
 def folded(facts: Facts) -> Folded:
     return _Fold(facts).folded() if facts["state"] != "absent" else Folded({}, {}, {})
+
+
+def is_kept_out(facts: Facts) -> bool:
+    """Whether conntrack_unload keeps the module out of this kernel: that no load succeeds is as it is to be."""
+    told = facts.get("assignments") or {}
+    if facts.get("state") != "loadable" or UNLOAD in (told.get("nobodys") or ()):
+        return False
+    return any(line["path"] == UNLOAD and line["command"] == "install" for line in told.get("modprobe") or ())
 
 
 def is_nobodys(facts: Facts, decision: Decision) -> bool:

@@ -10,6 +10,7 @@ from typing import Callable, Iterable, List, Mapping, Optional
 
 from .. import kernel
 from ..files import CONNTRACKD, MODPROBE, SYSCTL
+from ..outcome.fold import is_kept_out
 from ..values import Facts
 from . import owned
 from .drift import with_drift
@@ -26,7 +27,7 @@ Render = Callable[[Plan], Mapping[str, str]]
 
 def make(facts: Facts, policy: Policy, render: Optional[Render] = None) -> Plan:
     """The plan for the host that ``facts`` tell of; with what renders its files, their drift too."""
-    if facts["state"] == "absent" and policy.target == "host":
+    if policy.target == "host" and (facts["state"] == "absent" or is_kept_out(facts)):
         return _nothing(facts, policy)
     host = Given(facts, policy)
     sized = numbers(host)
@@ -77,7 +78,12 @@ def make(facts: Facts, policy: Policy, render: Optional[Render] = None) -> Plan:
 def _nothing(facts: Facts, policy: Policy) -> Plan:
     reason = "this kernel has no connection tracking: there is no table that could fill up"
     refusals = []
-    if not facts["kernel"]["release"]:
+    if facts["state"] != "absent":
+        reason = (
+            "conntrack_unload keeps connection tracking out of this kernel: there is no table that could fill up; "
+            "conntrack_unload_state=restored brings it back"
+        )
+    elif not facts["kernel"]["release"]:
         reason = "there is no /proc to read the kernel from"
         refusals = [
             "conntrack_target: host, but {0}, as in a chroot; for an image set conntrack_target=image, "

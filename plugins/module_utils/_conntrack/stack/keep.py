@@ -10,8 +10,6 @@ from typing import Any, Dict, Iterator, List, NamedTuple, Sequence
 from ..host.writing import WritableHost
 from ..sourced import settings
 
-# Of several install lines for a module kmod takes the first, and files by their names.
-PATH = "/etc/modprobe.d/00-headroom-unload.conf"
 TEXT = """\
 # headroom.netfilter: conntrack_unload keeps connection tracking out of this kernel. To have it back: conntrack_unload_state=restored
 install {0} /bin/false

@@ -11,7 +11,7 @@ from ansible_collections.headroom.netfilter.plugins.module_utils._conntrack.chan
 from ansible_collections.headroom.netfilter.plugins.module_utils._conntrack.change.request import read
 from ansible_collections.headroom.netfilter.plugins.module_utils._conntrack.cures.unload import Options, run
 from ansible_collections.headroom.netfilter.plugins.module_utils._conntrack.facts.history import history
-from ansible_collections.headroom.netfilter.plugins.module_utils._conntrack.stack.keep import PATH
+from ansible_collections.headroom.netfilter.plugins.module_utils._conntrack.files import UNLOAD as PATH
 from ansible_collections.headroom.netfilter.tests.unit.changes import Machine
 from ansible_collections.headroom.netfilter.tests.unit.fakes import FakeKernel, Watching
 

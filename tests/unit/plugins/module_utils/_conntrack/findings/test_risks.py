@@ -9,6 +9,7 @@ import re
 
 import pytest
 
+from ansible_collections.headroom.netfilter.plugins.module_utils._conntrack.files import UNLOAD
 from ansible_collections.headroom.netfilter.plugins.module_utils._conntrack.findings.catalogue import RISKS
 from ansible_collections.headroom.netfilter.plugins.module_utils._conntrack.findings.risks import findings
 from ansible_collections.headroom.netfilter.plugins.module_utils._conntrack.kernel import timeout_key
@@ -20,6 +21,7 @@ from ansible_collections.headroom.netfilter.tests.unit.examples import (
     NOT_LOADED,
     NOT_ROOT,
     TIMEOUTS,
+    assignments,
     facts,
 )
 
@@ -56,6 +58,13 @@ UNLOADING = {"services.firewalld": FIREWALLD}
 CONNTRACKD = {"active": True, "sync": True, "hash_size": 32768, "hash_limit": 131072}
 FULL = table(65000, 65536)
 WIDE = table(100, 262144)
+
+
+KEPT_OUT = assignments(
+    modprobe=[
+        {"path": UNLOAD, "line": 2, "command": "install", "name": "nf_conntrack", "rest": "/bin/false", "text": "x"}
+    ]
+)
 
 
 def counted(**numbers):
@@ -524,6 +533,11 @@ def test_every_finding_and_every_severity_of_it_is_tested():
         ("persistence-broken", [CONTAINER, problems(("useless", "warning", "a", MODPROBE, 1))]),
         # A load does not fail of these.
         ("modprobe-broken", [problems(("useless", "warning", "x", MODPROBE, 1), ("odd", "info", "y", MODPROBE, 2))]),
+        # Nor is one that conntrack_unload has made fail.
+        (
+            "modprobe-broken",
+            [{"state": "loadable", "assignments": KEPT_OUT}, problems(("load", "critical", "x", UNLOAD, 2))],
+        ),
         ("modprobe-useless", [{"files": {MODPROBE: {}}}]),
         ("modprobe-useless", [{"state": "builtin"}]),
         ("not-loaded", [NOT_LOADED, {"files": {MODPROBE: {}}}]),

@@ -4,6 +4,7 @@
 
 import pytest
 
+from ansible_collections.headroom.netfilter.plugins.module_utils._conntrack.files import UNLOAD
 from ansible_collections.headroom.netfilter.plugins.module_utils._conntrack.plan.sizing import size
 from ansible_collections.headroom.netfilter.tests.unit.examples import (
     CONTAINER,
@@ -12,6 +13,7 @@ from ansible_collections.headroom.netfilter.tests.unit.examples import (
     NOT_LOADED,
     PAGES_64K,
     POINTERS_32,
+    assignments,
     planned,
 )
 
@@ -309,6 +311,31 @@ def test_nothing_is_planned_where_there_is_no_conntrack():
     assert (plan.max, plan.buckets, plan.files, plan.sysctl, plan.drift, plan.refusals) == (None, None, [], {}, [], [])
     assert plan.converged
     assert "no connection tracking" in plan.reasons["max"]
+
+
+KEPT_OUT = {"path": UNLOAD, "line": 2, "command": "install", "name": "nf_conntrack", "rest": "/bin/false", "text": "x"}
+
+
+@pytest.mark.parametrize(
+    ("changes", "is_kept_out"),
+    [
+        ({"state": "loadable"}, True),
+        ({"state": "loaded"}, False),
+        (
+            {"state": "loadable", "assignments": assignments(modprobe=[dict(KEPT_OUT, path="/etc/modprobe.d/x.conf")])},
+            False,
+        ),
+        ({"state": "loadable", "assignments": assignments(modprobe=[KEPT_OUT], nobodys=[UNLOAD])}, False),
+    ],
+    ids=["kept out", "loaded all the same", "by others", "by anybody"],
+)
+def test_nothing_is_planned_where_it_was_taken_out(changes, is_kept_out):
+    found = {"assignments": assignments(modprobe=[KEPT_OUT]), **changes}
+    plan = planned({**NOT_LOADED, **found} if found["state"] == "loadable" else found)
+    assert (plan.max is None and plan.files == []) is is_kept_out
+    assert ("conntrack_unload_state=restored" in plan.reasons["max"]) is is_kept_out
+    if is_kept_out:
+        assert (plan.converged, plan.refusals) == (True, [])
 
 
 @pytest.mark.parametrize(
