@@ -55,6 +55,7 @@ def owners(host: Host, names: kernel.Flavour, cpus: Optional[int]) -> Tuple[List
         *_firewalls(host, names, enabled),
         *_iptables(host, names, enabled),
         *_scripts(host, names, enabled, claims),
+        *_tmpfiles(host, names),
     ]
     # After all that is root's: it takes nothing of their time.
     _pretenders(host, others, claims)
@@ -238,6 +239,23 @@ def _scripts(host: Host, names: kernel.Flavour, enabled: Set[str], claims: List[
                     yield of_line(name, keys, path, number, line, at_boot, remedy)._replace(call=call)
 
 
+# Of files of one name the first counts.
+_TMPFILES = ("/etc/tmpfiles.d", "/run/tmpfiles.d", "/usr/local/lib/tmpfiles.d")
+
+
+def _tmpfiles(host: Host, names: kernel.Flavour) -> Iterator[Owner]:
+    by_name = {path.rpartition("/")[2]: path for folder in reversed(_TMPFILES) for path in _files(host, folder)}
+    for name, path in sorted(by_name.items())[:MOST_SCRIPTS]:
+        text = (host.read(path) or "") if name.endswith(".conf") else ""
+        if "conntrack" not in text:
+            continue
+        # Few hosts have such a line.
+        from .tmpfiles import written
+
+        for number, line, keys in written(text, names):
+            yield of_line("systemd-tmpfiles", keys, path, number, line, True, "take the line out of {0}".format(path))
+
+
 def _applied(host: Host, line: str, names: kernel.Flavour, in_shell: bool) -> Iterator[Tuple["Sysctl", Keys]]:
     """The calls of a line that apply files, and what those say now of these keys, if anything. A shell has patterns for files."""
     from ..sources import sysctl as settings
@@ -273,7 +291,9 @@ _UP = re.compile(r"\s*(pre-|post-)?up\s").match
 _EXEC = re.compile(r"\s*ExecStart(Pre|Post)?\s*=").match
 _SHELL = re.compile(r".*\bsh\b").match
 _DISPATCHER = "/etc/NetworkManager/dispatcher.d"
-_LOOKED_AT = (_DISPATCHER, "/etc/crontab", "/etc/cron.d/", "/var/spool/cron/")
+# Folders of scripts by the state of an interface; those of states that come of its end.
+_NETWORKD, _DOWN = "/etc/networkd-dispatcher", ("no-carrier", "off", "unmanaged")
+_LOOKED_AT = (_DISPATCHER, _NETWORKD, "/etc/crontab", "/etc/cron.d/", "/var/spool/cron/")
 
 
 def _places(host: Host, enabled: Set[str]) -> Iterator[Place]:
@@ -291,6 +311,10 @@ def _places(host: Host, enabled: Set[str]) -> Iterator[Place]:
         yield "init script", path, at_boot, None
     for folder in (_DISPATCHER, _DISPATCHER + "/pre-up.d", _DISPATCHER + "/no-wait.d"):
         yield from _executables(host, "NetworkManager", folder, True)
+    for event in host.list(_NETWORKD):
+        if event.endswith(".d"):
+            at_boot = event[: -len(".d")] not in _DOWN
+            yield from _executables(host, "networkd-dispatcher", "{0}/{1}".format(_NETWORKD, event), at_boot)
     for event, at_boot in (("pre-up", True), ("up", True), ("down", False), ("post-down", False)):
         yield from _executables(host, "ifupdown", "/etc/network/if-{0}.d".format(event), at_boot)
     yield "ifupdown", "/etc/network/interfaces", True, _UP
@@ -350,7 +374,7 @@ def _hooks(host: Host, enabled: Set[str]) -> Iterator[Place]:
 
 def _refused(host: Host, path: str) -> Optional[str]:
     """Whose a file is that cron or NetworkManager looks at itself before it obeys: they do not where it is not root's, or where
-    others may write it (load_crontab of cron and cronie, check_permissions of NetworkManager's dispatcher)."""
+    others may write it (load_crontab of cron and cronie, check_permissions of NetworkManager's dispatcher, check_perms of networkd's)."""
     if not path.startswith(_LOOKED_AT):
         return None
     found = host.mode(path)

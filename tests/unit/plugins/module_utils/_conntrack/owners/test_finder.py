@@ -624,6 +624,8 @@ def test_of_a_line_that_is_too_long_it_is_told_which_keys_it_names(filler):
         ("/etc/rc.d/rc.local*", "rc.local", True),
         ("/etc/NetworkManager/dispatcher.d/10-x*", "NetworkManager", True),
         ("/etc/NetworkManager/dispatcher.d/pre-up.d/10-x*", "NetworkManager", True),
+        ("/etc/networkd-dispatcher/routable.d/x*", "networkd-dispatcher", True),
+        ("/etc/networkd-dispatcher/off.d/x*", "networkd-dispatcher", False),
         ("/etc/network/if-up.d/x*", "ifupdown", True),
         ("/etc/network/if-down.d/x*", "ifupdown", False),
         ("/etc/cron.daily/x*", "cron", True),
@@ -637,6 +639,44 @@ def test_scripts(found, path, name, at_boot):
     (owner,) = found({path: "#!/bin/sh\n" + SET})
     assert (owner.name, owner.keys, owner.at_boot) == (name, {MAX: 262144}, at_boot)
     assert (owner.path, owner.line, owner.text) == (path.strip("*"), 2, SET.strip())
+
+
+HASHSIZE_FILE = "/sys/module/nf_conntrack/parameters/hashsize"
+MAX_FILE = "/proc/sys/net/netfilter/nf_conntrack_max"
+
+
+@pytest.mark.parametrize(
+    ("line", "keys"),
+    [
+        ("w {} - - - - 65536".format(HASHSIZE_FILE), {"hashsize": 65536}),
+        ("w! {} 0644 root root - 65536".format(HASHSIZE_FILE), {"hashsize": 65536}),
+        ('w+ "{}" - - - - 65536 '.format(HASHSIZE_FILE), {"hashsize": 65536}),
+        ('w {} - - - - "65536"'.format(HASHSIZE_FILE), None),
+        ("w~ {} - - - - NjU1MzY=".format(HASHSIZE_FILE), {"hashsize": None}),
+        ("w-\t{}\t-\t-\t-\t-\t262144".format(MAX_FILE), {MAX: 262144}),
+        ("w {} - - - - %m".format(MAX_FILE), {MAX: None}),
+        ("f {} - - - - 65536".format(HASHSIZE_FILE), None),
+        ("# w {} - - - - 65536".format(HASHSIZE_FILE), None),
+        ("w {} - - - -".format(HASHSIZE_FILE), None),
+        ("w /tmp/nf_conntrack - - - - 65536", None),
+    ],
+)
+def test_what_tmpfiles_write(found, line, keys):
+    owners_ = found({"/etc/tmpfiles.d/conntrack.conf": "# of old\n" + line + "\n"})
+    assert the_keys(owners_) == ([("systemd-tmpfiles", keys, True)] if keys else [])
+    assert [(owner.line, owner.text) for owner in owners_] == ([(2, line)] if keys else [])
+
+
+def test_of_tmpfiles_of_one_name_the_first_counts(found):
+    line = "w {} - - - - {}\n"
+    there = {
+        "/usr/local/lib/tmpfiles.d/a.conf": line.format(MAX_FILE, 1),
+        "/run/tmpfiles.d/a.conf": line.format(MAX_FILE, 2),
+        "/run/tmpfiles.d/b.conf": line.format(MAX_FILE, 3),
+        "/etc/tmpfiles.d/b.conf": "->/dev/null",
+        "/etc/tmpfiles.d/c.txt": line.format(MAX_FILE, 4),
+    }
+    assert the_keys(found(there)) == [("systemd-tmpfiles", {MAX: 2}, True)]
 
 
 ENABLED = {
