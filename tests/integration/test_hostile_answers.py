@@ -40,6 +40,7 @@ FACTS: dict[str, Any] = {
     "flavour": "nf_conntrack",
     "kernel": {
         "release": "6.1.0-37-amd64",
+        "hz": 250,
         "page_size": 4096,
         "pointer_bytes": 8,
         "init_netns": True,
@@ -68,6 +69,7 @@ FACTS: dict[str, Any] = {
         "full_bytes": 3211264,
     },
     "timeouts": {"tcp_established": 432000, "udp": 30},
+    "switches": {"tcp_loose": 1, "tcp_be_liberal": 0},
     "counters": {"drop": 12, "insert_failed": 3},
     "unlisted": {"entries": 40, "dying": 30, "unconfirmed": None, "listeners": ["conntrackd (812): 7 events lost"]},
     "services": {
@@ -81,6 +83,7 @@ FACTS: dict[str, Any] = {
         "nftables": {"active": True},
         "netfilter_persistent": None,
         "ufw": None,
+        "conntrackd": {"active": True, "sync": True, "hash_size": 8192, "hash_limit": 16384},
         "systemd_sysctl": "/usr/lib/systemd/systemd-sysctl",
     },
     "files": {
@@ -193,6 +196,7 @@ FACTS: dict[str, Any] = {
             "drop": 7,
             "early_drop": 0,
             "timeouts": {"udp": 17},
+            "switches": {"tcp_loose": 0},
         }
     ],
     "netns_total": 2,

@@ -133,16 +133,17 @@ def as_run(root: Path, output: str) -> int:
     return told
 
 
+@pytest.mark.parametrize("parallel", ["YES", "NO"])
 @pytest.mark.parametrize("seed", SEEDS)
-def test_openrc(a_root: Callable[..., Path], seed: int) -> None:
-    """Side by side, where only what services say makes an order."""
+def test_openrc(a_root: Callable[..., Path], seed: int, parallel: str) -> None:
+    """Also side by side, where only what services need makes an order."""
     chance = random.Random(seed)
     root = a_root(program("openrc", "openrc"))
     # It would mount what the chroot has.
     put(root, "/lib/rc/sh/init.sh", "#!/bin/sh\nexit 0\n")
     put(root, "/etc/inittab", inits.INITTAB)
     put(root, "/sbin/init", "-> /bin/busybox")
-    put(root, "/etc/rc.conf", 'rc_parallel="YES"\n')
+    put(root, "/etc/rc.conf", f'rc_parallel="{parallel}"\n')
     shuffled = chance.sample(NAMES, len(NAMES))
     for place, name in enumerate(shuffled):
         lines = [f"provide {chance.choice(['clock', 'net'])}"] if chance.random() < 0.3 else []

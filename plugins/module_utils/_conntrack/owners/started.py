@@ -30,6 +30,7 @@ _SYSCTL = re.compile(r"(?m)^(\w+)=[\"']?(?:/\S*/)?sysctl[\"']?[ \t]*$")
 # Commands that apply files of settings; apply_sysctl is a function of Enterprise Linux 6.
 APPLIES = re.compile(r"\b(?:apply_sysctl\b|sysctl\b[^\n;|&]{0,200}?[ \t](?:--system|--load|-[a-zA-Z]*[pf])(?![\w-]))")
 _RUNLEVELS = ("sysinit", "boot", "default")
+_TRUE = ("yes", "y", "true", "on", "1")
 _RELATIONS = ("need", "use", "want", "after", "before", "provide")
 
 
@@ -271,8 +272,10 @@ def _is_openrc(host: Host, command: str) -> bool:
 
 
 def _openrc(host: Host) -> Started:
-    """The services of each runlevel, what they need and want among them, and what each says that it runs after."""
+    """The services of each runlevel, what they need and want among them, and what each says that it runs after. Side by side it
+    only waits for what it needs: of the rest what is on its way by then."""
     configuration = host.read("/etc/rc.conf")
+    is_parallel = (shell_value(configuration, "rc_parallel") or "").lower() in _TRUE
     services: Dict[str, int] = {}
     said: Dict[str, Dict[str, List[str]]] = {}
     for stage, level in enumerate(_RUNLEVELS):
@@ -290,10 +293,10 @@ def _openrc(host: Host) -> Started:
             providers.setdefault(virtual, set()).add(name)
     after: Dict[str, Set[str]] = {"/etc/init.d/" + name: set() for name in services}
     for name in services:
-        for relation in ("need", "use", "want", "after"):
+        for relation in ("need",) if is_parallel else ("need", "use", "want", "after"):
             for other in said[name][relation]:
                 after["/etc/init.d/" + name] |= {"/etc/init.d/" + one for one in providers.get(other, ())}
-        for other in said[name]["before"]:
+        for other in [] if is_parallel else said[name]["before"]:
             for one in providers.get(other, ()):
                 after["/etc/init.d/" + one].add("/etc/init.d/" + name)
     scripts = _whole(host, ["/etc/init.d/" + name for name in services])
