@@ -66,7 +66,8 @@ options:
     default: server
   timeouts:
     description:
-      - Single timeouts over the profile, seconds (at most 2147483647 ticks of the kernel, 2147483 s at 1000 a second) by name, which is that of the sysctl without its prefix and C(_timeout).
+      - Single timeouts over the profile, seconds (at most 2147483647 ticks of the kernel, 2147483 s at 1000 a second) by name, which is
+        that of the sysctl without its prefix and C(_timeout).
       - Text that is JSON will do.
     type: dict
     default: {}
@@ -79,7 +80,8 @@ options:
     default: warn
   tcp_loose:
     description:
-      - Whether TCP connections are tracked that were not seen to begin (C(nf_conntrack_tcp_loose)), V(1) or V(0), for which V(true) and V(false) will do. Unset leaves it alone.
+      - Whether TCP connections are tracked that were not seen to begin (C(nf_conntrack_tcp_loose)), V(1) or V(0), for which V(true) and
+        V(false) will do. Unset leaves it alone.
       - Of each network namespace, as timeouts are.
     type: int
   tcp_be_liberal:

@@ -197,7 +197,8 @@ LOST = [
     (
         "a service of some who may not be answered",
         rules(
-            "udp dport 53 accept\n }\n chain some {\n type filter hook output priority 1\n ct state established accept\n ip daddr 10.77.0.0/24 reject\n ip6 daddr fd77::/16 reject"
+            "udp dport 53 accept\n }\n chain some {\n type filter hook output priority 1\n ct state established accept\n "
+            "ip daddr 10.77.0.0/24 reject\n ip6 daddr fd77::/16 reject"
         ),
         dict(DNS, networks=["10.0.0.0/8", "fd00::/8"]),
         False,

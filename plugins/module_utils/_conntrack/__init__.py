@@ -23,5 +23,7 @@ class Importer(zipimport.zipimporter):
 
 if isinstance(globals().get("__loader__"), zipimport.zipimporter):
     sys.path_hooks.insert(0, Importer)
-    for known in [path for path, finder in sys.path_importer_cache.items() if type(finder) is zipimport.zipimporter]:
+    for known in [
+        path for path, finder in sys.path_importer_cache.items() if isinstance(finder, zipimport.zipimporter)
+    ]:
         del sys.path_importer_cache[known]

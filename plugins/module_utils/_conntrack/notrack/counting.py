@@ -59,7 +59,7 @@ def counted(host: Host, flows: Sequence[Flow]) -> List[Dict[str, Any]]:
     examined = total = 0
     if names and flows:
         try:
-            found = read(host, names, SAMPLE, lambda layout, block: tally.add(layout, block))
+            found = read(host, names, SAMPLE, tally.add)
         except TableError:
             # A table that cannot be read keeps nothing from being changed.
             tally = _Tally(flows)

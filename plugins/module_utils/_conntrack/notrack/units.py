@@ -163,68 +163,68 @@ LC_ALL=C
 export PATH LC_ALL
 STATE=/run/headroom-notrack
 have() {
-	command -v "$1" >/dev/null
+    command -v "$1" >/dev/null
 }
 # Rules of ours in chains of others, but for those whose comments are named, as what takes them away.
 strays_nft() {
-	nft -a list ruleset 2>/dev/null | awk -v keep="$1" '
-		$1 == "table" { table = $2 " " $3 }
-		$1 == "chain" { chain = $2 }
-		match($0, /comment "headroom_notrack [^"]*"/) {
-			if (!index(keep, "|" substr($0, RSTART + 9, RLENGTH - 10) "|")) print "delete rule", table, chain, "handle", $NF
-		}'
+    nft -a list ruleset 2>/dev/null | awk -v keep="$1" '
+        $1 == "table" { table = $2 " " $3 }
+        $1 == "chain" { chain = $2 }
+        match($0, /comment "headroom_notrack [^"]*"/) {
+            if (!index(keep, "|" substr($0, RSTART + 9, RLENGTH - 10) "|")) print "delete rule", table, chain, "handle", $NF
+        }'
 }
 strays_iptables() {
-	"$1-save" 2>/dev/null | awk -v keep="$2" '
-		/^\*/ { table = $0 }
-		/^-A / && $2 !~ /^headroom_notrack_/ && match($0, /--comment "headroom_notrack [^"]*"/) {
-			if (index(keep, "|" substr($0, RSTART + 11, RLENGTH - 12) "|")) next
-			if (table != last) { if (last) print "COMMIT"; print table; last = table }
-			sub(/^-A /, "-D ")
-			print
-		}
-		END { if (last) print "COMMIT" }'
+    "$1-save" 2>/dev/null | awk -v keep="$2" '
+        /^\*/ { table = $0 }
+        /^-A / && $2 !~ /^headroom_notrack_/ && match($0, /--comment "headroom_notrack [^"]*"/) {
+            if (index(keep, "|" substr($0, RSTART + 11, RLENGTH - 12) "|")) next
+            if (table != last) { if (last) print "COMMIT"; print table; last = table }
+            sub(/^-A /, "-D ")
+            print
+        }
+        END { if (last) print "COMMIT" }'
 }
 # Run a program only where there is something for it.
 feed() {
-	text=$(cat)
-	[ -z "$text" ] || printf '%s\n' "$text" | "$@"
+    text=$(cat)
+    [ -z "$text" ] || printf '%s\n' "$text" | "$@"
 }
 tidy() {
-	have nft && strays_nft "$1" | feed nft -f -
-	for program in iptables ip6tables iptables-legacy ip6tables-legacy; do
-		have "$program-save" && strays_iptables "$program" "$1" | feed "$program-restore" --noflush
-	done
-	return 0
+    have nft && strays_nft "$1" | feed nft -f -
+    for program in iptables ip6tables iptables-legacy ip6tables-legacy; do
+        have "$program-save" && strays_iptables "$program" "$1" | feed "$program-restore" --noflush
+    done
+    return 0
 }
 # A chain that is not there, as while a firewall starts, drops nothing.
 accept_nft() {
-	listed=$(nft list chain $1 2>/dev/null) || return 0
-	case "$listed" in *"comment \"$2\""*) return 0 ;; esac
-	[ "$mode" = load ] && nft "insert rule $1 $3 comment \"$2\""
+    listed=$(nft list chain $1 2>/dev/null) || return 0
+    case "$listed" in *"comment \"$2\""*) return 0 ;; esac
+    [ "$mode" = load ] && nft "insert rule $1 $3 comment \"$2\""
 }
 accept_iptables() {
-	program=$1 table=$2 chain=$3
-	shift 4
-	"$program" -w -t "$table" -S "$chain" >/dev/null 2>&1 || return 0
-	"$program" -w -t "$table" -C "$chain" "$@" 2>/dev/null && return 0
-	[ "$mode" = load ] && "$program" -w -t "$table" -I "$chain" "$@"
+    program=$1 table=$2 chain=$3
+    shift 4
+    "$program" -w -t "$table" -S "$chain" >/dev/null 2>&1 || return 0
+    "$program" -w -t "$table" -C "$chain" "$@" 2>/dev/null && return 0
+    [ "$mode" = load ] && "$program" -w -t "$table" -I "$chain" "$@"
 }
 lead() {
-	"$1" -w -t raw -C "$2" -j "$3" 2>/dev/null || "$1" -w -t raw -I "$2" -j "$3"
+    "$1" -w -t raw -C "$2" -j "$3" 2>/dev/null || "$1" -w -t raw -I "$2" -j "$3"
 }
 unload() {
-	rm -f $STATE
-	if [ "$1" = nftables ]; then
-		nft 'add table inet headroom_notrack; delete table inet headroom_notrack' || return 1
-	fi
-	for program in $2; do
-		for chain in PREROUTING:headroom_notrack_in OUTPUT:headroom_notrack_out; do
-			while "$program" -w -t raw -D "${chain%:*}" -j "${chain#*:}" 2>/dev/null; do :; done
-			"$program" -w -t raw -F "${chain#*:}" 2>/dev/null && "$program" -w -t raw -X "${chain#*:}"
-		done
-	done
-	tidy ''
+    rm -f $STATE
+    if [ "$1" = nftables ]; then
+        nft 'add table inet headroom_notrack; delete table inet headroom_notrack' || return 1
+    fi
+    for program in $2; do
+        for chain in PREROUTING:headroom_notrack_in OUTPUT:headroom_notrack_out; do
+            while "$program" -w -t raw -D "${chain%:*}" -j "${chain#*:}" 2>/dev/null; do :; done
+            "$program" -w -t raw -F "${chain#*:}" 2>/dev/null && "$program" -w -t raw -X "${chain#*:}"
+        done
+    done
+    tidy ''
 }
 """.strip("\n")
 

@@ -219,8 +219,10 @@ def known():
 
 
 def piped(said=(), filled=(), become=None, name="ssh", **connection):
-    connection = {"is_pipelining_enabled": bool, **connection}
-    found = SimpleNamespace(_load_name=name, become=become, **{name: one for name, one in connection.items() if one})
+    known = {"is_pipelining_enabled": bool, **connection}
+    found = SimpleNamespace(
+        _load_name=name, become=become, **{method: value for method, value in known.items() if value}
+    )
     own = {"inventory_hostname": "a", **dict(said)}
     return may_be_piped(found, {**own, **dict(filled), "hostvars": Variables(a=own)})
 

@@ -79,7 +79,8 @@ CASES = [
         "answers that ufw lets in by their state",
         asked(UP),
         seen(UFW),
-        "up: its replies would be lost: what is not tracked does not meet [table /usr/sbin/iptables filter: -A ufw-before-input -m conntrack --ctstate RELATED,ESTABLISHED -j ACCEPT]",
+        "up: its replies would be lost: what is not tracked does not meet [table /usr/sbin/iptables filter: "
+        "-A ufw-before-input -m conntrack --ctstate RELATED,ESTABLISHED -j ACCEPT]",
     ),
     ("a port that ufw drops anyway", asked(WEB), seen(UFW), None),
     ("rules before tracking begins", asked(WEB), seen(RAW), None),
