@@ -28,7 +28,7 @@ from ansible_collections.headroom.netfilter.plugins.module_utils._conntrack.owne
 from ansible_collections.headroom.netfilter.tests.integration.programs import Program, program
 from ansible_collections.headroom.netfilter.tests.unit import inits
 
-LAYOUTS = int(os.environ.get("ORACLE_LAYOUTS", "8"))
+LAYOUTS = int(os.environ.get("ORACLE_LAYOUTS", "3"))
 SEED = int(os.environ.get("ORACLE_SEED", "12"))
 SEEDS = [SEED * 1000003 + number for number in range(LAYOUTS)]
 LOG = "log"
