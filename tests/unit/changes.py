@@ -82,7 +82,9 @@ class Machine:
         return self._below("/etc"), values
 
     def everything(self):
-        return self._below("/"), self.state()[1]
+        """But for who had the lock last, and when."""
+        found = self._below("/")
+        return {path: what for path, what in found.items() if path != "/run/headroom.netfilter.lock"}, self.state()[1]
 
     def _below(self, folder):
         found = {}

@@ -64,7 +64,8 @@ EXPIRED = {
     "examined": 1,
     "states": [{"shortened": 1, "protocol": "tcp", "state": "NEW", "timeout": 1}],
 }
-PLAN = {"refusals": [], "warnings": [], "drift": [], "reasons": {}, "contents": {}, "timeouts": {}, "live": {}}
+PLAN = {name: [] for name in ("refusals", "warnings", "drift")}
+PLAN.update({name: {} for name in ("reasons", "contents", "timeouts", "switches", "live")})
 PLAN.update(dict.fromkeys(("max", "buckets", "full_bytes", "expect_max")))
 RESULT = {"changed": True, "checked": False, "files_only": False}
 KINDS = {
