@@ -278,8 +278,10 @@ def _openrc(host: Host) -> Started:
     is_parallel = (shell_value(configuration, "rc_parallel") or "").lower() in _TRUE
     services: Dict[str, int] = {}
     said: Dict[str, Dict[str, List[str]]] = {}
+    listed: Set[str] = set()
     for stage, level in enumerate(_RUNLEVELS):
         pending = sorted(host.list("/etc/runlevels/" + level))
+        listed.update(pending)
         while pending and len(services) < _MOST:
             name = pending.pop(0)
             if name in services or not host.exists("/etc/init.d/" + name):
@@ -293,12 +295,15 @@ def _openrc(host: Host) -> Started:
             providers.setdefault(virtual, set()).add(name)
     after: Dict[str, Set[str]] = {"/etc/init.d/" + name: set() for name in services}
     for name in services:
-        for relation in ("need",) if is_parallel else ("need", "use", "want", "after"):
-            for other in said[name][relation]:
-                after["/etc/init.d/" + name] |= {"/etc/init.d/" + one for one in providers.get(other, ())}
-        for other in [] if is_parallel else said[name]["before"]:
-            for one in providers.get(other, ()):
-                after["/etc/init.d/" + one].add("/etc/init.d/" + name)
+        for other in said[name]["need"]:
+            after["/etc/init.d/" + name] |= {"/etc/init.d/" + one for one in providers.get(other, ())}
+    # All else is an order among those that stand in a runlevel, one after the other.
+    for name in [] if is_parallel else listed & set(services):
+        for relation in ("use", "want", "after"):
+            for one in {one for other in said[name][relation] for one in providers.get(other, ())} & listed:
+                after["/etc/init.d/" + name].add("/etc/init.d/" + one)
+        for one in {one for other in said[name]["before"] for one in providers.get(other, ())} & listed:
+            after["/etc/init.d/" + one].add("/etc/init.d/" + name)
     scripts = _whole(host, ["/etc/init.d/" + name for name in services])
     staged = [script._replace(stage=stage) for script, stage in zip(scripts, services.values())]
     return Started(OPENRC, staged, after)

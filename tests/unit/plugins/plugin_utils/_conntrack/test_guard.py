@@ -221,7 +221,7 @@ def known():
 def piped(said=(), filled=(), become=None, name="ssh", **connection):
     known = {"is_pipelining_enabled": bool, **connection}
     found = SimpleNamespace(
-        _load_name=name, become=become, **{method: value for method, value in known.items() if value}
+        _load_name=name, become=become, **{method: value for method, value in known.items() if value is not None}
     )
     own = {"inventory_hostname": "a", **dict(said)}
     return may_be_piped(found, {**own, **dict(filled), "hostvars": Variables(a=own)})
