@@ -278,10 +278,10 @@ def _openrc(host: Host) -> Started:
     is_parallel = (shell_value(configuration, "rc_parallel") or "").lower() in _TRUE
     services: Dict[str, int] = {}
     said: Dict[str, Dict[str, List[str]]] = {}
-    listed: Set[str] = set()
+    listed: Dict[str, int] = {}
     for stage, level in enumerate(_RUNLEVELS):
         pending = sorted(host.list("/etc/runlevels/" + level))
-        listed.update(pending)
+        listed.update((name, stage) for name in pending if name not in services)
         while pending and len(services) < _MOST:
             name = pending.pop(0)
             if name in services or not host.exists("/etc/init.d/" + name):
@@ -297,13 +297,14 @@ def _openrc(host: Host) -> Started:
     for name in services:
         for other in said[name]["need"]:
             after["/etc/init.d/" + name] |= {"/etc/init.d/" + one for one in providers.get(other, ())}
-    # All else is an order among those that stand in a runlevel, one after the other.
-    for name in [] if is_parallel else listed & set(services):
-        for relation in ("use", "want", "after"):
-            for one in {one for other in said[name][relation] for one in providers.get(other, ())} & listed:
-                after["/etc/init.d/" + name].add("/etc/init.d/" + one)
-        for one in {one for other in said[name]["before"] for one in providers.get(other, ())} & listed:
-            after["/etc/init.d/" + one].add("/etc/init.d/" + name)
+    # All else is an order among those of one runlevel, where they start one after the other and nothing has started one before.
+    for name in [] if is_parallel else listed:
+        soft = [one for relation in ("use", "want", "after") for one in said.get(name, {}).get(relation, ())]
+        pairs = [(name, one) for other in soft for one in providers.get(other, ())]
+        pairs += [(one, name) for other in said.get(name, {}).get("before", ()) for one in providers.get(other, ())]
+        for later, earlier in pairs:
+            if later in listed and listed[later] == listed.get(earlier):
+                after["/etc/init.d/" + later].add("/etc/init.d/" + earlier)
     scripts = _whole(host, ["/etc/init.d/" + name for name in services])
     staged = [script._replace(stage=stage) for script, stage in zip(scripts, services.values())]
     return Started(OPENRC, staged, after)
