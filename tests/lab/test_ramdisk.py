@@ -54,10 +54,10 @@ def guest(tmp_path_factory: pytest.TempPathFactory) -> Iterator[uml.Guest]:
         pytest.skip(f"APT here has no {', '.join(wanted)}: {done.stderr.decode()}")
     with uml.running(tmp_path_factory.mktemp("lab"), 1) as guests:
         for path in packages.glob("*.deb"):
-            put(guests[0], f"/root/{path.name}", path.read_bytes())
+            put(guests[0], f"/var/tmp/{path.name}", path.read_bytes())
         guests[0].run(
             """
-            dpkg --install /root/*.deb
+            dpkg --install /var/tmp/*.deb
             for name in GZIP ZSTD XZ; do echo CONFIG_RD_$name=y; done > /boot/config-$(uname -r)
             echo MODULES=list > /etc/initramfs-tools/conf.d/lab; echo COMPRESS=gzip >> /etc/initramfs-tools/conf.d/lab
             """

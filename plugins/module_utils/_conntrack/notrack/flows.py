@@ -6,6 +6,7 @@
 A flow is told by the service's ports, whoever of both ends this host is; its networks are those of the other end.
 """
 
+import contextlib
 import ipaddress
 import json
 import re
@@ -304,10 +305,8 @@ def _networks(value: Any) -> Tuple[Network, ...]:
 def _network(item: Any) -> Network:
     if not isinstance(item, str):
         raise Wrong("{0}: expected a network as text, such as 192.0.2.0/24".format(shown(item)))
-    try:
+    with contextlib.suppress(ValueError):
         return ipaddress.ip_network(str(item).strip())
-    except ValueError:
-        pass
     try:
         near = "; did you mean {0}?".format(ipaddress.ip_network(str(item).strip(), False))
     except ValueError:
@@ -351,8 +350,6 @@ _READERS: Dict[str, Callable[[Any], Any]] = {
 def _json(value: Any) -> Any:
     """A list that came as text, as from a command line."""
     if isinstance(value, str) and value.strip().startswith("["):
-        try:
+        with contextlib.suppress(ValueError, RecursionError):
             return json.loads(value)
-        except (ValueError, RecursionError):
-            pass
     return value

@@ -152,7 +152,7 @@ def _conditions(word: str, values: Sequence[str], module: str) -> List[Condition
         if word == "--syn":
             return [Condition("opens", ())]
     except (IndexError, ValueError):
-        pass
+        return [_UNKNOWN]
     return [_UNKNOWN]
 
 
