@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Mapping
 from typing import Any
 
@@ -18,14 +17,12 @@ from ansible_collections.headroom.netfilter.plugins.module_utils._conntrack.show
 from ansible_collections.headroom.netfilter.plugins.module_utils._conntrack.sources import modprobe, udev
 from ansible_collections.headroom.netfilter.plugins.module_utils._conntrack.values import Facts, as_dict
 from ansible_collections.headroom.netfilter.plugins.plugin_utils._conntrack.answers import BY_MODULE
-from ansible_collections.headroom.netfilter.plugins.plugin_utils._conntrack.confirming import new_id, who
+from ansible_collections.headroom.netfilter.plugins.plugin_utils._conntrack.confirming import new_id, persistently, who
 from ansible_collections.headroom.netfilter.plugins.plugin_utils._conntrack.guard import Guard, handed_on
 from ansible_collections.headroom.netfilter.plugins.plugin_utils._conntrack.render import change, files
 
 # How often is planned anew what has changed since it was read.
 MOST_PLANS = 3
-# Seconds before a change is asked for again whose answer was lost.
-WAITS = (2, 8, 20)
 
 Result = dict[str, Any]
 
@@ -141,15 +138,8 @@ class ActionModule(Guard):
         return {**said, "checked": bool(self._task.check_mode)}
 
     def _changed(self, options: Mapping[str, Any], task_vars: dict[str, Any]) -> Result:
-        """A host ends a change by itself; what came of it is stored there, and asked for by its id again."""
-        for wait in WAITS:
-            try:
-                return self._run("conntrack_settings", options, task_vars)
-            except AnsibleConnectionFailure:
-                time.sleep(wait)
-                self._connection.reset()
         try:
-            return self._run("conntrack_settings", options, task_vars)
+            return persistently(self._connection, lambda: self._run("conntrack_settings", options, task_vars))
         except AnsibleConnectionFailure as error:
             raise AnsibleConnectionFailure(
                 f"{error} -- the connection was lost during change {options['id']}. The host ends it by itself: the next run finds it "

@@ -12,7 +12,7 @@ import getpass
 import socket
 import time
 import uuid
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from ansible.errors import AnsibleConnectionFailure
@@ -45,14 +45,7 @@ class Confirming(Guard):
         return said if said.get("failed") else {**made, "state": said["state"]}
 
     def _asked(self, options: Mapping[str, Any], task_vars: dict[str, Any]) -> Result:
-        """A host ends a change by itself; what came of it is stored there, and asked for by its id again."""
-        for wait in WAITS:
-            try:
-                return self._once(options, task_vars)
-            except AnsibleConnectionFailure:
-                time.sleep(wait)
-                self._connection.reset()
-        return self._once(options, task_vars)
+        return persistently(self._connection, lambda: self._once(options, task_vars))
 
     def _confirmed(self, name: str, until: float, options: Mapping[str, Any], task_vars: dict[str, Any]) -> Result:
         asked = {"confirm": name, "who": options["who"]}
@@ -73,6 +66,17 @@ class Confirming(Guard):
     def _once(self, options: Mapping[str, Any], task_vars: dict[str, Any]) -> Result:
         name = f"headroom.netfilter.{self.answer.module}"
         return handed_on(self.answer, self._executed(name, options, task_vars))
+
+
+def persistently(connection: Any, ask: Callable[[], Result]) -> Result:
+    """A host ends a change by itself; what came of it is stored there, and asked for by its id again."""
+    for wait in WAITS:
+        try:
+            return ask()
+        except AnsibleConnectionFailure:
+            time.sleep(wait)
+            connection.reset()
+    return ask()
 
 
 def who(task_vars: Mapping[str, Any]) -> str:

@@ -3,6 +3,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """What iptables-save and ip6tables-save say, as rules. Pure, and total: what is not understood may be met by any packet."""
 
+import contextlib
 import ipaddress
 import shlex
 from typing import List, Sequence, Tuple
@@ -128,7 +129,7 @@ def _rule(table: str, words: Sequence[str], line: str, chains: Ruleset) -> Rule:
 
 def _conditions(word: str, values: Sequence[str], module: str) -> List[Condition]:
     value = values[0] if values else ""
-    try:
+    with contextlib.suppress(IndexError, ValueError):
         if word in ("-p", "--protocol"):
             return [] if value == "all" else [Condition("protocol", [_NUMBERS.get(value, value)])]
         if word in _ADDRESSES:
@@ -151,8 +152,6 @@ def _conditions(word: str, values: Sequence[str], module: str) -> List[Condition
             return [Condition("opens", ())]
         if word == "--syn":
             return [Condition("opens", ())]
-    except (IndexError, ValueError):
-        return [_UNKNOWN]
     return [_UNKNOWN]
 
 

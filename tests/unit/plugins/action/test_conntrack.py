@@ -18,7 +18,7 @@ from ansible_collections.headroom.netfilter.plugins.filter.conntrack_plan import
 from ansible_collections.headroom.netfilter.plugins.module_utils._conntrack import files
 from ansible_collections.headroom.netfilter.plugins.module_utils._conntrack.plan.policy import Policy
 from ansible_collections.headroom.netfilter.plugins.modules import conntrack as documented
-from ansible_collections.headroom.netfilter.plugins.plugin_utils._conntrack import answers
+from ansible_collections.headroom.netfilter.plugins.plugin_utils._conntrack import answers, confirming
 from ansible_collections.headroom.netfilter.tests.unit.examples import (
     CONTAINER,
     NOT_LOADED,
@@ -135,7 +135,7 @@ def template(text):
 
 @pytest.fixture(autouse=True)
 def no_waiting(monkeypatch):
-    monkeypatch.setattr(conntrack, "WAITS", (0, 0, 0))
+    monkeypatch.setattr(confirming, "WAITS", (0, 0, 0))
 
 
 def converged(changes=(), **args):
