@@ -90,6 +90,9 @@ notes:
   - Whoever has CAP_NET_ADMIN in the network namespace may send messages that look like the kernel's. They are told from the
     kernel's by their sender and by a number that only the kernel is told, count for nothing but RV(forged), and the kernel is asked
     to drop those that follow.
+  - A reading of C(/proc) finds its place again, every 4 KiB, by the number of entries before, those of all network namespaces. So
+    for one that ends or begins meanwhile, another one may be missed or counted twice; nothing tells, and RV(exact) stays V(true).
+    Through ctnetlink that does not happen.
   - A reading waits 120 seconds at most for what the kernel tells; then RV(exact) is V(false).
   - As with the program conntrack, the first use loads the module nf_conntrack_netlink, where the kernel has it as one. Where
     connection tracking itself is not loaded, nothing is read and nothing is loaded.

@@ -77,9 +77,12 @@ class NoCtnetlink(Host):
         raise OSError(errno.EPROTONOSUPPORT, os.strerror(errno.EPROTONOSUPPORT))
 
 
-def counted(host: Host) -> tuple[Groups, int, dict[str, int], str]:
-    """By the collection: the groups, how many entries there are, the stale ones by timeout, and what was read."""
+def counted(host: Host) -> tuple[Groups, int, dict[str, int], str] | None:
+    """By the collection: the groups, how many entries there are, the stale ones by timeout, and what was read. None where not
+    all readings have as many: a reader of /proc comes back to where it was by the number of entries before, those of all
+    network namespaces, and misses one when one of them ends."""
     groups: Groups = {}
+    totals = set()
     # So few at a time that no group has to be dropped.
     for first in range(0, len(GROUPINGS), 10):
         options = {
@@ -103,8 +106,9 @@ def counted(host: Host) -> tuple[Groups, int, dict[str, int], str]:
             groups[grouping["group_by"]] = Counter(
                 {tuple(group[field] for field in fields): group["entries"] for group in grouping["top"]}
             )
+        totals.add(found["total"])
     stale = {name: told["entries"] for name, told in found["stale"]["timeouts"].items()}
-    return groups, found["total"], stale, found["source"]
+    return (groups, found["total"], stale, found["source"]) if len(totals) == 1 else None
 
 
 def read(text: str) -> tuple[Groups, int, dict[str, int]]:
@@ -203,8 +207,13 @@ class Compared:
         # Nothing is told twice in the same second: what ended meanwhile would be no disagreement.
         for _attempt in range(5):
             before = {way: read(listing()) for way, listing in ways.items()}
-            by_us = [counted(host) for host in hosts]
-            if {way: read(listing()) for way, listing in ways.items()} == before:
+            by_us = [found for found in map(counted, hosts) if found]
+            after = {way: read(listing()) for way, listing in ways.items()}
+            if (
+                len(by_us) == len(hosts)
+                and after == before
+                and len({lines for _groups, lines, _stale in after.values()}) == 1
+            ):
                 break
         else:
             raise SystemExit(f"{name}: the table does not hold still")

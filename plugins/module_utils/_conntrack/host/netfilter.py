@@ -11,12 +11,13 @@ import array
 import contextlib
 import errno
 import os
-import queue
 import socket
 import struct
-import threading
 import time
-from typing import Generator, Iterator, List, Optional, Union
+from itertools import islice
+from typing import Generator, Iterator, Optional
+
+from .ahead import ahead
 
 # Bytes. The kernel's answers are of 32 KiB at most (netlink_dump in af_netlink.c).
 LONGEST_ANSWER = 65536
@@ -26,8 +27,8 @@ LONGEST_RECEIVING = 120.0
 _NETLINK_NETFILTER = 12  # linux/netlink.h
 _SO_RCVBUFFORCE, _SO_ATTACH_FILTER = 33, 26  # asm-generic/socket.h
 _ROOM = 4 * 1024 * 1024
-# Answers that are handed over at once, as that takes longer than to look at one; and how often, ahead.
-_TOGETHER, _AHEAD = 4, 4
+# Answers that no child is worth.
+_FEW = 8
 
 _SEQUENCE = struct.Struct("=8xI")  # of struct nlmsghdr
 # The last bits of a sequence number the requests of a conversation; the others are the same in all of them.
@@ -69,45 +70,20 @@ class Netfilter:
             )
 
     def answers(self) -> Generator[bytes, None, None]:
-        """All that the kernel has to tell of what it was asked, the next of it received while one is looked at.
+        """All that the kernel has to tell of what it was asked; of more than a few, the next is received while one is looked at.
 
         It is always ready: to receive some makes the kernel write what comes next. So where none is ready, there is no more.
         """
-        told: queue.Queue[Union[List[bytes], OSError, None]] = queue.Queue(_AHEAD)
-        left = threading.Event()
+        few = 0
+        for answer in islice(self.received(), _FEW):
+            few += 1
+            yield answer
+        if few == _FEW:
+            with contextlib.closing(ahead(LONGEST_ANSWER, self._next, lambda: self.forged, self._count)) as more:
+                yield from more
 
-        def receive() -> None:
-            some: List[bytes] = []
-            end: Optional[OSError] = None
-            try:
-                while not left.is_set():
-                    answer = self._next()
-                    if answer is not None:
-                        some.append(answer)
-                    if len(some) == _TOGETHER:
-                        told.put(some)
-                        some = []
-            except BlockingIOError:
-                pass
-            except OSError as error:
-                end = error
-            told.put(some)
-            told.put(end)
-
-        reader = threading.Thread(target=receive, daemon=True)
-        reader.start()
-        try:
-            some = told.get()
-            while some is not None:
-                if isinstance(some, OSError):
-                    raise some
-                yield from some
-                some = told.get()
-        finally:
-            left.set()
-            while reader.is_alive():
-                with contextlib.suppress(queue.Empty):
-                    told.get(timeout=0.001)
+    def _count(self, forged: int) -> None:
+        self.forged = forged
 
     def received(self) -> Iterator[bytes]:
         """What there is already; does not wait."""

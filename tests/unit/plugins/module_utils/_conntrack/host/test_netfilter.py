@@ -2,10 +2,15 @@
 # Copyright: headroom.netfilter maintainers
 """The socket to netfilter: what is the kernel's is let in, all else is counted, and none of it goes on for ever."""
 
+import collections
 import errno
+import itertools
+import math
+import os
+import pathlib
+import signal
 import socket
 import struct
-import threading
 import time
 
 import pytest
@@ -122,10 +127,12 @@ class Endless(Scripted):
         super().__init__()
         self.message = message
         self.now = 0.0
+        self.after, self.then = math.inf, KERNEL  # so many later, another sender
 
     def recvmsg(self, size, room, flags):
         self.now += 0.01
-        return self.message[0], [], 0, self.message[1]
+        self.after -= 1
+        return self.message[0], [], 0, self.then if self.after <= 0 else self.message[1]
 
 
 @pytest.mark.parametrize("sender", [KERNEL, SOMEBODY], ids=["kernel", "somebody"])
@@ -152,18 +159,56 @@ def test_time_that_is_spent_on_what_came_is_not_counted(monkeypatch, heard):
         time.sleep(0.0001)
 
 
+def children():
+    found = pathlib.Path("/proc/self/task")
+    return sorted(child for task in found.iterdir() for child in (task / "children").read_text().split())
+
+
 @pytest.mark.parametrize("sender", [KERNEL, SOMEBODY], ids=["kernel", "somebody"])
-def test_answers_that_nobody_waits_for_leave_no_thread(conversation, sender):
+def test_answers_that_nobody_waits_for_leave_no_child(conversation, sender):
     """However many there are still."""
-    real, before = conversation._socket, threading.active_count()
+    real, before, opened_before = conversation._socket, children(), os.listdir("/proc/self/fd")
     conversation._socket = Endless(answer(conversation.sequence), KERNEL)
     answers = conversation.answers()
-    next(answers)
-    conversation._socket.message = (answer(conversation.sequence), sender)
-    assert threading.active_count() == before + 1
+    for _number in range(netfilter._FEW):
+        next(answers)
+    assert children() == before, "few are received at once"
+    conversation._socket.after, conversation._socket.then = 100, sender
+    for _number in range(50):
+        next(answers)
+    assert len(children()) == len(before) + 1
     answers.close()
-    assert threading.active_count() == before
+    assert (children(), os.listdir("/proc/self/fd")) == (before, opened_before)
     conversation._socket = real
+
+
+@pytest.mark.parametrize("count", [0, 1, 8, 9, 23, 24, 25, 72, 500])
+def test_any_number_of_answers_of_any_length_in_their_order(heard, count):
+    _conversation, found = heard(*[own(number, size=20 + 4 * (number * 7919 % 10000)) for number in range(count)])
+    assert [(struct.unpack_from("=8xI", one)[0] - _conversation.sequence, len(one)) for one in found] == [
+        (number, 20 + 4 * (number * 7919 % 10000)) for number in range(count)
+    ]
+
+
+def test_what_befalls_the_child_is_told(conversation):
+    real = conversation._socket
+    conversation._socket = Endless(answer(conversation.sequence), KERNEL)
+    answers = conversation.answers()
+    for _number in range(netfilter._FEW + 1):
+        next(answers)
+    for child in children():
+        os.kill(int(child), signal.SIGKILL)
+    with pytest.raises(OSError, match="ended without a word"):
+        collections.deque(answers, maxlen=0)
+    conversation._socket = real
+
+
+def test_what_is_lost_by_the_child_is_told(heard):
+    lost = OSError(errno.ENOBUFS, "No buffer space available")
+    _conversation, found = heard(*[own()] * 30, lambda conversation: lost, own())
+    assert len(list(itertools.islice(found, 30))) == 30
+    with pytest.raises(OSError, match="No buffer space"):
+        next(found)
 
 
 @pytest.mark.parametrize("shut_out", [False, True], ids=["open", "others shut out"])
