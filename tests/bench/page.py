@@ -77,7 +77,8 @@ Every run opens its SSH connections anew, as a run by hand or by timer does.
 - {hosts} kernels: the hosts share one. With everything to change, the first hosts change its live values and the
   later ones find them changed; the files are every host's own.
 - A module, unless the table above says so: where connection tracking is one, a host reads modprobe.d and the rules of udev,
-  too, and the controller compares four files rather than one.
+  too, and the controller compares four files rather than one. [module-hosts.md](module-hosts.md) has the figures of such hosts.
+- A large fleet: [large-fleets.md](large-fleets.md) has what a host more costs.
 - A full table or a firewall service: the table is nearly empty and no such service runs.
 - What the playbooks achieve: the usual one neither sizes anything nor proves it.
 """
@@ -142,18 +143,26 @@ def machine() -> Setting:
     }
 
 
-def render(times: Times, setting: Setting, limits: dict[str, float], hosts: int, options: str) -> str:
+def held(times: Times, limits: dict[str, float]) -> str:
     found = ratios(times)
+    return "\n".join(
+        f"- {name}: {found[name]:.2f} times the ping, {'within' if found[name] <= limit else 'beyond'} its {limit}"
+        for name, limit in limits.items()
+    )
+
+
+def settings(setting: Setting) -> str:
+    return "\n".join(f"| {name} | {value} |" for name, value in setting.items())
+
+
+def render(times: Times, setting: Setting, limits: dict[str, float], hosts: int, options: str) -> str:
     return PAGE.format(
         hosts=hosts,
         rounds=len(times[BASE]),
         bars=bars(times),
         against=against(times),
         table=table(times),
-        limits="\n".join(
-            f"- {name}: {found[name]:.2f} times the ping, {'within' if found[name] <= limit else 'beyond'} its {limit}"
-            for name, limit in limits.items()
-        ),
-        setting="\n".join(f"| {name} | {value} |" for name, value in setting.items()),
+        limits=held(times, limits),
+        setting=settings(setting),
         options=options,
     )

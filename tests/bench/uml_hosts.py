@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 # Copyright: headroom.netfilter maintainers
-"""Measure headroom.netfilter.tune against a ping on hosts that have connection tracking as a module.
+"""Measure headroom.netfilter.tune against a ping on hosts that have connection tracking as a module; write docs/module-hosts.md.
 
 Five user-mode guests, each with a kernel of its own, all plays alternating in one run, as tests.bench.run does it over hosts
-that share a kernel which has it built in. Needs what the guests need.
+that share a kernel which has it built in. Needs what the guests need. `make bench` calls it.
 """
 
 from __future__ import annotations
@@ -28,6 +28,36 @@ PLAYS = (
     Play(f"tune, {page.NOTHING}", TUNE, limit=1.25),
     Play("conntrack_facts", f"{OWN}/facts.yml"),
 )
+PAGE = """\
+<!--
+SPDX-License-Identifier: GPL-3.0-or-later
+Copyright: headroom.netfilter maintainers
+-->
+
+# Hosts that have connection tracking as a module
+
+Written by `make bench`, and only by it: run that again rather than edit this page.
+
+How long a run over {hosts} user-mode guests takes, each with a kernel of its own, in units of a play that only pings:
+
+```text
+{bars}
+```
+
+{table}
+
+Limits, which `make bench` enforces:
+
+{limits}
+
+Medians of {rounds} rounds after one that is not counted, all plays alternating, as in [benchmarks.md](benchmarks.md). A guest's kernel
+is a process of this machine and runs on one of its processors, several times slower than the machine itself: only ratios mean
+anything. *Everything to change*: no file of the role is there, and the module has just been loaded without one.
+
+| | |
+|---|---|
+{setting}
+"""
 FRESH = f"""
 rm -rf {" ".join(hosts.MANAGED)} /var/lib/headroom
 udevadm control --reload
@@ -83,12 +113,14 @@ def parse() -> argparse.Namespace:
     option("--hosts", type=int, default=HOSTS, help=f"guests (default {HOSTS})")
     option("--rounds", type=int, default=ROUNDS, help=f"counted rounds (default {ROUNDS})")
     option("--collections", type=Path, metavar="PATH", help="holds ansible_collections/headroom/netfilter")
+    option("--page", type=Path, metavar="PATH", help="where the page is written, after full rounds over all guests")
     option("--ansible-playbook", metavar="PATH", help="the program that runs the plays")
     option("--cache", type=Path, metavar="PATH", help="keeps the output of a play that failed")
     parser.set_defaults(
         collections=REPO / ".cache/collections",
         ansible_playbook=str(Path(sys.executable).with_name("ansible-playbook")),
         cache=REPO / ".cache/bench",
+        page=REPO / "docs/module-hosts.md",
     )
     return parser.parse_args()
 
@@ -104,9 +136,20 @@ def main() -> int:
         print(problem, file=sys.stderr)
         return 1
     print(f"\n{page.table(times)}\n")
-    for name, said in setting.items():
-        print(f"{name}: {said}")
     ratios, limits = page.ratios(times), {play.name: play.limit for play in PLAYS if play.limit}
+    if arguments.rounds >= ROUNDS and arguments.hosts >= HOSTS:
+        arguments.page.write_text(
+            PAGE.format(
+                hosts=arguments.hosts,
+                rounds=arguments.rounds,
+                bars=page.bars(times),
+                table=page.table(times),
+                limits=page.held(times, limits),
+                setting=page.settings(setting),
+            ),
+            encoding="utf-8",
+        )
+        print(f"written: {arguments.page}")
     passed = {name: limit for name, limit in limits.items() if ratios[name] > limit}
     for name, limit in passed.items():
         print(f"{name} took {ratios[name]:.2f} times the ping; the limit is {limit}", file=sys.stderr)
