@@ -13,10 +13,9 @@ import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import hosts as sshd
 import pytest
 from conftest import FILES, Machine, Ran, until
-
-import hosts as sshd
 
 SYSCTL = FILES[0]
 COUNT = 4

@@ -154,13 +154,14 @@ def _before(read: Mapping[str, Any]) -> tuple[str, str]:
 def is_pending(variables: Mapping[str, Any]) -> bool:
     """Whether a wave has to see to a host: it differs, is refused, or is not known."""
     read = variables.get(READ)
-    return bool(read) and _before(read)[0] != CONVERGED
+    return read is not None and _before(read)[0] != CONVERGED
 
 
 def waves(hosts: Sequence[Host], sizes: Sequence[int | str]) -> list[list[str]]:
     """The hosts in their order, so many in each wave; the last size counts for all that are left."""
     names = [host.name for host in sorted(hosts, key=lambda host: host.order)]
-    total, found = len(names), []
+    total = len(names)
+    found: list[list[str]] = []
     while names:
         size = sizes[min(len(found), len(sizes) - 1)]
         share = _SHARE.fullmatch(str(size))
