@@ -11,8 +11,14 @@ from typing import Any
 from ansible.errors import AnsibleConnectionFailure
 
 from ansible_collections.headroom.netfilter.plugins.module_utils._conntrack.outcome import loading
+from ansible_collections.headroom.netfilter.plugins.module_utils._conntrack.plan.plan import Plan
 from ansible_collections.headroom.netfilter.plugins.module_utils._conntrack.plan.policy import Policy, read
-from ansible_collections.headroom.netfilter.plugins.module_utils._conntrack.readers import PolicyError
+from ansible_collections.headroom.netfilter.plugins.module_utils._conntrack.readers import (
+    PolicyError,
+    Wrong,
+    problem,
+    truth,
+)
 from ansible_collections.headroom.netfilter.plugins.module_utils._conntrack.shown import short
 from ansible_collections.headroom.netfilter.plugins.module_utils._conntrack.sources import modprobe, udev
 from ansible_collections.headroom.netfilter.plugins.module_utils._conntrack.values import Facts, as_dict
@@ -21,6 +27,8 @@ from ansible_collections.headroom.netfilter.plugins.plugin_utils._conntrack.conf
 from ansible_collections.headroom.netfilter.plugins.plugin_utils._conntrack.guard import Guard, handed_on
 from ansible_collections.headroom.netfilter.plugins.plugin_utils._conntrack.render import change, files
 
+# The one option that is no variable of the role.
+PLAN_ONLY = "plan_only"
 # How often is planned anew what has changed since it was read.
 MOST_PLANS = 3
 
@@ -43,22 +51,32 @@ class ActionModule(Guard):
     def _handed(self, task_vars: dict[str, Any]) -> Result:
         self._warned: list[str] = []
         try:
+            plan_only = self._plan_only()
             policy = self._policy(task_vars)
-            result = self._undone(task_vars) if policy.state == "absent" else self._converged(policy, task_vars)
+            if plan_only:
+                result = self._planned(policy, task_vars)
+            else:
+                result = self._undone(task_vars) if policy.state == "absent" else self._converged(policy, task_vars)
         except Failed as failed:
             result = failed.result
         return {**result, "warnings": self._warned} if self._warned else result
 
+    def _plan_only(self) -> bool:
+        try:
+            return truth(self._task.args.get(PLAN_ONLY, False))
+        except Wrong as wrong:
+            raise Failed(refused([problem(PLAN_ONLY, self._task.args[PLAN_ONLY], str(wrong))])) from None
+
     def _policy(self, task_vars: dict[str, Any]) -> Policy:
-        strange = sorted(str(name) for name in self._task.args if name not in Policy._fields)
+        strange = sorted(str(name) for name in self._task.args if name not in (*Policy._fields, PLAN_ONLY))
         if strange:
-            said = f"there is no option {', '.join(map(short, strange))}; there are {', '.join(Policy._fields)}"
+            said = f"there is no option {', '.join(map(short, strange))}; there are {', '.join((*Policy._fields, PLAN_ONLY))}"
             raise Failed(refused([said]))
         # Variables that are nearly the role's are its caller's slips; of another's task they are nobody's concern.
         names = task_vars if self._task._role else ()
         asked = {
             **self._variables(task_vars),
-            **{f"conntrack_{name}": value for name, value in self._task.args.items()},
+            **{f"conntrack_{name}": value for name, value in self._task.args.items() if name != PLAN_ONLY},
         }
         try:
             return read(asked, names)
@@ -83,20 +101,25 @@ class ActionModule(Guard):
                     raise
         return self._once(policy, task_vars)
 
+    def _planned(self, policy: Policy, task_vars: dict[str, Any]) -> Result:
+        """What would be done, of a host that is only read."""
+        facts: Facts = self._run("conntrack_facts", {}, task_vars)["ansible_facts"]["conntrack"]
+        if policy.state == "absent":
+            history = facts["history"]
+            pending = bool(history["unfinished"] or history["last"])
+            return {"changed": False, "checked": True, "pending": pending, "refusals": []}
+        plan = change.planned(facts, policy)
+        expires = policy.expire_existing and not change.files_only(policy)
+        pending = bool(plan.drift or plan.refusals or facts["history"]["unfinished"] or expires)
+        checked = pending or bool(self._task.check_mode)
+        return {**_told(facts, plan, policy, checked), "pending": pending, "refusals": plan.refusals}
+
     def _once(self, policy: Policy, task_vars: dict[str, Any]) -> Result:
         facts = self._facts(task_vars)
         plan = change.planned(facts, policy)
         if plan.refusals:
             raise Failed(refused(plan.refusals))
-        result: Result = {
-            "changed": False,
-            "checked": bool(self._task.check_mode),
-            "files_only": change.files_only(policy),
-            "before": facts,
-            "after": facts,
-            "plan": as_dict(plan),
-            "reboot_needed": plan.reboot_needed,
-        }
+        result = _told(facts, plan, policy, bool(self._task.check_mode))
         if plan.drift:
             options = {**change.settings(plan, facts, policy), "id": new_id(), "who": who(task_vars)}
             said = self._changed(options, task_vars)
@@ -154,6 +177,18 @@ class ActionModule(Guard):
         if said.get("failed"):
             raise Failed(said)
         return said
+
+
+def _told(facts: Facts, plan: Plan, policy: Policy, checked: bool) -> Result:
+    return {
+        "changed": False,
+        "checked": checked,
+        "files_only": change.files_only(policy),
+        "before": facts,
+        "after": facts,
+        "plan": as_dict(plan),
+        "reboot_needed": plan.reboot_needed,
+    }
 
 
 def refused(refusals: list[str]) -> Result:

@@ -24,6 +24,10 @@ options:
     type: list
     elements: dict
     required: true
+  rollout:
+    description: Whether the variables of the playbook tune are read as well, C(tune_waves) and its like.
+    type: bool
+    default: false
   playbook:
     description:
       - Names of variables of the playbook's own; one that is nearly one of them is told, too.
@@ -61,7 +65,9 @@ from ansible.errors import AnsibleError
 from jinja2 import Undefined, UndefinedError
 
 
-def conntrack_input_errors(hosts: Iterable[Mapping[str, Any]], playbook: Collection[str] = ()) -> list[str]:
+def conntrack_input_errors(
+    hosts: Iterable[Mapping[str, Any]], playbook: Collection[str] = (), rollout: bool = False
+) -> list[str]:
     # Ansible loads every filter of a collection with the first one, in each worker anew: none brings its rules along.
     from ansible_collections.headroom.netfilter.plugins.module_utils._conntrack.plan.policy import Policy, read
     from ansible_collections.headroom.netfilter.plugins.module_utils._conntrack.plan.spelling import misspelt
@@ -90,6 +96,8 @@ def conntrack_input_errors(hosts: Iterable[Mapping[str, Any]], playbook: Collect
             read(given, names)
         except PolicyError as error:
             problems += error.problems
+        if rollout and any(name.startswith("tune_") for name in names):
+            problems += _of_rollout(variables, names)
         return problems + misspelt(names, playbook)
 
     found: dict[str, list[str]] = {}
@@ -101,6 +109,16 @@ def conntrack_input_errors(hosts: Iterable[Mapping[str, Any]], playbook: Collect
         for problem in problems:
             found.setdefault(problem, []).append(str(variables["inventory_hostname"]))
     return [f"{problem} ({', '.join(names)})" for problem, names in found.items()]
+
+
+def _of_rollout(variables: Mapping[str, Any], names: list[str]) -> list[str]:
+    from ansible_collections.headroom.netfilter.plugins.plugin_utils._conntrack.fleet import rollout
+
+    try:
+        said = {name: _whole(variables[name]) for name in rollout.READERS if name in names}
+    except (AnsibleError, UndefinedError) as error:
+        return [f"a variable of the rollout cannot be made out: {str(error)[:200]}"]
+    return rollout.input_errors(said, names)
 
 
 def _whole(value: Any) -> Any:

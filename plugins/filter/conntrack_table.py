@@ -30,6 +30,10 @@ options:
         variables.
     type: bool
     default: false
+  stop:
+    description: Why a rollout of the playbook headroom.netfilter.tune has stopped. If it is given, if only as nothing, the lines begin with
+      how many hosts are in each state, who and why where somebody has to see to them, and what is left.
+    type: str
   checked:
     description: Whether results that do not tell are of check mode; those of M(headroom.netfilter.conntrack_rollback) do not.
     type: bool
@@ -65,22 +69,38 @@ if TYPE_CHECKING:
 
 # What the role's tasks leave behind.
 RESULT = "conntrack_result"
+# Of a host that the playbook tune has only planned, and of one whose change it has undone.
+READ, UNDONE = "__tune_read", "__tune_undone"
 BEFORE = "__conntrack_before"
 
 
-def conntrack_table(hosts: Iterable[Mapping[str, Any]], planned: bool = False, checked: bool = False) -> list[str]:
+def conntrack_table(
+    hosts: Iterable[Mapping[str, Any]], planned: bool = False, checked: bool = False, stop: str | None = None
+) -> list[str]:
     # Ansible loads every filter of a collection with the first one, in each worker anew: none brings its rules along.
     from ansible_collections.headroom.netfilter.plugins.plugin_utils._conntrack.show.table import fleet
     from ansible_collections.headroom.netfilter.plugins.plugin_utils._conntrack.untrusted import untrusted
 
+    hosts = list(hosts)
     shown = (_planned(variables) if planned else _done(variables, checked) for variables in hosts)
-    return list(untrusted(fleet([one for one in shown if one])))
+    lines = fleet([one for one in shown if one])
+    if stop is not None:
+        from ansible_collections.headroom.netfilter.plugins.plugin_utils._conntrack.fleet import rollout
+
+        read = [rollout.host_of(variables) for variables in hosts if variables.get(rollout.READ)]
+        lines = [*rollout.told(read, stop), "", *lines]
+    return list(untrusted(lines))
 
 
 def _done(variables: Mapping[str, Any], checked: bool) -> Shown | None:
     from ansible_collections.headroom.netfilter.plugins.plugin_utils._conntrack.show import table
 
     result = variables.get(RESULT) or {"skipped": True}
+    if result.get("skipped"):
+        result = variables.get(READ) or result
+    undone = variables.get(UNDONE) or {"skipped": True}
+    if not undone.get("skipped"):
+        result = undone
     if result.get("skipped") or result.get("unreachable"):
         return None
     return table.of_result(str(variables["inventory_hostname"]), {"checked": checked, **result})

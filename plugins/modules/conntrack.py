@@ -139,6 +139,12 @@ options:
     type: str
     choices: [present, absent]
     default: present
+  plan_only:
+    description:
+      - Only read and plan, without asking the host what a change of it would find, which check mode does. Refusals do not fail then.
+      - It is no variable of the role.
+    type: bool
+    default: false
 extends_documentation_fragment:
   - ansible.builtin.action_common_attributes
   - ansible.builtin.action_common_attributes.flow
@@ -233,9 +239,13 @@ expired:
   returned: with O(expire_existing), on success
   type: dict
   sample: {examined: 60213, shortened: 41380}
+pending:
+  description: Whether a run has to see to the host, as it differs, is refused, or has entries to be shortened.
+  returned: with O(plan_only), on success
+  type: bool
 refusals:
   description: What is unsafe on this host, or cannot be; a sentence each.
-  returned: when refused
+  returned: when refused, and with O(plan_only)
   type: list
   elements: str
 undone:

@@ -22,6 +22,7 @@ options:
       - ansible.builtin.file
       - ansible.builtin.find
       - ansible.builtin.lineinfile
+      - ansible.builtin.uri
       - ansible.builtin.wait_for
   options:
     description: Its options.

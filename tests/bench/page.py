@@ -14,6 +14,7 @@ Times = dict[str, list[float]]  # the seconds of each counted run, by the play's
 Setting = dict[str, str]
 
 BASE, NOTHING, EVERYTHING = "ping", "nothing to change", "everything to change"
+WAVES, AT_ONCE = "in waves", ("-e", '{"tune_waves": ["100%"]}')
 PIPELINED, PIPELINING = "pipelining set", {"ANSIBLE_PIPELINING": "True"}
 BAR_PER_PING = 4  # characters
 EIGHTHS = " ▏▎▍▌▋▊▉"
@@ -64,6 +65,8 @@ own ratios. Only ratios mean anything: seconds belong to the machine.
 *Nothing to change*: the same play has just converged the hosts, and has to report no change on any of them.
 *Everything to change*: every host has a new `/etc` and the kernel its default values; the play has to report a
 change on every host. A play that fails or reports anything else ends the bench without a page.
+
+Tune has all hosts changed at once there (`tune_waves: ["100%"]`); *in waves* is as it comes: one host, two, and then the rest.
 
 Without sudo, and where nobody has said otherwise, this collection has its modules sent by pipelining, as ansible-core has
 others only where it is asked to. *Pipelining set* is with `ANSIBLE_PIPELINING=True`, for the ping as well.

@@ -47,6 +47,7 @@ class Play(NamedTuple):
     changes: bool = False  # on every host, or on none
     limit: float | None = None  # times a ping
     environment: Mapping[str, str] = MappingProxyType({})
+    options: tuple[str, ...] = ()
 
 
 class Player:
@@ -99,7 +100,7 @@ class Player:
             **play.environment,
         }
         process = subprocess.Popen(
-            [self.program, play.playbook],
+            [self.program, play.playbook, *play.options],
             cwd=self.home,
             env=inherited | own,
             stdin=subprocess.DEVNULL,

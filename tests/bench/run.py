@@ -28,7 +28,8 @@ OWN = REPO / "tests/bench/playbooks"
 
 # The order of a round. What changes everything begins with new hosts, and leaves them as the plays after it need them.
 PLAYS = (
-    Play(f"tune, {page.EVERYTHING}", TUNE, changes=True, limit=2.5),
+    Play(f"tune, {page.EVERYTHING}, {page.WAVES}", TUNE, changes=True),
+    Play(f"tune, {page.EVERYTHING}", TUNE, changes=True, limit=2.5, options=page.AT_ONCE),
     Play(page.BASE, f"{OWN}/ping.yml"),
     Play(f"tune, {page.NOTHING}", TUNE, limit=1.20),
     Play("conntrack_facts", f"{OWN}/facts.yml", limit=1.2),

@@ -23,7 +23,7 @@ from tests.bench.run import OWN, REPO, TUNE
 
 HOSTS, ROUNDS = 5, 5
 PLAYS = (
-    Play(f"tune, {page.EVERYTHING}", TUNE, changes=True, limit=3.0),
+    Play(f"tune, {page.EVERYTHING}", TUNE, changes=True, limit=3.0, options=page.AT_ONCE),
     Play(page.BASE, f"{OWN}/ping.yml"),
     Play(f"tune, {page.NOTHING}", TUNE, limit=1.25),
     Play("conntrack_facts", f"{OWN}/facts.yml"),
@@ -52,7 +52,8 @@ Limits, which `make bench` enforces:
 
 Medians of {rounds} rounds after one that is not counted, all plays alternating, as in [benchmarks.md](benchmarks.md). A guest's kernel
 is a process of this machine and runs on one of its processors, several times slower than the machine itself: only ratios mean
-anything. *Everything to change*: no file of the role is there, and the module has just been loaded without one.
+anything. *Everything to change*: no file of the role is there, the module has just been loaded without one, and
+all hosts are changed at once.
 
 | | |
 |---|---|

@@ -473,6 +473,7 @@ OF_CORE = {
         Answer("ansible.builtin.file", Record({}), diff=Shown()),
         Answer("ansible.builtin.find", Record({"files": ListOf(FILE_FOUND, 200)})),
         Answer("ansible.builtin.lineinfile", Record({"backup": PATH}, optional=("backup",)), diff=Shown()),
+        Answer("ansible.builtin.uri", Record({})),
         Answer("ansible.builtin.wait_for", Record({"match_groups": ListOf(TEXT)}, optional=("match_groups",))),
     )
 }

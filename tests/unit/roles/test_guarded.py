@@ -18,6 +18,7 @@ OURS = {
     "fail",
     "set_fact",
     "include_tasks",
+    "import_tasks",
     "import_role",
     "reboot",
     "script",

@@ -43,10 +43,10 @@ _TIMEOUTS = tuple(PROFILES["kernel"].choices)
 
 def of_result(name: str, result: Mapping[str, Any]) -> Shown:
     """What the action conntrack has returned, or conntrack_rollback."""
-    if result.get("failed") or "plan" not in result:
+    if result.get("failed") or result.get("refusals") or "plan" not in result:
         return Shown(name, None, None, {}, tuple(_told(result)))
     checked, notes = result["checked"], list(_told(result))
-    if not result["changed"]:
+    if not result["changed"] and not result.get("pending"):
         notes = ["nothing to change", *notes]
     return _compared(name, result["before"], result["plan"], result["files_only"], checked, notes)
 

@@ -25,7 +25,7 @@ def test_it_guards_the_module_of_its_name(name):
     action = importlib.import_module(f"ansible_collections.headroom.netfilter.plugins.action.{name}").ActionModule
     assert issubclass(action, Guard)
     # One runs several, and of another it is an option.
-    assert name in ("conntrack", "conntrack_guarded") or action.answer.module == name
+    assert name in ("conntrack", "conntrack_guarded", "conntrack_probe") or action.answer.module == name
     # The result of a task that is polled comes past its action.
     assert action._supports_async is False
     assert action._supports_check_mode is True

@@ -436,4 +436,5 @@ def test_facts_that_do_not_fit_are_used_for_nothing():
 
 def test_options_are_those_of_the_policy():
     options = yaml.safe_load(documented.DOCUMENTATION)["options"]
+    assert options.pop("plan_only")["default"] is False
     assert {name: option.get("default") for name, option in options.items()} == Policy()._asdict()

@@ -18,7 +18,11 @@ OPTIONS = yaml.safe_load((ROLE / "meta/argument_specs.yml").read_text(encoding="
     "options"
 ]
 SUBOPTIONS = yaml.safe_load(conntrack_plan.DOCUMENTATION)["options"]["policy"]["suboptions"]
-ACTION = {"conntrack_" + name: option for name, option in yaml.safe_load(module.DOCUMENTATION)["options"].items()}
+ACTION = {
+    "conntrack_" + name: option
+    for name, option in yaml.safe_load(module.DOCUMENTATION)["options"].items()
+    if name != "plan_only"
+}
 POLICY = {"conntrack_" + name: value for name, value in Policy()._asdict().items()}
 
 # The variables of the design that belong to this role already, and their defaults there.
