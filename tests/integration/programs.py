@@ -11,11 +11,15 @@ import os
 import re
 import shutil
 import subprocess
+import sys
 import tempfile
 from pathlib import Path
 from typing import NamedTuple
 
 import pytest
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "lab"))
+import images
 
 PLACES = ("usr/sbin", "usr/bin", "sbin", "bin", "usr/lib/systemd", "lib/systemd")
 
@@ -38,6 +42,30 @@ def program(name: str, package: str) -> Program:
         pytest.skip(f"{package} has no {name}")
     libraries = sorted({str(library.parent) for library in home.rglob("*.so*")})
     return Program(str(path), home, {**os.environ, "LD_LIBRARY_PATH": ":".join(libraries)})
+
+
+def release(suite: str, *packages: str) -> Path:
+    """A tree of another release of Debian that holds these packages and what they need, unpacked; a test that needs one that
+    cannot be had is skipped."""
+    home = _cache() / "-".join((suite, *packages))
+    if not home.exists():
+        if not shutil.which("mmdebstrap"):
+            pytest.skip(f"no tree of {suite}: mmdebstrap is not installed")
+        home.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=home.parent) as work:
+            os.chmod(work, 0o755)
+            root = Path(work) / "root"
+            options = ["--mode=root", "--variant=extract", f"--include={','.join(packages)}"]
+            made = subprocess.run(
+                ["mmdebstrap", *options, suite, root, f"deb {images.mirror()} {suite} main"],
+                capture_output=True,
+                text=True,
+                check=False,
+            )
+            if made.returncode:
+                pytest.skip(f"no tree of {suite}: {made.stderr[-200:]}")
+            root.rename(home)
+    return home
 
 
 def _cache() -> Path:

@@ -17,6 +17,7 @@ import sys
 import tempfile
 from pathlib import Path
 
+import programs
 import pytest
 from hypothesis import HealthCheck, Phase, example, given, settings
 from hypothesis import strategies as st
@@ -35,7 +36,8 @@ SYSTEMD = Path("/usr/lib/systemd/systemd-sysctl")
 PROCPS = Path("/usr/sbin/sysctl")
 EXTRA, UNIT = "etc/credstore/sysctl.extra", "usr/lib/systemd/system/systemd-sysctl.service"
 SWAPPED = str.maketrans("./", "/.")
-SETTING = r"^Setting '/proc/sys/(.*)' to '(.*)'$"
+# Older ones say it from /proc/sys on, and end the sentence.
+SETTING = r"^Setting '(?:/proc/sys/)?(.*)' to '(.*)'\.?$"
 NOTES = tempfile.mkdtemp(prefix="hypothesis-")
 atexit.register(shutil.rmtree, NOTES, ignore_errors=True)
 set_hypothesis_home_dir(NOTES)
@@ -222,8 +224,8 @@ PREFIXES = st.lists(
 class Jail:
     """A root directory with a program, what it is linked with, and a fake /proc/sys."""
 
-    def __init__(self, root: Path, program: Path) -> None:
-        self.root, self.program = root, program
+    def __init__(self, root: Path, program: Path, tree: Path = Path("/")) -> None:
+        self.root, self.program, self.tree = root, program, tree
         self.bring(program, str(program).lstrip("/"))
         (root / "dev").mkdir()
         (root / "dev/null").touch()
@@ -236,11 +238,19 @@ class Jail:
 
     def bring(self, program: Path, where: str) -> None:
         """Also what it is linked with."""
-        listed = subprocess.run(["ldd", program], capture_output=True, text=True, check=True).stdout
-        for path, name in [(str(program), where), *((path, path) for path in re.findall(r"(/\S+) \(", listed))]:
+        # What ldd does, which a tree without a shell has not.
+        loader = next(path for path in sorted(self.tree.glob("lib*/ld-linux*.so.*")))
+        list_them = ["chroot", self.tree, Path("/", *loader.relative_to(self.tree).parts), "--list", program]
+        listed = subprocess.run(list_them, capture_output=True, text=True, check=True).stdout
+        for path, name in [(str(program), where), *((path, path) for path in re.findall(r"(/\S+)(?= \(| =>)", listed))]:
             copy = self.root / name.lstrip("/")
             copy.parent.mkdir(parents=True, exist_ok=True)
-            shutil.copy(path, copy)
+            there = self.tree / path.lstrip("/")
+            while there.is_symlink():
+                # An absolute link is one within the tree.
+                target = there.readlink()
+                there = self.tree / str(target)[1:] if target.is_absolute() else there.parent / target
+            shutil.copy(there, copy)
 
     def file(self, key: str) -> Path:
         return self.root / "proc/sys" / key.replace(".", "/")
@@ -287,10 +297,31 @@ def variable(key: str) -> str:
     return MAX if key == ALIAS else key
 
 
-def jail_of(tmp_path_factory: pytest.TempPathFactory, program: Path) -> Jail:
-    if not program.exists():
+def jail_of(tmp_path_factory: pytest.TempPathFactory, program: Path, tree: Path = Path("/")) -> Jail:
+    """With the program as a tree has it."""
+    found = next((path for path in (program, Path("/", *program.parts[2:])) if (tree / str(path)[1:]).exists()), None)
+    if found is None:
         pytest.skip(f"{program} is not installed")
-    return Jail(tmp_path_factory.mktemp("jail"), program)
+    return Jail(tmp_path_factory.mktemp("jail"), found, tree)
+
+
+OF_RELEASES = ("base-files", "systemd", "procps")
+
+
+@pytest.fixture(scope="module")
+def newer_systemd(tmp_path_factory: pytest.TempPathFactory) -> Jail:
+    return jail_of(tmp_path_factory, SYSTEMD, programs.release("trixie", *OF_RELEASES))
+
+
+@pytest.fixture(scope="module")
+def older_systemd(tmp_path_factory: pytest.TempPathFactory) -> Jail:
+    return jail_of(tmp_path_factory, SYSTEMD, programs.release("bullseye", *OF_RELEASES))
+
+
+@pytest.fixture(scope="module")
+def newer_procps(tmp_path_factory: pytest.TempPathFactory) -> Jail:
+    # That of bullseye, procps 3, knows no globs and no second dash: it has another language.
+    return jail_of(tmp_path_factory, PROCPS, programs.release("trixie", *OF_RELEASES))
 
 
 @pytest.fixture(scope="module")
@@ -349,6 +380,26 @@ def test_the_credential_of_systemd(systemd: Jail, layout: Layout, extra: bytes, 
 @of(examples=600)
 @given(layout=layouts(plain=False, odd=True), prefixes=PREFIXES)
 def test_systemd(systemd: Jail, layout: Layout, prefixes: list[str]) -> None:
+    as_systemd_leaves_it(systemd, layout, prefixes)
+
+
+@of(examples=150)
+@given(layout=layouts(plain=False, odd=True), prefixes=PREFIXES)
+def test_a_newer_systemd(newer_systemd: Jail, layout: Layout, prefixes: list[str]) -> None:
+    # There /lib is another name of /usr/lib, and systemd no longer looks there.
+    layout = {path: entry for path, entry in layout.items() if not path.startswith("lib/")}
+    as_systemd_leaves_it(newer_systemd, layout, prefixes)
+
+
+@of(examples=150)
+@given(layout=layouts(plain=True, odd=False))
+def test_an_older_systemd(older_systemd: Jail, layout: Layout) -> None:
+    """systemd 247, of which two things are otherwise: it asks what a glob has found for its prefix, where later ones ask the glob, and
+    it takes a way back by .. for a key of its own."""
+    as_systemd_leaves_it(older_systemd, layout, [])
+
+
+def as_systemd_leaves_it(systemd: Jail, layout: Layout, prefixes: list[str]) -> None:
     systemd.lay_out(layout)
     said = systemd.run(*(f"--prefix={prefix}" for prefix in prefixes))
     left = systemd.left(re.findall(SETTING, said, re.M))
@@ -359,6 +410,16 @@ def test_systemd(systemd: Jail, layout: Layout, prefixes: list[str]) -> None:
 @of(examples=400)
 @given(layout=st.one_of(layouts(plain=True, odd=False), layouts(plain=False, odd=False)))
 def test_procps(procps: Jail, layout: Layout) -> None:
+    as_procps_leaves_it(procps, layout)
+
+
+@of(examples=150)
+@given(layout=st.one_of(layouts(plain=True, odd=False), layouts(plain=False, odd=False)))
+def test_a_newer_procps(newer_procps: Jail, layout: Layout) -> None:
+    as_procps_leaves_it(newer_procps, layout)
+
+
+def as_procps_leaves_it(procps: Jail, layout: Layout) -> None:
     procps.lay_out(layout)
     said = procps.run("--system")
     left = procps.left(of_procps(said))
