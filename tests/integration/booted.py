@@ -28,8 +28,8 @@ PATIENCE = 120
 STATE = Path(__file__).parents[1] / "survival/state.py"
 SSHD_CONFIG = f"""
 Port {PORT}
-HostKey /etc/ssh/own_key
-AuthorizedKeysFile /etc/ssh/own_key.pub
+HostKey {{0}}/own_key
+AuthorizedKeysFile {{0}}/own_key.pub
 StrictModes no
 UsePAM no
 UseDNS no
@@ -38,7 +38,7 @@ MaxStartups 100
 """
 SSHD_UNIT = f"""
 [Service]
-ExecStart={SSHD} -D -f /etc/ssh/own_config
+ExecStart={SSHD} -D -f {{0}}/own_config
 RuntimeDirectory=sshd
 """
 # Given a folder with what is made for it, and others to be laid over /usr. Whatever of the machine's own could be changed is hidden, or cannot be written.
@@ -48,7 +48,6 @@ mount --make-rprivate /
 mount -t tmpfs -o mode=755 none /mnt
 mkdir /mnt/etc /mnt/units /mnt/none /mnt/var
 cp --archive /etc/. /mnt/etc
-cp --archive "$1/own_key" "$1/own_key.pub" "$1/own_config" /mnt/etc/ssh
 rm -rf /mnt/etc/systemd /mnt/etc/headroom /mnt/etc/machine-id
 mkdir -p /mnt/etc/systemd/system
 echo 0123456789abcdef0123456789abcdef > /mnt/etc/machine-id
@@ -111,23 +110,34 @@ class Booted:
             units + self.run("sh", "-c", "ls -d /run/headroom-notrack* 2> /dev/null || true"),
         ]
 
-    def ssh(self, address: str, *options: str) -> list[str]:
-        """What opens a connection to it, of a client."""
-        plain = ("BatchMode=yes", "StrictHostKeyChecking=no", "UserKnownHostsFile=/dev/null", "ConnectTimeout=2")
-        told = [word for option in plain for word in ("-o", option)]
-        return ["ssh", "-F", "none", "-i", str(self.key), "-p", str(PORT), *told, *options, f"root@{address}"]
+
+def sshd_files(folder: Path) -> Path:
+    """What sshd needs to be told; the key that opens it, and that it is known by."""
+    _needed(SSHD)
+    key = folder / "own_key"
+    subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", str(key)], check=True)
+    (folder / "own_config").write_text(SSHD_CONFIG.format(folder))
+    return key
+
+
+def _needed(program: str) -> None:
+    if not os.access(program, os.X_OK):
+        pytest.skip(f"{program} is not here")
+
+
+def ssh(key: Path, address: str, *options: str) -> list[str]:
+    """What opens a connection, of a client."""
+    plain = ("BatchMode=yes", "StrictHostKeyChecking=no", "UserKnownHostsFile=/dev/null", "ConnectTimeout=2")
+    told = [word for option in plain for word in ("-o", option)]
+    return ["ssh", "-F", "none", "-i", str(key), "-p", str(PORT), *told, *options, f"root@{address}"]
 
 
 @contextlib.contextmanager
 def booted(place: Place, folder: Path, over: Sequence[Path] = ()) -> Iterator[Booted]:
     """In the network namespace of a place, until this ends; its /usr has folders laid over this machine's, the first uppermost."""
-    for program in (SYSTEMD, SSHD):
-        if not os.access(program, os.X_OK):
-            pytest.skip(f"{program} is not here")
-    key = folder / "own_key"
-    subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", str(key)], check=True)
-    (folder / "own_config").write_text(SSHD_CONFIG)
-    (folder / "ssh.service").write_text(SSHD_UNIT)
+    _needed(SYSTEMD)
+    key = sshd_files(folder)
+    (folder / "ssh.service").write_text(SSHD_UNIT.format(folder))
     with _group() as group:
         # It is in its group before it is anything.
         inside = f'echo $$ > {group}/cgroup.procs; exec "$@"'

@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from booted import PORT, Booted, booted
+from booted import PORT, Booted, booted, ssh
 from notrack_wire import CLIENT, HOST, HOST6, SERVER, Place, wired
 
 pytestmark = pytest.mark.on_one_core
@@ -73,7 +73,7 @@ class Trial:
 
     def answers(self) -> bool:
         """By a connection that is opened anew."""
-        command = self.client.command("timeout", str(LOST_AFTER), *self.host.ssh(HOST, "-b", FAR), "true")
+        command = self.client.command("timeout", str(LOST_AFTER), *ssh(self.host.key, HOST, "-b", FAR), "true")
         return subprocess.run(command, capture_output=True, check=False).returncode == 0
 
     def do(self, how: str, step: int, **asked: Any) -> subprocess.CompletedProcess[str]:

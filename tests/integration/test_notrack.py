@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import booted
 import pytest
 from notrack_wire import CLIENT, CLIENT6, HOST, HOST6, SERVER, SERVER6, Place, wired
 
@@ -375,16 +376,30 @@ print(open("/proc/sys/net/netfilter/nf_conntrack_count").read(), limit)
 """
 
 
-def test_through_the_lifeline_ssh_opens_though_the_table_is_full(wire: Wire, python: str) -> None:
+def test_through_the_lifeline_ssh_opens_though_the_table_is_full(wire: Wire, python: str, tmp_path: Path) -> None:
+    """By a real sshd, a log-in and a command."""
     client, host, _server = wire
-    loaded(host, python, lifeline=["10.77.0.0/24"])
+    loaded(host, python, lifeline=["10.77.0.0/24"], lifeline_ports=[booted.PORT])
     bench = str(Path(__file__).parents[1] / "bench")
-    count, limit = map(int, host.run(sys.executable, "-c", FULL, bench).split())
-    assert count >= limit
-    assert not client.asks("tcp", HOST, 80)
-    assert client.asks("tcp", HOST, 22)
-    # Not of the lifeline's networks.
-    assert not client.asks("tcp", HOST6, 22)
+    key = booted.sshd_files(tmp_path)
+    Path("/run/sshd").mkdir(exist_ok=True)
+    with subprocess.Popen(host.command(booted.SSHD, "-D", "-f", str(tmp_path / "own_config"))) as sshd:
+        try:
+            # Whom the lifeline is not for comes in as well, as long as there is room.
+            for address in (HOST, HOST6):
+                assert said_by(client, booted.ssh(key, address)) == "well\n"
+            count, limit = map(int, host.run(sys.executable, "-c", FULL, bench).split())
+            assert count >= limit
+            assert not client.asks("tcp", HOST, 80)
+            assert said_by(client, booted.ssh(key, HOST)) == "well\n"
+            assert said_by(client, booted.ssh(key, HOST6)) == ""
+        finally:
+            sshd.kill()
+
+
+def said_by(client: Place, ssh: list[str]) -> str:
+    """By a command over a connection that is opened anew."""
+    return subprocess.run(client.command(*ssh, "echo well"), capture_output=True, text=True, check=False).stdout
 
 
 def test_rules_that_are_gone_come_back_in_time(wire: Wire, python: str) -> None:
