@@ -41,7 +41,8 @@ SSHD_UNIT = f"""
 ExecStart={SSHD} -D -f {{0}}/own_config
 RuntimeDirectory=sshd
 """
-# Given a folder with what is made for it, and others to be laid over /usr. Whatever of the machine's own could be changed is hidden, or cannot be written.
+# Given a folder with what is made for it, and others to be laid over /usr. Whatever of the machine's own could be changed is hidden,
+# or cannot be written.
 SCRIPT = f"""
 mount --make-rprivate /
 [ -z "$2" ] || mount -t overlay -o "lowerdir=$2:/usr" none /usr

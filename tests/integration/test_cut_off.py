@@ -29,8 +29,9 @@ pytestmark = pytest.mark.on_one_core
 
 EVERY = int(os.environ.get("CUT_OFF_EVERY", "30"))
 AT_ONCE = 4
-# Seconds. In which a change is to be confirmed; what undoing it may take a busy machine; and after which a connection is lost.
-CONFIRM, UNDOING, LOST_AFTER = 10, 20, 3
+# Seconds. In which a change is to be confirmed, by a play and by nobody; what undoing it may take a busy machine; and after which a
+# connection is lost.
+PLAYED, CONFIRM, UNDOING, LOST_AFTER = 20, 10, 20, 3
 FAR = "10.99.0.2"
 RULES = """
 table inet uplinks {
@@ -88,11 +89,11 @@ class Trial:
     def comes_back(self, since: float) -> None:
         """Within the time, and as it was."""
         while not self.answers():
-            assert time.monotonic() < since + CONFIRM + UNDOING, "the host does not answer"
+            assert time.monotonic() < since + PLAYED + UNDOING, "the host does not answer"
         self.is_as_before(since)
 
     def is_as_before(self, since: float) -> None:
-        while (now := self.host.state()) != self.before and time.monotonic() < since + CONFIRM + UNDOING:
+        while (now := self.host.state()) != self.before and time.monotonic() < since + PLAYED + UNDOING:
             time.sleep(0.3)
         for was, found in zip(self.before, now, strict=True):
             assert found == was
@@ -131,7 +132,7 @@ def play(one: Trial, folder: Path, ansible_playbook: str, **variables: Any) -> s
         "ansible_ssh_common_args": f"-F none -b {FAR} -o StrictHostKeyChecking=no -o UserKnownHostsFile=/dev/null",
         "ansible_remote_tmp": "/var/tmp/ansible",
         "ansible_python_interpreter": "/usr/bin/python3",
-        "notrack_confirm_seconds": CONFIRM,
+        "notrack_confirm_seconds": PLAYED,
         **{f"notrack_{name}": value for name, value in variables.items()},
     }
     inventory.write_text(json.dumps({"all": {"hosts": {"far": told}}}))
