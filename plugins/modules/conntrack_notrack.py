@@ -201,7 +201,7 @@ accepted:
       type: str
       sample: upstream
     direction:
-      description: C(request) or C(reply).
+      description: C(request), C(reply), or C(error) for errors of ICMP about either.
       returned: always
       type: str
       sample: reply

@@ -268,6 +268,99 @@ def test_what_is_let_through_opens_nothing_else(wire: Wire, python: str) -> None
     assert not server.asks("udp", "10.78.0.1", 53, own=80)
 
 
+# Who asks: from what port, and how long a datagram that is not to be cut; what the kernel tells of it in time.
+TOLD = """
+import errno, socket, sys
+far, port, own, length = sys.argv[1], int(sys.argv[2]), int(sys.argv[3]), int(sys.argv[4])
+family, level, discover = (socket.AF_INET6, 41, 23) if ":" in far else (socket.AF_INET, 0, 10)
+asking = socket.socket(family, socket.SOCK_DGRAM)
+asking.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+asking.setsockopt(level, discover, 2)
+asking.settimeout(2)
+asking.bind(("", own))
+asking.connect((far, port))
+try:
+    asking.send(bytes(length))
+    asking.recv(9)
+except OSError as error:
+    print(errno.errorcode.get(error.errno, "nothing"))
+"""
+CLOSED = 9953
+ERRORS = [
+    ("to a client", dict(UPSTREAM, ports=[CLOSED]), "host", (SERVER, SERVER6), CLOSED, 0, 9, "ECONNREFUSED"),
+    ("to a server", DNS, "host", ("10.99.0.5", "fd99::5"), 4000, 53, 1400, "EMSGSIZE"),
+    (
+        "that go through",
+        dict(THROUGH, protocol="udp", ports=[CLOSED]),
+        "client",
+        (SERVER, SERVER6),
+        CLOSED,
+        0,
+        9,
+        "ECONNREFUSED",
+    ),
+]
+# Beyond the client a wire that takes less.
+BEYOND = """
+ip link add d0 mtu 1280 type veth peer name d1
+ip link set d0 up; ip link set d1 up
+ip address add 10.99.0.1/24 dev d0; ip address add fd99::1/64 dev d0 nodad
+"""
+
+
+@pytest.mark.parametrize("version", [4, 6])
+@pytest.mark.parametrize(
+    ("flow", "who", "far", "port", "own", "length", "said"), [case[1:] for case in ERRORS], ids=[c[0] for c in ERRORS]
+)
+def test_errors_about_what_is_not_tracked_arrive(
+    wire: Wire,
+    python: str,
+    flow: dict[str, Any],
+    who: str,
+    far: tuple[str, str],
+    port: int,
+    own: int,
+    length: int,
+    said: str,
+    version: int,
+) -> None:
+    """Port unreachable, fragmentation needed, packet too big: with tracking they are let in as related, without by rules of their own."""
+    client, host, _server = wire
+    client.run("sh", "-ec", BEYOND)
+    host.run("ip", "route", "add", "10.99.0.0/24", "via", CLIENT)
+    host.run("ip", "route", "add", "fd99::/64", "via", CLIENT6)
+    host.nft(rules("udp dport 53 accept", forward="drop"))
+    host.nft(f"add rule inet filter forward udp dport {CLOSED} accept")
+    asking = {"client": client, "host": host}[who]
+
+    def told() -> str:
+        for family in ("-4", "-6"):
+            asking.run("ip", family, "route", "flush", "cache")
+        words = (sys.executable, "-c", TOLD, far[version == 6], str(port), str(own), str(length))
+        return asking.run(*words).strip()
+
+    assert told() == said
+    # By force: nothing is told.
+    host.run("nft", "-f", "-", given=notrack_table(flow))
+    host.run("conntrack", "-F")
+    assert told() == "nothing"
+    host.run("nft", "delete table inet headroom_notrack")
+    loaded(host, python, flows=[flow], accept=True)
+    host.run("conntrack", "-F")
+    assert told() == said
+    assert host.entries("-p", "udp") == []
+
+
+def test_errors_about_others_are_let_in_no_more_than_before(wire: Wire, python: str) -> None:
+    """Of the ports of the flow alone."""
+    _client, host, _server = wire
+    host.nft(rules())
+    loaded(host, python, flows=[dict(UPSTREAM, ports=[CLOSED])], accept=True)
+    host.nft("add table inet more { chain c { type filter hook output priority -300; meta l4proto udp notrack; }; }")
+    for port, said in ((CLOSED, "ECONNREFUSED"), (CLOSED + 1, "nothing")):
+        assert host.run(sys.executable, "-c", TOLD, SERVER, str(port), "0", "9").strip() == said
+
+
 WAYS = [
     (DNS, "chain pre { type nat hook prerouting priority -100; udp dport 53 redirect to :5353; }", "translates"),
     (WEB, "chain pre { type nat hook prerouting priority -100; tcp dport 80 dnat ip to 10.78.0.2:80; }", "translates"),

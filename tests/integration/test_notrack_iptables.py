@@ -49,11 +49,28 @@ COMMIT
 *filter
 :INPUT DROP [0:0]
 -A INPUT -i lo -j ACCEPT
--A INPUT -p {icmp} -j ACCEPT
+{own}
 -A INPUT -m conntrack --ctstate RELATED,ESTABLISHED -j ACCEPT
 -A INPUT -p udp -m multiport --dports 53,5353 -j ACCEPT
 -A INPUT -p tcp -m multiport --dports 80,8080 -j ACCEPT
 COMMIT
+"""
+
+
+NEIGHBOURS = "\n".join(f"-A INPUT -p ipv6-icmp -m icmp6 --icmpv6-type {number} -j ACCEPT" for number in (135, 136))
+OWN = {"iptables": "-A INPUT -p icmp -m icmp --icmp-type 8 -j ACCEPT", "ip6tables": NEIGHBOURS}
+CLOSED = 9953
+# What the kernel tells of a datagram to a port where nobody listens.
+TOLD = """
+import errno, socket, sys
+asking = socket.socket(socket.AF_INET6 if ":" in sys.argv[1] else socket.AF_INET, socket.SOCK_DGRAM)
+asking.settimeout(2)
+asking.connect((sys.argv[1], int(sys.argv[2])))
+try:
+    asking.send(b"x")
+    asking.recv(9)
+except OSError as error:
+    print(errno.errorcode.get(error.errno, "nothing"))
 """
 
 
@@ -63,8 +80,8 @@ class Wire:
 
     def theirs(self) -> None:
         """What others load at a start of theirs."""
-        for name, icmp in (("iptables", "icmp"), ("ip6tables", "ipv6-icmp")):
-            self.host.run(f"{name}-restore", given=THEIRS.format(icmp=icmp))
+        for name, own in OWN.items():
+            self.host.run(f"{name}-restore", given=THEIRS.format(own=own))
 
     def rules(self) -> list[str]:
         """Without the counts, and what tells when they were shown."""
@@ -115,7 +132,8 @@ def test_the_flows_take_no_entries_and_others_do(wire: Wire, version: int) -> No
     client, host, server = ENDS[version]
     said = wire.notrack(flows=[DNS, WEB, UPSTREAM], accept=True)
     assert (said["state"], said["backend"]) == ("kept", "iptables")
-    assert {one["flow"] for one in said["accepted"]} == {"upstream"}
+    replies = [one for one in said["accepted"] if one["direction"] == "reply"]
+    assert {one["flow"] for one in replies} == {"upstream"}
     wire.place.run("conntrack", "-F")
     assert wire.client.asks("udp", host, 53)
     assert wire.client.asks("tcp", host, 80)
@@ -127,6 +145,14 @@ def test_the_flows_take_no_entries_and_others_do(wire: Wire, version: int) -> No
     assert wire.place.asks("udp", client, 53)
     assert wire.place.asks("tcp", host, 80)
     assert len(wire.entries(version)) == 4
+
+
+def test_errors_about_what_is_not_tracked_arrive(wire: Wire) -> None:
+    wire.notrack(flows=[dict(UPSTREAM, ports=[CLOSED])], accept=True)
+    wire.place.run("conntrack", "-F")
+    for _client, _host, server in ENDS.values():
+        assert wire.host.run("python3", "-c", TOLD, server, str(CLOSED)) == "ECONNREFUSED\n"
+    assert wire.entries(4) + wire.entries(6) == []
 
 
 def test_refused_where_replies_would_be_lost(wire: Wire) -> None:

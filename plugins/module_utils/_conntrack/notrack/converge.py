@@ -106,6 +106,8 @@ def _look(host: WritableHost, wanted: Wanted) -> Found:
         ],
         "diff": diff(writes, {}, {}),
     }
+    if verdict.warnings:
+        told["warnings"] = list(verdict.warnings)
     steps = _steps(host, wanted, backend, writes)
     return Found(Work(writes, [], steps), told, lambda: _proved(host, wanted, writes, there_now))
 
