@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 # Copyright: headroom.netfilter maintainers
 """A host in namespaces of this machine's kernel: this machine's own systemd is its first process, sshd answers on PORT, and what it
-has of files is this machine's, with an /etc, a /run and a /var of its own, and units for nothing else.
+has of files is this machine's, with an /etc, a /run and a /var of its own, and units for nothing else. What was not synced is not lost
+with its power.
 
 Needs root, and systemd, sshd and a hierarchy of cgroups of the second version here.
 """
@@ -47,23 +48,27 @@ SCRIPT = f"""
 mount --make-rprivate /
 [ -z "$2" ] || mount -t overlay -o "lowerdir=$2:/usr" none /usr
 mount -t tmpfs -o mode=755 none /mnt
-mkdir /mnt/etc /mnt/units /mnt/none /mnt/var
-cp --archive /etc/. /mnt/etc
-rm -rf /mnt/etc/systemd /mnt/etc/headroom /mnt/etc/machine-id
-mkdir -p /mnt/etc/systemd/system
-echo 0123456789abcdef0123456789abcdef > /mnt/etc/machine-id
-printf '[Manager]\\nDefaultStandardOutput=null\\n' > /mnt/etc/systemd/system.conf
+mkdir /mnt/units /mnt/none
+if [ ! -d "$1/etc" ]; then
+    mkdir -p "$1/etc" "$1/var/lib" "$1/var/log" "$1/var/tmp"
+    chmod 1777 "$1/var/tmp"
+    cp --archive /etc/. "$1/etc"
+    cd "$1/etc"
+    rm -rf systemd headroom machine-id
+    mkdir -p systemd/system
+    echo 0123456789abcdef0123456789abcdef > machine-id
+    printf '[Manager]\\nDefaultStandardOutput=null\\n' > systemd/system.conf
+    cd /
+fi
 for target in {TARGETS}; do cp {UNITS}/$target.target /mnt/units; done
 cp "$1/ssh.service" /mnt/units
 mkdir /mnt/units/multi-user.target.wants
 ln -s ../ssh.service /mnt/units/multi-user.target.wants
-mkdir -p /mnt/var/lib /mnt/var/log /mnt/var/tmp
-chmod 1777 /mnt/var/tmp
+mount --bind "$1/etc" /etc
+mount --bind "$1/var" /var
 mount -o remount,bind,ro /
 mount --bind /mnt/units {UNITS}
 mount --bind /mnt/none /usr/lib/systemd/system-generators
-mount --bind /mnt/etc /etc
-mount --bind /mnt/var /var
 mount -t tmpfs -o mode=755 none /run
 mount -t tmpfs -o mode=755 none /dev
 for device in null:3 zero:5 full:7 random:8 urandom:9; do mknod -m 666 /dev/${{device%:*}} c 1 ${{device#*:}}; done
@@ -116,7 +121,8 @@ def sshd_files(folder: Path) -> Path:
     """What sshd needs to be told; the key that opens it, and that it is known by."""
     _needed(SSHD)
     key = folder / "own_key"
-    subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", str(key)], check=True)
+    if not key.exists():
+        subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", str(key)], check=True)
     (folder / "own_config").write_text(SSHD_CONFIG.format(folder))
     return key
 
@@ -135,7 +141,8 @@ def ssh(key: Path, address: str, *options: str) -> list[str]:
 
 @contextlib.contextmanager
 def booted(place: Place, folder: Path, over: Sequence[Path] = ()) -> Iterator[Booted]:
-    """In the network namespace of a place, until this ends; its /usr has folders laid over this machine's, the first uppermost."""
+    """In the network namespace of a place, until this ends, as if its power were cut; in the same folder it can be booted again. Its
+    /usr has folders laid over this machine's, the first uppermost."""
     _needed(SYSTEMD)
     key = sshd_files(folder)
     (folder / "ssh.service").write_text(SSHD_UNIT.format(folder))

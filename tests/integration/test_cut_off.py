@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from booted import PORT, Booted, booted, ssh
+from booted import PORT, booted, ssh
 from notrack_wire import CLIENT, HOST, HOST6, SERVER, Place, wired
 
 pytestmark = pytest.mark.on_one_core
@@ -67,9 +67,20 @@ STEPWISE = Path(__file__).parents[1] / "survival/stepwise.py"
 class Trial:
     """A client, and a host with two ways out."""
 
-    def __init__(self, client: Place, host: Booted) -> None:
-        self.client, self.host = client, host
-        self.before = host.state()
+    def __init__(self, client: Place, place: Place, folder: Path) -> None:
+        self.client, self.place, self.folder = client, place, folder
+        self.power = contextlib.ExitStack()
+        self.on()
+        self.before = self.host.state()
+
+    def on(self) -> None:
+        self.host = self.power.enter_context(booted(self.place, self.folder))
+
+    def power_is_cut(self) -> None:
+        """And comes back: the kernel has what rules others load at a boot."""
+        self.power.close()
+        self.place.run("nft", "-f", "-", given="flush ruleset\n" + self.before[0])
+        self.on()
 
     def answers(self) -> bool:
         """By a connection that is opened anew."""
@@ -103,13 +114,14 @@ class Trial:
 
 @contextlib.contextmanager
 def trial(folder: Path) -> Iterator[Trial]:
-    with wired() as (client, host, _server), booted(host, folder) as up:
+    with wired() as (client, host, _server):
         client.run("sh", "-ec", ROUTES)
         host.run("sh", "-ec", WAYS)
         host.nft(RULES)
-        made = Trial(client, up)
-        assert made.answers()
-        yield made
+        made = Trial(client, host, folder)
+        with made.power:
+            assert made.answers()
+            yield made
 
 
 @pytest.fixture
@@ -190,6 +202,43 @@ def test_what_is_confirmed_stays(one: Trial, tmp_path: Path, ansible_playbook: s
     assert one.client.asks("udp", HOST6, 53)
     assert one.host.place.entries("-f", "ipv6", "-p", "udp", "--dport", "53") == []
     assert one.answers()
+
+
+# As cloud-init has some of it before sysinit.target, and after the network.
+EARLY = """
+[Unit]
+DefaultDependencies=no
+After=network-pre.target
+Before=sysinit.target
+[Service]
+Type=oneshot
+ExecStart=/bin/true
+"""
+
+
+def test_a_boot_takes_back_what_nobody_confirmed(one: Trial) -> None:
+    one.answer(notrack={**WRONG, "confirm_seconds": 3600, "id": "one"})
+    assert not one.answers()
+    one.power_is_cut()
+    one.comes_back(time.monotonic())
+    assert one.states() == ["undone"]
+
+
+def test_a_boot_takes_back_what_has_taken_the_place_of_others(one: Trial) -> None:
+    """What was confirmed before is in force again, and the boot is not held up by that."""
+    one.host.run("sh", "-ec", "cat > /etc/systemd/system/early.service", given=EARLY)
+    wants = "/etc/systemd/system/sysinit.target.wants"
+    one.host.run("sh", "-ec", f"mkdir -p {wants} && ln -s ../early.service {wants}/")
+    one.answer(notrack=RIGHT)
+    one.before, before = one.host.state(), one.before
+    one.answer(notrack={**RIGHT, **WRONG, "confirm_seconds": 3600, "id": "one"})
+    assert not one.answers()
+    confirmed, one.before = one.before, before
+    since = time.monotonic()
+    one.power_is_cut()
+    one.before = confirmed
+    one.comes_back(since)
+    assert sorted(one.states()) == ["kept", "undone"]
 
 
 def test_ended_before_any_step_the_host_answers_again(tmp_path: Path) -> None:
