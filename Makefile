@@ -73,5 +73,7 @@ survival:
 	@.venv-test/bin/python -B tests/survival/kills.py --every 1
 	@.venv-test/bin/python -B tests/survival/again.py
 	@.venv-test/bin/python -B tests/survival/lost.py --every 2
+	@ANSIBLE_COLLECTIONS_PATH="$$PWD/.cache/collections" CUT_OFF_EVERY=1 .venv-test/bin/python -B -m pytest -q -p no:cacheprovider \
+		--ansible-playbook="$$PWD/.venv-test/bin/ansible-playbook" tests/integration/test_cut_off.py
 	@.venv-test/bin/python -B -m pytest -q -p no:cacheprovider tests/lab/test_uml.py tests/lab/test_unload.py
 	@SCENARIO_HOSTS=lab .venv-test/bin/python tests/run.py $$(.venv-test/bin/python tests/run.py --list | grep ^molecule-)

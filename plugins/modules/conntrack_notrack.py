@@ -49,6 +49,7 @@ options:
       - Whether rules are added that let through exactly the packets that would be lost, where they would be lost, at the head of that
         chain. They match only what is not tracked, and of TCP's replies none that opens a connection.
       - Replies to this host as a V(client) are let through from the networks that are named, and are refused where none is.
+      - Errors of ICMP about the flows are let through as well. Without it a warning tells of TCP that they would no more reach.
     type: raw
     default: false
   backend:
@@ -180,7 +181,7 @@ accepted:
       type: str
       sample: upstream
     direction:
-      description: C(request) or C(reply).
+      description: C(request), C(reply), or C(error) for errors of ICMP about either.
       returned: always
       type: str
       sample: reply

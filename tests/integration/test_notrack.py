@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import booted
 import pytest
 from notrack_wire import CLIENT, CLIENT6, HOST, HOST6, SERVER, SERVER6, Place, wired
 
@@ -267,6 +268,97 @@ def test_what_is_let_through_opens_nothing_else(wire: Wire, python: str) -> None
     assert not server.asks("udp", "10.78.0.1", 53, own=80)
 
 
+# Who asks: from what port, and how long a datagram that is not to be cut; what the kernel tells of it in time.
+TOLD = """
+import errno, socket, sys
+far, port, own, length = sys.argv[1], int(sys.argv[2]), int(sys.argv[3]), int(sys.argv[4])
+family, level, discover = (socket.AF_INET6, 41, 23) if ":" in far else (socket.AF_INET, 0, 10)
+asking = socket.socket(family, socket.SOCK_DGRAM)
+asking.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+asking.setsockopt(level, discover, 2)
+asking.settimeout(1)
+asking.bind(("", own))
+asking.connect((far, port))
+try:
+    asking.send(bytes(length))
+    asking.recv(9)
+except OSError as error:
+    print(errno.errorcode.get(error.errno, "nothing"))
+"""
+CLOSED = 9953
+ERRORS = [
+    ("to a client", dict(UPSTREAM, ports=[CLOSED]), "host", (SERVER, SERVER6), CLOSED, 0, 9, "ECONNREFUSED"),
+    ("to a server", DNS, "host", ("10.99.0.5", "fd99::5"), 4000, 53, 1400, "EMSGSIZE"),
+    (
+        "that go through",
+        dict(THROUGH, protocol="udp", ports=[CLOSED]),
+        "client",
+        (SERVER, SERVER6),
+        CLOSED,
+        0,
+        9,
+        "ECONNREFUSED",
+    ),
+]
+# Beyond the client a wire that takes less.
+BEYOND = """
+ip link add d0 mtu 1280 type veth peer name d1
+ip link set d0 up; ip link set d1 up
+ip address add 10.99.0.1/24 dev d0; ip address add fd99::1/64 dev d0 nodad
+"""
+
+
+@pytest.mark.parametrize(
+    ("flow", "who", "far", "port", "own", "length", "said"), [case[1:] for case in ERRORS], ids=[c[0] for c in ERRORS]
+)
+def test_errors_about_what_is_not_tracked_arrive(
+    wire: Wire,
+    python: str,
+    flow: dict[str, Any],
+    who: str,
+    far: tuple[str, str],
+    port: int,
+    own: int,
+    length: int,
+    said: str,
+) -> None:
+    """Port unreachable, fragmentation needed, packet too big: with tracking they are let in as related, without by rules of their own."""
+    client, host, _server = wire
+    client.run("sh", "-ec", BEYOND)
+    host.run("ip", "route", "add", "10.99.0.0/24", "via", CLIENT)
+    host.run("ip", "route", "add", "fd99::/64", "via", CLIENT6)
+    host.nft(rules("udp dport 53 accept", forward="drop"))
+    host.nft(f"add rule inet filter forward udp dport {CLOSED} accept")
+    asking = {"client": client, "host": host}[who]
+
+    def told() -> list[str]:
+        for family in ("-4", "-6"):
+            asking.run("ip", family, "route", "flush", "cache")
+        words = (str(port), str(own), str(length))
+        return [asking.run(sys.executable, "-c", TOLD, address, *words).strip() for address in far]
+
+    assert told() == [said, said]
+    # By force: nothing is told.
+    host.run("nft", "-f", "-", given=notrack_table(flow))
+    host.run("conntrack", "-F")
+    assert told() == ["nothing", "nothing"]
+    host.run("nft", "delete table inet headroom_notrack")
+    loaded(host, python, flows=[flow], accept=True)
+    host.run("conntrack", "-F")
+    assert told() == [said, said]
+    assert host.entries("-p", "udp") == []
+
+
+def test_errors_about_others_are_let_in_no_more_than_before(wire: Wire, python: str) -> None:
+    """Of the ports of the flow alone."""
+    _client, host, _server = wire
+    host.nft(rules())
+    loaded(host, python, flows=[dict(UPSTREAM, ports=[CLOSED])], accept=True)
+    host.nft("add table inet more { chain c { type filter hook output priority -300; meta l4proto udp notrack; }; }")
+    for port, said in ((CLOSED, "ECONNREFUSED"), (CLOSED + 1, "nothing")):
+        assert host.run(sys.executable, "-c", TOLD, SERVER, str(port), "0", "9").strip() == said
+
+
 WAYS = [
     (DNS, "chain pre { type nat hook prerouting priority -100; udp dport 53 redirect to :5353; }", "translates"),
     (WEB, "chain pre { type nat hook prerouting priority -100; tcp dport 80 dnat ip to 10.78.0.2:80; }", "translates"),
@@ -375,16 +467,30 @@ print(open("/proc/sys/net/netfilter/nf_conntrack_count").read(), limit)
 """
 
 
-def test_through_the_lifeline_ssh_opens_though_the_table_is_full(wire: Wire, python: str) -> None:
+def test_through_the_lifeline_ssh_opens_though_the_table_is_full(wire: Wire, python: str, tmp_path: Path) -> None:
+    """By a real sshd, a log-in and a command."""
     client, host, _server = wire
-    loaded(host, python, lifeline=["10.77.0.0/24"])
+    loaded(host, python, lifeline=["10.77.0.0/24"], lifeline_ports=[booted.PORT])
     bench = str(Path(__file__).parents[1] / "bench")
-    count, limit = map(int, host.run(sys.executable, "-c", FULL, bench).split())
-    assert count >= limit
-    assert not client.asks("tcp", HOST, 80)
-    assert client.asks("tcp", HOST, 22)
-    # Not of the lifeline's networks.
-    assert not client.asks("tcp", HOST6, 22)
+    key = booted.sshd_files(tmp_path)
+    Path("/run/sshd").mkdir(exist_ok=True)
+    with subprocess.Popen(host.command(booted.SSHD, "-D", "-f", str(tmp_path / "own_config"))) as sshd:
+        try:
+            # Whom the lifeline is not for comes in as well, as long as there is room.
+            for address in (HOST, HOST6):
+                assert said_by(client, booted.ssh(key, address)) == "well\n"
+            count, limit = map(int, host.run(sys.executable, "-c", FULL, bench).split())
+            assert count >= limit
+            assert not client.asks("tcp", HOST, 80)
+            assert said_by(client, booted.ssh(key, HOST)) == "well\n"
+            assert said_by(client, booted.ssh(key, HOST6)) == ""
+        finally:
+            sshd.kill()
+
+
+def said_by(client: Place, ssh: list[str]) -> str:
+    """By a command over a connection that is opened anew."""
+    return subprocess.run(client.command(*ssh, "echo well"), capture_output=True, text=True, check=False).stdout
 
 
 def test_rules_that_are_gone_come_back_in_time(wire: Wire, python: str) -> None:

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from programs import program
 
 NAME = "headroom-netfilter-undo"
 MAKE = """
@@ -123,9 +124,52 @@ def test_a_boot_takes_it_back(apart: Apart) -> None:
     assert apart.make(3600)["state"] == "unconfirmed"
     for sleeper in apart.sleepers():
         os.kill(sleeper, signal.SIGKILL)
-    apart.run("sh", "-c", f"exec /etc/rcS.d/S??{NAME} start")
+    # What is started after it finds all as it was.
+    seen = apart.run("sh", "-c", f"/etc/rcS.d/S??{NAME} start > /dev/null 2>&1 < /dev/null; cat /etc/theirs")
+    assert seen == "theirs\n"
     assert apart.state() == WAS
     assert apart.run("sh", "-c", f"ls /etc/rc?.d | grep {NAME} || echo none") == "none\n"
+
+
+@pytest.mark.parametrize("apart", [OPENRC], ids=["OpenRC"], indirect=True)
+def test_a_boot_of_the_real_openrc_takes_it_back(apart: Apart) -> None:
+    """Before whatever reads what was changed, and by an order that it finds by itself."""
+    openrc = program("openrc", "openrc")
+    if openrc.root == Path("/"):
+        pytest.skip("OpenRC is this machine's own")
+    assert apart.make(3600)["state"] == "unconfirmed"
+    for sleeper in apart.sleepers():
+        os.kill(sleeper, signal.SIGKILL)
+    services = {
+        "localmount": "",
+        "aaa": "provide net",
+        "firewall": "need localmount",
+        "late": "need net",
+    }
+    for name, needs in services.items():
+        script = apart.root / f"etc/init.d/{name}"
+        script.write_text(
+            f"#!/sbin/openrc-run\ndepend() {{\n\t{needs or ':'}\n}}\nstart() {{\n"
+            f"\techo {name} $(cat /etc/theirs) >> /run/log\n}}\n"
+        )
+        script.chmod(0o755)
+        apart.run("ln", "-s", f"/etc/init.d/{name}", f"/etc/runlevels/boot/{name}")
+    # It would mount what is mounted.
+    boot = f"""
+    mkdir -p /run/own/lib/rc/sh /etc/runlevels/sysinit /etc/runlevels/default
+    printf '#!/bin/sh\nexit 0\n' > /run/own/lib/rc/sh/init.sh
+    chmod 755 /run/own/lib/rc/sh/init.sh
+    mount -t overlay -o lowerdir=/run/own:{openrc.root}:/usr none /usr
+    openrc sysinit; openrc boot
+    """
+    said = apart.run("sh", "-c", boot)
+    seen = dict(line.split() for line in (apart.root / "run/log").read_text().splitlines())
+    assert set(seen) == set(services), said
+    assert {seen[name] for name in services if name != "localmount"} == {"theirs"}, said
+    assert seen["localmount"] == "ours"
+    assert apart.state() == WAS
+    assert not apart.exists(f"etc/init.d/{NAME}")
+    assert not apart.exists(f"etc/runlevels/boot/{NAME}")
 
 
 @pytest.mark.parametrize("apart", [OPENRC, DEBIAN], ids=["OpenRC", "Debian's init"], indirect=True)

@@ -2,7 +2,8 @@
 # Copyright: headroom.netfilter maintainers
 """On a host: one change, or what takes it back, which comes to an end before a step of it that is chosen.
 
-stepwise.py HOW STEP < {"change": OPTIONS} or {"rollback": TO} or {"unload": OPTIONS} or {"history": null}
+stepwise.py HOW STEP < {"change": OPTIONS} or {"rollback": TO} or {"unload": OPTIONS} or
+            {"notrack": OPTIONS} or {"history": null}
 
 A step is a call that changes the machine. HOW is what happens before the one numbered STEP, or in the midst of it if it is a
 write: "power" (the power is cut; what was not synced is lost), "synced" (it is, after all has come to the disk), "kill" (every
@@ -24,6 +25,7 @@ from plugins.module_utils._conntrack.change.failure import ChangeError
 from plugins.module_utils._conntrack.cures import unload
 from plugins.module_utils._conntrack.facts.history import history
 from plugins.module_utils._conntrack.host.writing import WritableHost
+from plugins.module_utils._conntrack.notrack import converge
 
 NEED_ROOM = (os.mkdir, os.write, os.symlink, os.rename, os.open, os.fsync, os.setxattr)
 
@@ -75,6 +77,8 @@ def work(host: WritableHost, asked: dict[str, Any]) -> Any:
         return transaction.run(host, request.read(options))
     if what == "unload":
         return unload.run(host, unload.Options(**options))
+    if what == "notrack":
+        return converge.answer(host, options)
     if what == "rollback":
         return rollback.run(host, options, 60, "a test")
     return history(host)

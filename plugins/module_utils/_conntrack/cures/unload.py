@@ -30,7 +30,7 @@ WHAT = "conntrack_unload"
 UNLOADED, RESTORED = "unloaded", "restored"
 # As ``nft list hooks`` has them, of kernels that tell (5.14 and later).
 _NFT = ("/usr/sbin/nft", "/sbin/nft", "/usr/bin/nft")
-_HOOK = re.compile(r"[-+][0-9]+ (ipv[46]_conntrack_\w+)")
+_HOOK = re.compile(r"[-+][0-9]+ (ipv[46]_conntrack_(?:in|local))\b")
 
 
 class Options(NamedTuple):

@@ -88,7 +88,7 @@ depend() {{
 }}
 
 start() {{
-    [ ! -e {program} ] || {command} || {command} wait {again} &
+    [ ! -e {program} ] || {command} || {{ {command} wait {again} & }}
 }}
 """
 _SYSVINIT = """\
@@ -103,7 +103,7 @@ _SYSVINIT = """\
 # Default-Stop:
 # Short-Description: Takes a change of connection tracking back, which was not confirmed
 ### END INIT INFO
-[ "$1" != start ] || [ ! -e {program} ] || {command} || {command} wait {again} &
+[ "$1" != start ] || [ ! -e {program} ] || {command} || {{ {command} wait {again} & }}
 """
 
 

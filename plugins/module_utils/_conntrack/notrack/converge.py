@@ -106,6 +106,8 @@ def _look(host: WritableHost, wanted: Wanted) -> Found:
         ],
         "diff": diff(writes, {}, {}),
     }
+    if verdict.warnings:
+        told["warnings"] = list(verdict.warnings)
     steps = _steps(host, wanted, backend, writes)
     return Found(Work(writes, [], steps), told, lambda: _proved(host, wanted, writes, there_now))
 
@@ -201,7 +203,7 @@ def _writes(host: WritableHost, files: Mapping[str, Optional[str]]) -> List[Writ
 def _steps(host: WritableHost, wanted: Wanted, backend: Backend, writes: Sequence[Write]) -> List[Step]:
     was_there = host.exists(units.SCRIPT)
     gone = units.removed(backend.name, backend.versions)
-    before = units.installed() if was_there else gone
+    before = units.installed(waits=False) if was_there else gone
     if wanted.is_empty:
         return [Step("commands", "flows left untracked", before, gone)] if writes else []
     if not writes and host.run(["/bin/sh", units.SCRIPT, "check"], 4096, _LONGEST) is not None:

@@ -6,11 +6,15 @@
 from typing import List, Sequence
 
 from .flows import Flow, Ports
-from .matches import OUTPUT, PREROUTING, REPLY, Match, of_flows
+from .matches import ERROR, OUTPUT, PREROUTING, REPLY, Match, of_flows
 
 # Of each table raw, by the chain of the kernel's that leads there.
 CHAINS = {"PREROUTING": "headroom_notrack_in", "OUTPUT": "headroom_notrack_out"}
 _HOOKS = {"PREROUTING": PREROUTING, "OUTPUT": OUTPUT}
+_ERRORS = {
+    4: ["-p icmp -m icmp --icmp-type 3"],
+    6: ["-p ipv6-icmp -m icmp6 --icmpv6-type {0}".format(number) for number in (1, 2)],
+}
 _ENDS = {"saddr": "-s", "daddr": "-d"}
 # How many rules a network may make; each packet goes through all of them.
 MOST_RULES = 2000
@@ -34,7 +38,15 @@ def rules_of(flows: Sequence[Flow]) -> int:
 
 
 def accepts(match: Match, hook: str, version: int) -> List[str]:
-    """What lets these packets through a chain of others, as nftables.accepts has it."""
+    """What lets these packets through a chain of others, as nftables.accepts has it; of errors it is not told what they are about."""
+    if match.direction == ERROR:
+        return [
+            '{0} {1} -m conntrack --ctstate INVALID,UNTRACKED -m comment --comment "headroom_notrack {2}" -j ACCEPT'.format(
+                interface, kind, match.flow
+            )
+            for interface in _interfaces(match, hook)
+            for kind in _ERRORS[version]
+        ]
     flags = "! --syn " if (match.protocol, match.direction) == ("tcp", REPLY) else ""
     return [
         "{0} {1}-m conntrack --ctstate UNTRACKED -j ACCEPT".format(rule, flags) for rule in _rules(match, hook, version)
@@ -43,8 +55,6 @@ def accepts(match: Match, hook: str, version: int) -> List[str]:
 
 def _rules(match: Match, hook: str, version: int) -> List[str]:
     match = match.of(version)
-    flag = "-o" if hook in (OUTPUT, "postrouting") else "-i"
-    interfaces = ["{0} {1}".format(flag, name) for name in match.interfaces] or ["! {0} lo".format(flag)]
     networks = (
         [""] if match.networks is None else [" {0} {1}".format(_ENDS[match.address], one) for one in match.networks]
     )
@@ -52,11 +62,16 @@ def _rules(match: Match, hook: str, version: int) -> List[str]:
         '{0}{1} -p {2} -m {2} --{3} {4}{5} -m comment --comment "headroom_notrack {6}"'.format(
             interface, network, match.protocol, match.port, _ports(ports), kind, match.flow
         )
-        for interface in interfaces
+        for interface in _interfaces(match, hook)
         for network in networks
         for ports in match.ports
         for kind in _kinds(match, hook, version)
     ]
+
+
+def _interfaces(match: Match, hook: str) -> List[str]:
+    flag = "-o" if hook in (OUTPUT, "postrouting") else "-i"
+    return ["{0} {1}".format(flag, name) for name in match.interfaces] or ["! {0} lo".format(flag)]
 
 
 def _kinds(match: Match, hook: str, version: int) -> List[str]:

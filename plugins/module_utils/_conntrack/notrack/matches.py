@@ -8,11 +8,12 @@ from typing import Iterator, List, NamedTuple, Optional, Sequence, Tuple
 from .flows import CLIENT, LOOPBACK, SERVER, Flow, Network, Ports
 
 PREROUTING, INPUT, OUTPUT, FORWARDED, POSTROUTING = "prerouting", "input", "output", "forward", "postrouting"
-REQUEST, REPLY = "request", "reply"
+REQUEST, REPLY, ERROR = "request", "reply", "error"
 
 
 class Match(NamedTuple):
-    """Packets of one direction of a flow."""
+    """Packets of one direction of a flow; or errors of ICMP about what goes the other way, whose ports are those of what they are
+    about."""
 
     flow: str
     direction: str
@@ -41,6 +42,21 @@ def matches(flow: Flow) -> List[Match]:
     if LOOPBACK in flow.interfaces:
         found += _loopback(flow)
     return found
+
+
+def errors(flow: Flow) -> List[Match]:
+    """What says of a flow's packets that they do not arrive: from whoever is on their way."""
+    interfaces = tuple(name for name in flow.interfaces if name != LOOPBACK)
+    if flow.interfaces and not interfaces:
+        return []
+    ports = {SERVER: ("sport",), CLIENT: ("dport",)}.get(flow.role, ("dport", "sport"))
+    to_host = flow.role in (SERVER, CLIENT)
+    return [
+        Match(
+            flow.name, ERROR, PREROUTING, interfaces, to_host, flow.protocol, port, flow.ports, "saddr", flow.networks
+        )
+        for port in ports
+    ]
 
 
 def _outside(flow: Flow, interfaces: Tuple[str, ...]) -> Iterator[Match]:

@@ -6,14 +6,17 @@
 from typing import Dict, Iterable, List, Mapping, Optional
 
 from ..kernel import TIMEOUTS
+from ..ruleset.rules import ERRORS
 from .flows import Flow, Network, Ports, Wanted
-from .matches import OUTPUT, PREROUTING, REPLY, Match, of_flows
+from .matches import ERROR, OUTPUT, PREROUTING, REPLY, Match, of_flows
 
 TABLE = "inet headroom_notrack"
 # Of comments of rules in chains of others, by which they are known again.
 MARK = "headroom_notrack"
 # Tracking begins at -200: what is not to be tracked stands before it, and what is to have a timeout of its own after it.
 RAW, TIMED = -300, -150
+
+_PROTOCOLS = {"tcp": 6, "udp": 17, "sctp": 132}
 
 # The names that nftables has for timeouts of a protocol, by those of this collection.
 STATES: Dict[str, Dict[str, str]] = {
@@ -92,9 +95,28 @@ def accepts(match: Match, hook: str, family: str) -> List[str]:
     """What lets these packets through a chain at a hook of others, of a table of a family: only those that are not tracked, and no
     new connection in place of a reply."""
     versions = {"ip": (4,), "ip6": (6,)}.get(family, (4, 6))
+    if match.direction == ERROR:
+        return [rule for version in versions for rule in _errors(match, hook, version)]
     flags = "tcp flags & (fin | syn | rst | ack) != syn " if (match.protocol, match.direction) == ("tcp", REPLY) else ""
     found = [each for version in versions for each in expressions(match.of(version), hook, version)]
     return ["{0} {1}ct state untracked accept".format(one, flags) for one in dict.fromkeys(found)]
+
+
+def _errors(match: Match, hook: str, version: int) -> List[str]:
+    """Errors about packets of these ports, which they repeat behind their own eight bytes; its addresses are for the kernel to know."""
+    if match.networks is not None and not match.of(version).networks:
+        return []
+    kind, header, protocol = ("icmp", 20, 9) if version == 4 else ("icmpv6", 40, 6)
+    words = [
+        *_interfaces(match, hook),
+        "{0} type {1}".format(kind, _set(ERRORS[version])),
+        "@th,{0},8 {1}".format(8 * (8 + protocol), _PROTOCOLS[match.protocol]),
+    ]
+    at = 8 * (8 + header) + (16 if match.port == "dport" else 0)
+    return [
+        " ".join([*words, "@th,{0},16 {1} ct state {{ invalid, untracked }} accept".format(at, _ports(ports))])
+        for ports in match.ports
+    ]
 
 
 def expressions(match: Match, hook: str, version: Optional[int] = None) -> List[str]:

@@ -4,11 +4,11 @@
 """Why traffic is not to be left untracked on a host, and what would have to be let through for it. Pure."""
 
 import ipaddress
-from typing import Dict, Iterable, Iterator, List, NamedTuple, Optional, Tuple
+from typing import Callable, Dict, Iterable, Iterator, List, NamedTuple, Optional, Tuple
 
 from ..ruleset.rules import MASQUERADE, NAT, NEW, PROXY, Packets, Rule, Ruleset
 from .flows import CLIENT, FORWARD, LIFELINE, LOOPBACK, SERVER, Flow, Wanted
-from .matches import OUTPUT, POSTROUTING, PREROUTING, REPLY, REQUEST, Match, matches
+from .matches import OUTPUT, POSTROUTING, PREROUTING, REPLY, REQUEST, Match, errors, matches
 from .walk import Lost, TooMuch, base, lost, packets, reached
 
 Span = Tuple[int, int, int]  # version, first, last address
@@ -45,29 +45,47 @@ class Seen(NamedTuple):
 
 class Judged(NamedTuple):
     refusals: List[str]
-    lost: List[Lost]
+    lost: List[Lost]  # what is let through where it is to be
+    warnings: Tuple[str, ...] = ()
 
 
 def judged(wanted: Wanted, seen: Seen) -> Judged:
     """What speaks against flows, and where their packets would be lost, each chain once."""
     refusals = ["{0}; nothing is left untracked where rules cannot be read".format(one) for one in seen.untold]
     refusals += [refusal for flow in wanted.flows for refusal in _in_the_way(flow, seen)]
-    places: Dict[Tuple[Match, str, str], Lost] = {}
+    found: List[Lost] = []
+    told: List[Lost] = []  # errors about them
     if not refusals:
         try:
-            for flow in wanted.flows:
-                for match in matches(flow):
-                    for one in lost(seen.rules, match, seen.addresses, flow.role == FORWARD):
-                        places.setdefault((match, one.chain.table, one.chain.name), one)
+            found, told = _lost(wanted.flows, matches, seen), _lost(wanted.flows, errors, seen)
         except TooMuch:
             refusals.append("the rules of this host are too many to be followed for these flows; name fewer flows")
-    found = list(places.values())
     if wanted.accept:
         clients = {flow.name: flow for flow in wanted.flows}
         refusals += [refusal for one in found for refusal in _not_acceptable(one, clients[one.match.flow], seen)]
+        found += [one for one in told if one.chain.table not in seen.owned]
     else:
         refusals += _once(map(_said, found))
-    return Judged(_once(refusals), found)
+    dropped = [one for one in told if one.match.protocol == "tcp" and one not in found]
+    return Judged(_once(refusals), found, tuple(_once(map(_blind, dropped))))
+
+
+def _lost(flows: Iterable[Flow], kinds: Callable[[Flow], List[Match]], seen: Seen) -> List[Lost]:
+    """Each chain once."""
+    places: Dict[Tuple[Match, str, str], Lost] = {}
+    for flow in flows:
+        for match in kinds(flow):
+            for one in lost(seen.rules, match, seen.addresses, flow.role == FORWARD):
+                places.setdefault((match, one.chain.table, one.chain.name), one)
+    return list(places.values())
+
+
+def _blind(one: Lost) -> str:
+    return (
+        "{0}: errors of ICMP about its packets, by which TCP learns how long they may be, are dropped by [{1}]: they belong to no "
+        "connection that is tracked; notrack_accept=true lets them through there, or allow destination-unreachable and "
+        "packet-too-big before it".format(one.match.flow, one.dropped)
+    )
 
 
 def _said(one: Lost) -> str:

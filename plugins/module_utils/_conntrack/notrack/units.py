@@ -265,13 +265,14 @@ WantedBy=multi-user.target
 """.format(SCRIPT, LOADS, PAUSE)
 
 
-def installed() -> List[List[str]]:
-    """Commands that have the files that are there in force."""
+def installed(waits: bool = True) -> List[List[str]]:
+    """Commands that have the files that are there in force. At a boot units are not to be waited for: they may wait for who asks."""
+    restart = ["systemctl", "restart"] if waits else ["systemctl", "--no-block", "restart"]
     return [
         ["/bin/sh", SCRIPT, "load"],
         ["systemctl", "daemon-reload"],
-        ["systemctl", "restart", LOADS],
-        ["systemctl", "restart", WATCHES],
+        [*restart, LOADS],
+        [*restart, WATCHES],
     ]
 
 

@@ -17,10 +17,12 @@ from ..ruleset.rules import (
     DROP,
     ESTABLISHED,
     GOTO,
+    INVALID,
     JUMP,
     NEW,
     NONE,
     PROXY,
+    RELATED,
     RETURN,
     SOME,
     UNTOLD,
@@ -32,7 +34,7 @@ from ..ruleset.rules import (
     is_by,
     matched,
 )
-from .matches import FORWARDED, INPUT, OUTPUT, POSTROUTING, PREROUTING, REQUEST, Match
+from .matches import ERROR, FORWARDED, INPUT, OUTPUT, POSTROUTING, PREROUTING, REQUEST, Match
 
 # Tracking is at -200; before it nothing has a state.
 TRACKED_FROM = -200
@@ -157,6 +159,9 @@ def packets(match: Match, own: Sequence[Tuple[int, int, int]], forwarded: bool, 
         else [(int(one.network_address), int(one.broadcast_address)) for one in narrow.networks]
     )
     mine = [(low, high) for its, low, high in own if its == version] or None
+    if match.direction == ERROR:
+        yield _errors(narrow, None if forwarded else mine, forwarded, version)
+        return
     for ports, networks, interfaces in _kinds(narrow, spans):
         is_out = match.hook == OUTPUT
         for opens in _opens(match):
@@ -177,6 +182,15 @@ def packets(match: Match, own: Sequence[Tuple[int, int, int]], forwarded: bool, 
             # The first packet decides about a request: what follows is let through by the state that it has made.
             tracked = without._replace(state=state, opens=_first(match))
             yield [(hook, _at(without, hook, is_out), _at(tracked, hook, is_out)) for hook in way(match, forwarded)]
+
+
+def _errors(match: Match, mine: Optional["_Spans"], forwarded: bool, version: int) -> Kind:
+    """They are about no connection that tracking knows, which is what it calls invalid."""
+    protocol, oif = ("icmp" if version == 4 else "icmpv6"), (None if forwarded else ())
+    interfaces = match.interfaces or None
+    without = Packets(version, protocol, None, None, None, mine, interfaces, oif, not forwarded, INVALID, None)
+    tracked = without._replace(state=RELATED)
+    return [(hook, _at(without, hook, False), _at(tracked, hook, False)) for hook in way(match, forwarded)]
 
 
 def way(match: Match, forwarded: bool) -> Tuple[str, ...]:

@@ -42,6 +42,9 @@ _PORTS = {
     "--destination-ports": "dport",
 }
 _UNKNOWN = Condition("unknown", ())
+# By their numbers, whatever more is asked of their code.
+_ERRORS = {"--icmp-type": {"3": "destination-unreachable"}}
+_ERRORS["--icmpv6-type"] = {"1": "destination-unreachable", "2": "packet-too-big"}
 # Bits of the flags of TCP of which those tell a connection's first packet.
 _OPENS = {"SYN", "ACK"}
 
@@ -146,6 +149,8 @@ def _conditions(word: str, values: Sequence[str], module: str) -> List[Condition
             return [Condition("state", value.lower().split(","))]
         if module == "conntrack" and word.startswith("--ct"):
             return [Condition("entry", ())]
+        if word in _ERRORS and "/" not in value:
+            return [] if value == "any" else [Condition("error", [_ERRORS[word].get(value, value)])]
         if word == "--dst-type":
             return [Condition("to", value.lower().split(","))]
         if word == "--tcp-flags" and set(value.split(",")) >= _OPENS and values[1:] == ["SYN"]:

@@ -266,6 +266,8 @@ def _payload(protocol: str, field: str, values: Sequence[Any]) -> List[Condition
         if field in ("protocol", "nexthdr"):
             return [version, Condition("protocol", _protocols(values))]
         return [version, _UNKNOWN]
+    if protocol in ("icmp", "icmpv6") and field == "type":
+        return [Condition("protocol", [protocol]), Condition("error", values)]
     if protocol in ("tcp", "udp", "sctp", "icmp", "icmpv6"):
         return [Condition("protocol", [protocol]), _UNKNOWN]
     return [_UNKNOWN]

@@ -14,7 +14,9 @@ NONE, SOME, ALL = 0, 1, 2
 ACCEPT, DROP, RETURN, JUMP, GOTO, CONTINUE = "accept", "drop", "return", "jump", "goto", "continue"
 NAT, MASQUERADE, PROXY, UNTOLD = "nat", "masquerade", "proxy", "untold"
 
-UNTRACKED, NEW, ESTABLISHED = "untracked", "new", "established"
+UNTRACKED, NEW, ESTABLISHED, RELATED, INVALID = "untracked", "new", "established", "related", "invalid"
+# Errors of ICMP without which a connection hangs or is waited for, by version of IP.
+ERRORS = {4: ("destination-unreachable",), 6: ("destination-unreachable", "packet-too-big")}
 
 Span = Tuple[int, int]
 
@@ -74,7 +76,7 @@ def is_by(rule: Rule, field: str, packets: Packets) -> bool:
 def met(condition: Condition, packets: Packets) -> int:
     found = _met(condition.field, condition.values, packets)
     # What has no entry has no mark, helper or status, nor another one.
-    if condition.field in ("entry", "translated") and packets.state == UNTRACKED:
+    if condition.field in ("entry", "translated") and packets.state in (UNTRACKED, INVALID):
         return NONE
     return ALL - found if condition.negated else found
 
@@ -96,6 +98,9 @@ def _met(field: str, values: Sequence[Any], packets: Packets) -> int:
         return NONE
     if field == "opens":
         return SOME if packets.opens is None else ALL if packets.opens else NONE
+    if field == "error":
+        known = [one in values for one in ERRORS[packets.version]]
+        return ALL if all(known) else SOME if any(known) else NONE
     if field == "any":
         return max((min((met(one, packets) for one in each), default=ALL) for each in values), default=NONE)
     return SOME

@@ -181,6 +181,39 @@ def test_where_it_is_built_in_nothing_is_done():
     assert (answer["changed"], answer["state"], answer["kernel"]) == (False, "none", "builtin")
 
 
+# Of nft 1.1.3 on a kernel 6.12, shortened; what puts fragments together tracks nothing.
+DEFRAGMENTS = "\t\t-0000000400 ipv4_conntrack_defrag [nf_defrag_ipv4]\n"
+TRACKS = "\t\t-0000000200 ipv4_conntrack_in [nf_conntrack]\n\t}\n\thook output {\n\t\t-0000000200 ipv4_conntrack_local [nf_conntrack]\n"
+HOOKS = "family ip {{\n\thook prerouting {{\n{0}\t}}\n\thook postrouting {{\n\t\t+2147483647 nf_confirm [nf_conntrack]\n\t}}\n}}\n"
+
+
+class Hooked(FakeKernel):
+    """What its nft lists."""
+
+    listed = ""
+
+    def is_executable(self, path):
+        return path == "/usr/sbin/nft"
+
+    def run(self, argv, limit, longest=3.0):
+        return self.listed if argv[-1] == "hooks" else ""
+
+
+@pytest.mark.parametrize(
+    ("listed", "hooks"),
+    [
+        (HOOKS.format(DEFRAGMENTS + TRACKS), ["ipv4_conntrack_in", "ipv4_conntrack_local"]),
+        (HOOKS.format(DEFRAGMENTS), []),
+        ("", None),
+    ],
+    ids=["tracked", "put together alone", "a kernel that does not tell"],
+)
+def test_by_which_hooks_packets_are_tracked(listed, hooks):
+    host = Hooked(module=False)
+    host.listed = listed
+    assert run(host, Options())["hooks"] == hooks
+
+
 @pytest.mark.parametrize(
     ("host", "said"),
     [

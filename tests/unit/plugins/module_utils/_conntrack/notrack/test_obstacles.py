@@ -189,7 +189,7 @@ def test_addresses_of_this_host_tell_what_is_sent_to_others():
 def test_what_is_let_through_where_it_would_be_lost():
     verdict = judged(asked(UP, accept=True), seen(UFW))
     assert verdict.refusals == []
-    (accept,) = units.accepts(verdict)
+    accept, about = units.accepts(verdict)
     assert (accept.table, accept.chain, accept.program) == ("/usr/sbin/iptables filter", "INPUT", "/usr/sbin/iptables")
     assert accept.rule == (
         '! -i lo -s 192.0.2.0/24 -p udp -m udp --sport 53 -m comment --comment "headroom_notrack up" '
@@ -198,6 +198,35 @@ def test_what_is_let_through_where_it_would_be_lost():
     assert "accept_iptables /usr/sbin/iptables filter INPUT 'headroom_notrack up " in units.script(
         "nftables", (), [accept]
     )
+
+    assert (about.direction, about.chain) == ("error", "INPUT")
+    assert about.rule == (
+        "! -i lo -p icmp -m icmp --icmp-type 3 -m conntrack --ctstate INVALID,UNTRACKED "
+        '-m comment --comment "headroom_notrack up" -j ACCEPT'
+    )
+
+
+LETS_ERRORS_IN = UFW.replace("-A INPUT", "-A INPUT -p icmp -m icmp --icmp-type 3 -j ACCEPT\n-A INPUT", 1)
+SSH_ALONE = dict(WEB, ports=[22])
+
+
+@pytest.mark.parametrize(
+    ("wanted", "there", "told"),
+    [
+        (asked(SSH_ALONE), seen(UFW), True),
+        (asked(SSH_ALONE, accept=True), seen(UFW), False),
+        (asked(SSH_ALONE, accept=True), seen(UFW, owned=("/usr/sbin/iptables filter",)), True),
+        (asked(SSH_ALONE), seen(LETS_ERRORS_IN), False),
+        (asked(DNS), seen(UFW), False),
+        (asked(SSH_ALONE), seen(), False),
+    ],
+    ids=["TCP", "let through", "not to be let through", "let in anyway", "UDP", "no rules"],
+)
+def test_tcp_that_is_told_no_more_how_long_packets_may_be(wanted, there, told):
+    verdict = judged(wanted, there)
+    assert verdict.refusals == []
+    assert len(verdict.warnings) == told
+    assert all("ufw-before-input -m conntrack --ctstate INVALID -j DROP" in one for one in verdict.warnings)
 
 
 @pytest.mark.parametrize(

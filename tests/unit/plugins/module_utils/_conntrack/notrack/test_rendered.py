@@ -8,6 +8,7 @@ import pytest
 
 from ansible_collections.headroom.netfilter.plugins.module_utils._conntrack.notrack import iptables, nftables
 from ansible_collections.headroom.netfilter.plugins.module_utils._conntrack.notrack.flows import Wanted, read
+from ansible_collections.headroom.netfilter.plugins.module_utils._conntrack.notrack.matches import errors
 
 BOTH = ["10.0.0.0/8", "fd00::/8"]
 FLOWS = [
@@ -56,6 +57,40 @@ def test_no_rule_is_without_a_port_and_a_name():
     assert all(re.search(r"(tcp|udp|sctp) [sd]port \{ \d", rule) and 'comment "' in rule for rule in rules)
     assert "notrack comment" not in nftables.table(Wanted(), {})
     assert iptables.restored((), 4).count("-A ") == iptables.restored((), 6).count("-A ") == 0
+
+
+ERRORS = {
+    4: "icmp type { destination-unreachable } @th,136,8 ",
+    6: "icmpv6 type { destination-unreachable, packet-too-big } @th,112,8 ",
+}
+UNTOLD = " ct state { invalid, untracked } accept"
+
+
+@pytest.mark.parametrize(
+    ("flow", "family", "rules"),
+    [
+        (
+            FLOWS[0],
+            "ip",
+            [f'iifname != "lo" {ERRORS[4]}17 @th,224,16 {ports}{UNTOLD}' for ports in ("53", "8000-8100")],
+        ),
+        (
+            FLOWS[1],
+            "inet",
+            [
+                f'iifname != "lo" {ERRORS[4]}17 @th,240,16 53{UNTOLD}',
+                f'iifname != "lo" {ERRORS[6]}17 @th,400,16 53{UNTOLD}',
+            ],
+        ),
+        (FLOWS[2], "ip6", [f'iifname {{ "eth0" }} {ERRORS[6]}6 @th,384,16 80{UNTOLD}']),
+        (FLOWS[3], "inet", [f'iifname != "lo" {ERRORS[4]}132 @th,{at},16 80{UNTOLD}' for at in (240, 224)]),
+        (dict(FLOWS[2], interfaces=["lo"]), "inet", []),
+    ],
+    ids=["of a server", "of a client", "of a server that lo belongs to", "that go through", "over lo alone"],
+)
+def test_errors_are_known_by_what_they_are_about(flow, family, rules):
+    (read_flow,) = read({"flows": [flow]}).flows
+    assert [rule for match in errors(read_flow) for rule in nftables.accepts(match, "input", family)] == rules
 
 
 @pytest.mark.parametrize("version", [4, 6])

@@ -30,6 +30,8 @@ QUERY = Packets(
     None,
 )
 SYN = QUERY._replace(protocol="tcp", opens=True)
+ERROR = QUERY._replace(protocol="icmp", sport=None, dport=None, state="invalid")
+ERROR6 = ERROR._replace(version=6, protocol="icmpv6", saddr=None, daddr=None)
 
 
 def payload(protocol, field):
@@ -257,3 +259,44 @@ def test_whatever_is_said_is_read(text):
 def test_what_is_tracked_and_asked_of_here_is_not_translated(status, met):
     (rule,) = listed([match({"ct": {"key": "status"}}, status, "in"), {"accept": None}]).rules["inet f", "c"].rules
     assert matched(rule, QUERY._replace(state="new")) == met
+
+
+UNREACHABLE, TOO_BIG = "destination-unreachable", "packet-too-big"
+
+
+@pytest.mark.parametrize(
+    ("packets", "protocol", "types", "found"),
+    [
+        (ERROR, "icmp", UNREACHABLE, ALL),
+        (ERROR, "icmp", {"set": ["echo-request", UNREACHABLE]}, ALL),
+        (ERROR, "icmp", "echo-request", NONE),
+        (ERROR, "icmpv6", UNREACHABLE, NONE),
+        (ERROR6, "icmpv6", {"set": [UNREACHABLE, TOO_BIG]}, ALL),
+        (ERROR6, "icmpv6", TOO_BIG, SOME),
+        (QUERY, "icmp", UNREACHABLE, NONE),
+    ],
+)
+def test_errors_of_icmp_in_nft(packets, protocol, types, found):
+    (rule,) = listed([match(payload(protocol, "type"), types), {"accept": None}]).rules["inet f", "c"].rules
+    assert matched(rule, packets) == found
+
+
+@pytest.mark.parametrize(
+    ("packets", "words", "found"),
+    [
+        (ERROR, "-p icmp -m icmp --icmp-type 3", ALL),
+        (ERROR, "-p icmp -m icmp --icmp-type any", ALL),
+        (ERROR, "-p icmp -m icmp --icmp-type 3/4", SOME),
+        (ERROR, "-p icmp -m icmp --icmp-type 8", NONE),
+        (ERROR, "-p icmp -m icmp ! --icmp-type 8", ALL),
+        (ERROR, "-p icmp", ALL),
+        (ERROR, "-m conntrack --ctstate RELATED,ESTABLISHED", NONE),
+        (ERROR._replace(state="related"), "-m conntrack --ctstate RELATED,ESTABLISHED", ALL),
+        (ERROR6, "-p ipv6-icmp -m icmp6 --icmpv6-type 2", SOME),
+        (ERROR6, "-p ipv6-icmp -m icmp6 --icmpv6-type 128", NONE),
+    ],
+)
+def test_errors_of_icmp_in_iptables(packets, words, found):
+    text = f"*filter\n:INPUT ACCEPT [0:0]\n-A INPUT {words} -j ACCEPT\nCOMMIT\n"
+    (rule,) = iptables.read(text, packets.version, "iptables")["iptables filter", "INPUT"].rules
+    assert matched(rule, packets) == found
