@@ -44,7 +44,18 @@ while read -r state flavour systemd page pointer major minor memory seen count m
 done
 """
 RELEASES = {
-    "nf_conntrack": ["2.6.32-754.el6", "3.10.0-1160.el7", "3.18.1", "3.19.0", "4.4.0-87", "4.18.0", "5.14.0", "5.15.0", "6.1.0", "7.2"],
+    "nf_conntrack": [
+        "2.6.32-754.el6",
+        "3.10.0-1160.el7",
+        "3.18.1",
+        "3.19.0",
+        "4.4.0-87",
+        "4.18.0",
+        "5.14.0",
+        "5.15.0",
+        "6.1.0",
+        "7.2",
+    ],
     "ip_conntrack": ["2.6.18-164.el5xen"],
 }
 PAGES = [(4096, 8), (4096, 8), (16384, 8), (65536, 8), (4096, 4)]
@@ -59,12 +70,16 @@ class Machine(NamedTuple):
 def a_machine(chance: random.Random) -> Machine:
     flavour = chance.choice(["nf_conntrack", "nf_conntrack", "nf_conntrack", "ip_conntrack"])
     release = chance.choice(RELEASES[flavour])
-    state = chance.choice(["loaded", "loaded", "builtin", "loadable"] if flavour == "nf_conntrack" else ["loaded", "loadable"])
+    state = chance.choice(
+        ["loaded", "loaded", "builtin", "loadable"] if flavour == "nf_conntrack" else ["loaded", "loadable"]
+    )
     page, pointer = chance.choice(PAGES)
     systemd = chance.choice([SYSTEMD, None])
     memory = int(2 ** chance.uniform(25, 43.6)) // 1024 * 1024
     if chance.random() < 0.3:
-        memory = chance.choice([32 * MIB, 64 * MIB, 128 * MIB, 512 * MIB, GIB, 4 * GIB, 16 * GIB, 1024 * GIB, 12288 * GIB])
+        memory = chance.choice(
+            [32 * MIB, 64 * MIB, 128 * MIB, 512 * MIB, GIB, 4 * GIB, 16 * GIB, 1024 * GIB, 12288 * GIB]
+        )
     seen = chance.choice([0, 0, 200, 256, 264, 320, 384, 448])
     live = state != "loadable"
     count = chance.choice([0, 0, int(2 ** chance.uniform(0, 22)), 2 ** chance.randrange(22)]) if live else 0
@@ -140,7 +155,11 @@ def a_policy(chance: random.Random) -> Policy:
             "shrink": True,
         }
         seldom = {"max", "hashsize", "shrink"}
-        chosen = {f"conntrack_{name}": value for name, value in fields.items() if chance.random() < (0.2 if name in seldom else 0.4)}
+        chosen = {
+            f"conntrack_{name}": value
+            for name, value in fields.items()
+            if chance.random() < (0.2 if name in seldom else 0.4)
+        }
         try:
             return read(chosen)
         except PolicyError:
