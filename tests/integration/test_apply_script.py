@@ -33,6 +33,8 @@ PLAIN = {"PATH": "/usr/sbin:/usr/bin:/sbin:/bin"}
 LOG = "/log"
 # Each value as it is set, one after the other.
 LOGGED = f'set_value() {{\n    echo "${{1##*/}} $2" >>{LOG}\n    set_one "$@"\n}}\n'
+# BusyBox's own shell runs what BusyBox has, whatever is in PATH.
+NEVER_THE_KERNELS = 'modprobe() { /bin/modprobe "$@"; }\n'
 MODPROBE = """#!/bin/sh
 echo "modprobe $*" >>/log
 mkdir -p /sys/module/nf_conntrack/parameters /proc/sys/net/netfilter
@@ -88,7 +90,7 @@ def text_of(**fields: object) -> str:
 
 def with_setter(text: str, setter: str) -> str:
     """A script with another set_value, in which set_one is its own."""
-    return text.split(MAIN)[0].replace("\nset_value() {\n", "\nset_one() {\n") + setter + MAIN
+    return text.split(MAIN)[0].replace("\nset_value() {\n", "\nset_one() {\n") + setter + NEVER_THE_KERNELS + MAIN
 
 
 def run(root: Path, *options: str, text: str = "", **fields: object) -> subprocess.CompletedProcess[str]:
