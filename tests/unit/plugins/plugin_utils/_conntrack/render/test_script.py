@@ -19,6 +19,7 @@ from ansible_collections.headroom.netfilter.plugins.module_utils._conntrack.prof
 from ansible_collections.headroom.netfilter.plugins.module_utils._conntrack.readers import Wrong
 from ansible_collections.headroom.netfilter.plugins.plugin_utils._conntrack.render.change import planned
 from ansible_collections.headroom.netfilter.plugins.plugin_utils._conntrack.render.script import JOURNAL, script
+from ansible_collections.headroom.netfilter.tests.integration.programs import program
 from ansible_collections.headroom.netfilter.tests.unit import golden, inits
 
 pytestmark = pytest.mark.on_one_python
@@ -26,7 +27,8 @@ pytestmark = pytest.mark.on_one_python
 # Of its steps, the first and each that is so many further on; 1 for all.
 KILLS_EVERY = int(os.environ.get("KILLS_EVERY", "5"))
 MAIN = 'main "$@"\n'
-SHELLS = {"dash": ["dash"], "busybox": ["busybox", "ash"], "bash": ["bash", "--posix"]}
+# By package, and of APT where it is not here.
+SHELLS = {"dash": ["dash"], "busybox-static": ["busybox", "ash"], "bash": ["bash", "--posix"]}
 # A machine of 64 bits and 4 KiB pages, as those that run the tests are: what a tree does not tell is theirs.
 HOSTS = [
     "centos5",
@@ -82,9 +84,8 @@ def lay_out(name, where):
 
 @pytest.fixture(params=SHELLS)
 def shell(request):
-    if not shutil.which(request.param):
-        pytest.skip(f"there is no {request.param}")
-    return SHELLS[request.param]
+    name, *options = SHELLS[request.param]
+    return [program(name, request.param).path, *options]
 
 
 @pytest.fixture(name="apply", scope="module")
@@ -119,7 +120,8 @@ def everything(tree):
             if path.is_symlink():
                 what.append(os.readlink(path))
             elif path.is_file():
-                what += [path.read_bytes(), said.st_mtime_ns]
+                # Of BusyBox cp -p keeps whole seconds.
+                what += [path.read_bytes(), int(said.st_mtime)]
             found[str(path.relative_to(tree))] = what
     return found
 

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import os
 import random
-import shutil
 import subprocess
 from typing import Any, NamedTuple
 
@@ -21,6 +20,7 @@ from ansible_collections.headroom.netfilter.plugins.module_utils._conntrack.fact
 from ansible_collections.headroom.netfilter.plugins.module_utils._conntrack.plan import make as plan
 from ansible_collections.headroom.netfilter.plugins.module_utils._conntrack.plan.policy import Policy, PolicyError, read
 from ansible_collections.headroom.netfilter.plugins.plugin_utils._conntrack.render.script import script
+from ansible_collections.headroom.netfilter.tests.integration.programs import program
 from ansible_collections.headroom.netfilter.tests.unit.examples import GIB, MIB, NOT_LOADED, assignments, facts
 
 pytestmark = pytest.mark.on_one_python
@@ -28,7 +28,8 @@ pytestmark = pytest.mark.on_one_python
 MACHINES = int(os.environ.get("MACHINES", "10000"))
 SEED = int(os.environ.get("MACHINES_SEED", "14"))
 A_POLICY = 200
-SHELLS = {"dash": ["dash"], "busybox": ["busybox", "ash"], "bash": ["bash", "--posix"]}
+# By package, and of APT where it is not here.
+SHELLS = {"dash": ["dash"], "busybox-static": ["busybox", "ash"], "bash": ["bash", "--posix"]}
 MAIN = 'main "$@"\n'
 # Each line is a machine; its numbers, or that it is refused.
 RECKON = """
@@ -191,14 +192,14 @@ def planned(machine: Machine, policy: Policy) -> str:
 
 @pytest.mark.parametrize("shell", SHELLS)
 def test_the_script_and_the_plan_agree(shell, wanted):
-    if not shutil.which(shell):
-        pytest.skip(f"there is no {shell}")
+    name, *options = SHELLS[shell]
+    words = [program(name, shell).path, *options]
     kinds = set()
     for policy, machines, plans in wanted:
         functions, main = script(policy).split(MAIN)
         assert main == ""
         done = subprocess.run(
-            [*SHELLS[shell], "-c", functions + RECKON],
+            [*words, "-c", functions + RECKON],
             input="".join(machine.line + "\n" for machine in machines),
             capture_output=True,
             text=True,
