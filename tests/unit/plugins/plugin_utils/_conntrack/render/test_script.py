@@ -332,15 +332,15 @@ def terminal(tree):
         (terminal, "line 1: max = ?]0;x?$(touch?/tmp/x), where 49152 is planned"),
     ],
 )
-def test_what_root_must_not_write_is_refused(harm, said, apply, tmp_path):
+def test_what_root_must_not_write_is_refused(harm, said, apply, shell, tmp_path):
     tree = lay_out("debian13", tmp_path / "tree")
     for folder in ("etc/modprobe.d", "etc/udev/rules.d"):
         (tree / folder).mkdir(parents=True, exist_ok=True)
     harm(tree)
     before = everything(tree)
-    code, _said, errors = apply(tree)
+    code, _said, errors = apply(tree, shell=shell)
     assert (code, everything(tree)) == (2, before)
-    assert f"refused: {said}" in errors or said in errors
+    assert said in errors
     assert errors.endswith("nothing was changed\n")
     assert "\x1b" not in errors
 
