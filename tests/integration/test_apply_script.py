@@ -192,6 +192,21 @@ def test_a_boot_sizes_what_is_live_and_never_fails(machine: Callable[[str], Path
     assert "nothing to do" in run(root, "--boot").stderr
 
 
+@pytest.mark.parametrize(("mebibytes", "limit"), [(256, 12288), (1024, 49152), (16384, 524288)])
+def test_an_image_is_right_for_the_machine_that_boots_it(
+    mebibytes: int, limit: int, machine: Callable[[str], Path]
+) -> None:
+    """Its builder named the buckets of a load, and left the limit to each boot."""
+    root = machine("debian12")
+    (root / "etc/modprobe.d/nf_conntrack.conf").write_text("options nf_conntrack hashsize=65536\n")
+    (root / HASHSIZE).write_text("65536\n")
+    (root / (KEYS + "max")).write_text(f"{8 * 65536}\n")
+    (root / "proc/meminfo").write_text(f"MemTotal: {mebibytes * 1024} kB\n")
+    done = run(root, "--boot")
+    assert (done.returncode, value(root, "max")) == (0, limit), done.stderr
+    assert value(root, "hashsize") == max(limit, 65536)
+
+
 def emptied(root: Path) -> None:
     (root / "proc/meminfo").write_text("")
 
