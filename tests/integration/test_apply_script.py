@@ -287,6 +287,19 @@ def test_another_user_is_told(machine: Callable[[str], Path]) -> None:
     assert (done.returncode, done.stderr) == (2, "apply.sh: root is needed\n")
 
 
+def test_values_of_the_machine_that_runs_this_are_read_whole() -> None:
+    """Of a sysctl the kernel tells a reader by bytes the first alone, as of no file in a tree. Nothing is changed."""
+    limit = Path("/proc/sys/net/netfilter/nf_conntrack_max")
+    if not limit.exists():
+        pytest.skip("this kernel has no connection tracking loaded")
+    for shell in (["dash"], [program("busybox", "busybox-static").path, "ash"], ["bash", "--posix"]):
+        words = [*shell, "-s", "--", "--status"]
+        done = subprocess.run(words, input=text_of(), capture_output=True, text=True, check=False)
+        if done.returncode == 2:
+            pytest.skip(done.stderr)
+        assert re.search(rf"^limit +{limit.read_text().strip()} ", done.stdout, re.M), done.stdout
+
+
 def test_another_network_namespace_is_left_alone() -> None:
     """On this machine, in a namespace of its own: no limit of the machine's can be written from there."""
     if not Path("/proc/sys/net/netfilter/nf_conntrack_max").exists():
