@@ -214,6 +214,20 @@ def test_files_are_the_plans_own(name, fields, apply, tmp_path):
     assert {path: (tree / path[1:]).read_text(encoding="utf-8") for path in made.contents} == made.contents
 
 
+@pytest.mark.parametrize(("loaded", "limit"), [(True, 300000), (False, 40960)])
+def test_a_limit_that_is_persisted_for_a_module_not_yet_loaded(loaded, limit, apply, tmp_path):
+    """It is in force after a boot where that loads the module first, and then not lowered."""
+    tree = lay_out("debian11_loadable", tmp_path / "tree")
+    (tree / "etc/sysctl.d/50-theirs.conf").write_text("net.nf_conntrack_max = 300000\n")
+    if loaded:
+        (tree / "etc/modules-load.d/theirs.conf").write_text("nf_conntrack\n")
+    made = planned(gather(golden.GoldenHost("debian11_loadable", str(tree)), ["all"]), Policy())
+    assert (made.max, made.refusals) == (limit, [])
+    assert apply(tree)[0] == 0
+    assert (tree / files.SYSCTL[1:]).read_text() == made.contents[files.SYSCTL]
+    assert "nothing to do" in apply(tree)[1]
+
+
 def test_an_image_that_never_ran_gets_what_needs_no_memory(apply, tmp_path):
     for folder in ("etc/sysctl.d", "usr/lib/systemd", "lib/modules/6.1.0-37-amd64/kernel/net/netfilter"):
         (tmp_path / folder).mkdir(parents=True)
