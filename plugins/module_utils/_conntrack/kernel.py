@@ -27,9 +27,9 @@ LONGEST_CHAIN = 50
 
 # Bytes of an object in the slab cache, where that cannot be read, and the release from which on: the most that kernels of their
 # kind are seen to take with processors' cache lines of 64 bytes, to whole ones of which objects are rounded up.
-_OBJECT_BYTES = (((5, 15), 256), ((0, 0), 320))
+OBJECT_BYTES = (((5, 15), 256), ((0, 0), 320))
 # Of 32 bits, of any release: struct nf_conn has 184 to 248 bytes there.
-_OBJECT_BYTES_32 = 256
+OBJECT_BYTES_32 = 256
 # Bytes. The block of extensions (NAT, helper, timestamps, labels) that entries get on first use.
 EXTENSION_BYTES = 128
 
@@ -109,14 +109,34 @@ _TICKS_REFUSED = (4, 13)
 _SWITCHES_REFUSED = (5, 2)
 
 # Releases from which on there are no such timeouts.
-_GONE = (("dccp_", (6, 17)), ("udplite", (7, 2)))
+GONE = (("dccp_", (6, 17)), ("udplite", (7, 2)))
 # Before this release, timeouts of a protocol come with the module of its family, nf_conntrack_ipv4 or _ipv6.
-_FAMILIES_WITHIN = (4, 19)
+FAMILIES_WITHIN = (4, 19)
 
 # The source of a value that no file gives.
 COMMAND_LINE = "kernel command line"
 
-_GIB = 1024**3
+GIB = 1024**3
+# Buckets at a load without hashsize: a pointer's worth to each so many bytes of memory.
+BYTES_A_POINTER = 16384
+# Expectations at a load: so many to each so many buckets.
+EXPECTATIONS, BUCKETS_AN_EXPECTATION = 4, 256
+
+
+class Defaults(NamedTuple):
+    """What a load without hashsize makes since a release."""
+
+    since: Tuple[int, int]
+    least: int  # buckets
+    large: int  # with more than 1 GiB of memory
+    larger: int  # with more than 4 GiB, and pointers of 8 bytes
+    larger_since: Tuple[int, int]
+    each: int  # entries a bucket
+
+
+RECENT = Defaults((5, 15), 1024, 65536, 262144, (0, 0), 1)
+EARLIER = Defaults((0, 0), 32, 16384, 65536, (3, 19), 4)
+
 _RELEASE = re.compile(r"([0-9]{1,9})\.([0-9]{1,9})")
 
 _TIMEOUT_KEY = re.compile(r"(tcp|udp|udplite|icmp|icmpv6|generic|gre|sctp|dccp)_timeout(_[a-z_]+)?")
@@ -195,30 +215,20 @@ def default_table(
     Since 5.15 as many entries as buckets, before that four times as many. As distributions may have brought that to
     earlier kernels, live values that are either are believed more than the release.
     """
-    recent, earlier = _recent_table(memory, page_size, pointer), _earlier_table(release, memory, page_size, pointer)
+    recent, earlier = (_table(made, release, memory, page_size, pointer) for made in (RECENT, EARLIER))
     if live in (recent, earlier):
         return recent if live == recent else earlier
-    return recent if version(release) >= (5, 15) else earlier
+    return recent if version(release) >= RECENT.since else earlier
 
 
-def _recent_table(memory: int, page_size: int, pointer: int) -> Tuple[int, int]:
-    buckets = max(memory // 16384 // pointer, 1024)
-    if memory > 4 * _GIB and pointer == 8:
-        buckets = 262144
-    elif memory > _GIB:
-        buckets = 65536
+def _table(made: Defaults, release: str, memory: int, page_size: int, pointer: int) -> Tuple[int, int]:
+    buckets = max(memory // BYTES_A_POINTER // pointer, made.least)
+    if memory > 4 * GIB and pointer == 8 and version(release) >= made.larger_since:
+        buckets = made.larger
+    elif memory > GIB:
+        buckets = made.large
     buckets = rounded_buckets(buckets, page_size, pointer)
-    return buckets, buckets
-
-
-def _earlier_table(release: str, memory: int, page_size: int, pointer: int) -> Tuple[int, int]:
-    buckets = max(memory // 16384 // pointer, 32)
-    if memory > 4 * _GIB and pointer == 8 and version(release) >= (3, 19):
-        buckets = 65536
-    elif memory > _GIB:
-        buckets = 16384
-    buckets = rounded_buckets(buckets, page_size, pointer)
-    return buckets, 4 * buckets
+    return buckets, made.each * buckets
 
 
 def default_timeout(name: str, release: str, live: Optional[int] = None) -> Optional[int]:
@@ -232,13 +242,13 @@ def default_timeout(name: str, release: str, live: Optional[int] = None) -> Opti
 
 def has_timeout(name: str, flavour: Flavour, release: str) -> bool:
     """Whether a kernel of this release has such a timeout once all its modules are loaded."""
-    is_gone = any(name.startswith(start) and version(release) >= since for start, since in _GONE)
+    is_gone = any(name.startswith(start) and version(release) >= since for start, since in GONE)
     return name in TIMEOUTS and name not in flavour.lacks and not is_gone
 
 
 def has_families_apart(release: str) -> bool:
     """Whether timeouts may still come after the module, with those of the families."""
-    return version(release) < _FAMILIES_WITHIN
+    return version(release) < FAMILIES_WITHIN
 
 
 def expect_max(buckets: int) -> int:
@@ -246,13 +256,13 @@ def expect_max(buckets: int) -> int:
 
     An expectation is a connection that another one has announced, as FTP's and SIP's do.
     """
-    return 4 * max(buckets // 256, 1)
+    return EXPECTATIONS * max(buckets // BUCKETS_AN_EXPECTATION, 1)
 
 
 def object_bytes(flavour: Flavour, release: str, pointer: int) -> int:
     """What an object in the slab cache takes at most, by the kind of the kernel."""
-    usual = next(size for since, size in _OBJECT_BYTES if version(release) >= since)
-    return max(flavour.object_bytes, _OBJECT_BYTES_32 if pointer == 4 else usual)
+    usual = next(size for since, size in OBJECT_BYTES if version(release) >= since)
+    return max(flavour.object_bytes, OBJECT_BYTES_32 if pointer == 4 else usual)
 
 
 def entry_bytes(of_object: int) -> int:

@@ -21,7 +21,7 @@ from .history import history
 from .log import log
 
 # Modules of masquerading and source NAT: nftables, xtables, and iptables before 5.2 and before 3.7.
-_TRANSLATORS = {"nft_masq", "nft_nat", "xt_MASQUERADE", "xt_nat", "ipt_MASQUERADE", "ipt_SNAT"}
+TRANSLATORS = {"nft_masq", "nft_nat", "xt_MASQUERADE", "xt_nat", "ipt_MASQUERADE", "ipt_SNAT"}
 # The devices of a driver that tells of it.
 _ENA = "/sys/bus/pci/drivers/ena"
 
@@ -141,7 +141,7 @@ def _nat(host: Host) -> bool:
         (host.read(path) or "").strip() == "1"
         for path in ("/proc/sys/net/ipv4/ip_forward", "/proc/sys/net/ipv6/conf/all/forwarding")
     )
-    return forwards and bool(table.modules(host.read("/proc/modules")) & _TRANSLATORS)
+    return forwards and bool(table.modules(host.read("/proc/modules")) & TRANSLATORS)
 
 
 def _cpus(host: Host) -> Optional[int]:

@@ -48,6 +48,11 @@ def rendered(plan: Plan) -> dict[str, str]:
     return {path: _template(_known("files", path, files.MANAGED)).render(values) for path in plan.files}
 
 
+def sketched(path: str, **words: Any) -> str:
+    """A file with words in place of its values, for what fills them in on a host."""
+    return str(_template(path).render(header=HEADER, **words))
+
+
 def prepare() -> None:
     """Read the templates before the workers of a task are forked: each would do it anew."""
     for path in files.MANAGED:
