@@ -20,7 +20,8 @@ import pytest
 
 HERE = Path(__file__).resolve().parent
 REPO = HERE.parents[1]
-sys.path[:0] = [str(HERE), str(REPO)]
+sys.path.insert(0, str(HERE))
+sys.path.insert(1, str(REPO))
 import images
 import uml
 import uml_image
