@@ -3,7 +3,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """What was, given back: value by value, each as far as it can be. What others have made of it since is left to them."""
 
-from typing import Any, List, NamedTuple, Optional, Sequence
+from typing import Any, Dict, List, NamedTuple, Optional, Sequence, Tuple
 
 from ..facts.gather import gather
 from ..files import UDEV, UNIT
@@ -117,10 +117,10 @@ def _give_back(host: WritableHost, file: Given) -> bool:
 
 def reload(host: WritableHost, paths: Sequence[str]) -> None:
     """Have udev and systemd read again what is theirs where it was written or taken away; where there is none there is nothing to do."""
-    commands = [(UDEV, _UDEVADM, ["control", "--reload"])]
+    theirs: Dict[str, Tuple[Sequence[str], List[str]]] = {UDEV: (_UDEVADM, ["control", "--reload"])}
     if host.exists("/run/systemd/system"):
-        commands.append((UNIT, _SYSTEMCTL, ["daemon-reload"]))
-    for path, programs, words in commands:
+        theirs[UNIT] = (_SYSTEMCTL, ["daemon-reload"])
+    for path, (programs, words) in theirs.items():
         program = next((one for one in programs if host.is_executable(one)), None)
         if path in paths and program:
             host.run([program, *words], 4096)
