@@ -68,6 +68,7 @@ def steps() -> Iterator[Step]:
     yield Step("unload", (unload,), TREE, lack_of_uml)
     kills: Words = (PYTHON, "-B", "tests/survival/kills.py", "--every", EVERY)
     yield Step("kills", (kills,), TREE, lack_of_uml)
+    yield Step("formats", ((PYTHON, *PYTEST, "tests/formats"),), TREE, lack_for_formats, environment=unit_paths())
     yield from map(units, reversed(pythons.VERSIONS))
     yield Step("ansible-lint", (("ansible-lint", "--offline", "--strict", "--profile", "production"),), TREE)
     yield Step(
@@ -298,6 +299,12 @@ def lack_of_uml() -> str | None:
     """The same of user-mode guests."""
     checked = subprocess.run([PYTHON, TESTS / "lab/uml.py", "check"], capture_output=True, text=True, check=False)
     return checked.stderr.strip() or "there can be no user-mode guests here" if checked.returncode else None
+
+
+def lack_for_formats() -> str | None:
+    """What one of the tools lacks, its test says."""
+    lack_of("shellcheck", package="shellcheck")
+    return "needs root" if os.geteuid() != 0 else None
 
 
 def lack_for_integration(*versions: str) -> str | None:
