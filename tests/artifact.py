@@ -23,9 +23,10 @@ REPO = Path(__file__).resolve().parents[1]
 PLACE = "ansible_collections/headroom/netfilter"
 HOLDS = re.compile(
     r"(CHANGELOG\.md|COPYING|FILES\.json|MANIFEST\.json|README\.md)$|(changelogs|docs|meta|playbooks|plugins|roles)(/|$)"
+    r"|extensions(/patterns(/|$)|$)"
 )
 NEVER_HOLDS = re.compile(r"(^|/)(\.[^/]*|__pycache__|tests?)(/|$)|\.(pyc|orig|rej|bak|swp)$")
-MUST_HOLD = ("COPYING", "README.md", "meta/runtime.yml", "plugins", "roles", "playbooks")
+MUST_HOLD = ("COPYING", "README.md", "meta/runtime.yml", "plugins", "roles", "playbooks", "extensions/patterns")
 
 
 def main(directory: Path) -> str | None:

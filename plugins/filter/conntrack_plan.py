@@ -103,6 +103,10 @@ options:
         description: Whether an initial RAM disk that loads the module with other settings than planned is to be renewed, rather than told of.
         type: bool
         default: false
+      conntrack_size_at_boot:
+        description: Whether a unit is to size limit, buckets and expectations at each boot, by the machine's own memory.
+        type: bool
+        default: false
       conntrack_expire_existing:
         description: Whether entries that are in the table already are to be shortened to the timeouts planned.
         type: bool
@@ -254,6 +258,10 @@ _value:
       type: list
       elements: str
       sample: []
+    sized_at_boot:
+      description: Whether limit, buckets and expectations are left to the unit that sizes at a boot, so that no file says them.
+      type: bool
+      sample: false
 """
 
 from collections.abc import Iterable, Mapping

@@ -114,6 +114,13 @@ options:
       - It takes seconds to minutes. As with each update of a kernel, the host may not boot if its power fails in the midst of it.
     type: bool
     default: false
+  size_at_boot:
+    description:
+      - Whether a unit sizes limit, buckets and expectations by the machine's own memory, at each boot before the network comes up and after
+        each load of the module. Then no file says them, but for what is named or is more than memory alone gives.
+      - Where there is no systemd it is refused.
+    type: bool
+    default: false
   expire_existing:
     description:
       - Whether to shorten entries that are in the table already to the timeouts planned, with M(headroom.netfilter.conntrack_expire).

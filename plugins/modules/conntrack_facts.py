@@ -626,6 +626,17 @@ ansible_facts:
                 sysctl: []
                 told: true
                 older: []
+            sized:
+              description:
+                - The unit that sizes limit, buckets and expectations by the machine's memory at a boot, with C(conntrack_size_at_boot), and
+                  whether it does so C(at_load) of the module as well.
+                - C(asked) is what its script was made with, by the names there; nothing where it is another's.
+              type: dict
+              returned: when it is there
+              sample:
+                path: /etc/systemd/system/headroom-conntrack.service
+                asked: {MAX: 0, SHARE: 1, SHARE_OF: 50}
+                at_load: true
             nobodys:
               description: Those of these files that others than root may write.
               type: list

@@ -10,6 +10,11 @@ UDEV = "/etc/udev/rules.d/90-conntrack.rules"
 # By which conntrack_unload keeps the module out. Of several install lines kmod takes the first, and files by their names.
 UNLOAD = "/etc/modprobe.d/00-headroom-unload.conf"
 MANAGED = (SYSCTL, MODPROBE, MODULES_LOAD, UDEV)
+# By which a boot sizes the table by the machine's own memory: what reckons, the unit that runs it, and what starts that.
+SIZER = "/etc/headroom/conntrack-size"
+UNIT = "/etc/systemd/system/headroom-conntrack.service"
+STARTS = "/etc/systemd/system/sysinit.target.d/headroom-conntrack.conf"
+BOOT = (SIZER, UNIT, STARTS)
 
 MODE = "0644"
 OWNER = "root"

@@ -10,6 +10,8 @@ from typing import Any, NamedTuple
 from ansible_collections.headroom.netfilter.plugins.module_utils._conntrack import files, kernel
 from ansible_collections.headroom.netfilter.plugins.module_utils._conntrack.facts.foretold import foretold
 from ansible_collections.headroom.netfilter.plugins.module_utils._conntrack.outcome import said
+from ansible_collections.headroom.netfilter.plugins.module_utils._conntrack.outcome.sized import ASKED
+from ansible_collections.headroom.netfilter.plugins.module_utils._conntrack.plan.boot import foreknown
 from ansible_collections.headroom.netfilter.plugins.plugin_utils._conntrack.schema import (
     Check,
     ListOf,
@@ -142,6 +144,7 @@ RAMDISK = Record(
         "older": ListOf(PATH, MOST_ASSIGNED),
     }
 )
+SIZED = Record({"path": PATH, "asked": MappingOf(Text(choices=ASKED), COUNT), "at_load": Truth()})
 ASSIGNMENTS = Record(
     {
         "sysctl": ListOf(SYSCTL_FILE, MOST_ASSIGNED),
@@ -176,8 +179,9 @@ ASSIGNMENTS = Record(
         "init": INIT,
         "untold": ListOf(Text(pattern="[a-z_]{1,64}")),
         "ramdisk": RAMDISK,
+        "sized": SIZED,
     },
-    optional=("init", "ramdisk"),
+    optional=("init", "ramdisk", "sized"),
 )
 WILL_BE = MappingOf(KEY, Record({"kind": Text(choices=said.KINDS), "value": VALUE, "source": TEXT}))
 PROBLEM = Record(
@@ -264,7 +268,7 @@ class Foretold(Record):
     """Facts with what will be, which follows from them: what a host says of that itself is passed over."""
 
     def __call__(self, value: Any) -> dict[str, Any]:
-        return foretold(super().__call__(value))
+        return foretold(super().__call__(value), foreknown)
 
 
 # Of a subset that was not asked for, nothing.
@@ -283,7 +287,7 @@ FACTS = Foretold(
         "unlisted": OrNone(UNLISTED),
         "cloud": ListOf(CARD, 32),
         "services": SERVICES,
-        "files": MappingOf(Text(choices=files.MANAGED), FILE),
+        "files": MappingOf(Text(choices=files.MANAGED + files.BOOT), FILE),
         "assignments": ASSIGNMENTS,
         "outcome": OUTCOME,
         "exposed": ListOf(EXPOSED),

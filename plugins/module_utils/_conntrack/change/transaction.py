@@ -69,6 +69,12 @@ def _steps(host: WritableHost, asked: Asked) -> List[Step]:
 
 def _proved(host: WritableHost, asked: Asked, settings: List[live.Setting], written: List[Write]) -> Answer:
     facts: Facts = gather(host, ["all"])
+    if "sized" in facts["assignments"]:
+        # Few hosts have it.
+        from ..facts.foretold import foretold
+        from ..plan.boot import foreknown
+
+        facts = foretold(facts, foreknown)
     prove(host, asked, settings, written, facts)
     return {"facts": facts}
 

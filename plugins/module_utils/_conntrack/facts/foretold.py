@@ -4,7 +4,7 @@
 """What follows from what was read of a host. It is reckoned where it is wanted: as proof of a change on the host, else on the
 controller, so that a host without drift need not bring the rules."""
 
-from typing import Dict
+from typing import Callable, Dict
 
 from ..outcome.fold import predict
 from ..shown import shorten
@@ -15,12 +15,12 @@ _LISTS = ("overriding", "problems")
 _BASE = ("assignments", "services", "timeouts", "switches")
 
 
-def foretold(facts: Facts) -> Facts:
-    """The same facts, with what will be where what decides it was read."""
+def foretold(facts: Facts, foreknown: Callable[[Facts], Facts] = lambda facts: facts) -> Facts:
+    """The same facts, with what will be where what decides it was read. ``foreknown`` adds what sizes by rules of the plan."""
     read = {name: value for name, value in facts.items() if name != "outcome"}
     if not all(name in read for name in _BASE):
         return read
-    outcome = as_dict(predict(read))
+    outcome = as_dict(predict(foreknown(read)))
     left_out: Dict[str, int] = {}
     shorten(outcome, _LISTS, left_out)
     more = {"outcome." + name: number for name, number in left_out.items()}

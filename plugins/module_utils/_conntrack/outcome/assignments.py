@@ -25,6 +25,8 @@
   would give it are the lines of modprobe.d whose files lie where ``copies`` says, and ``options`` of its own; what it has is ``modprobe``,
   with its ``sysctl``, or nothing where it is the same. With files ``older`` than they are now it is opened, or else not ``told``.
 - ``nobodys``: those of all these files that others than root may write.
+- ``sized``, only where a unit sizes the table at a boot: its ``path``, what it is ``asked`` for, nothing where that is not understood, and
+  whether it does so ``at_load`` as well.
 - ``init``: only where systemd is not the init: what is known of another (inits.py).
 - ``untold``: which of these parts are not told whole: a text is not as it is shown, or there are too many. What follows from
   them is untold, too.
@@ -35,7 +37,7 @@ import re
 from typing import TYPE_CHECKING, Any, Callable, Dict, List, Mapping, NamedTuple, Optional, Sequence, Tuple
 
 from .. import kernel
-from ..files import FIREWALLD, IPTABLES, MANAGED, SYSCTL
+from ..files import BOOT, FIREWALLD, IPTABLES, MANAGED, STARTS, SYSCTL
 from ..shown import short
 from ..sources import sysctl
 from ..values import Facts
@@ -111,6 +113,12 @@ def assignments(host: "Host", facts: Facts, owned: Sequence["Owner"]) -> Tuple[A
     if not is_builtin:
         _known(host, module, facts["kernel"]["release"], found)
         _loads(host, module, facts, found, names)
+    if facts["services"]["systemd_sysctl"] and host.exists(STARTS):
+        from .sized import sized
+
+        unit = sized(host)
+        if unit:
+            found["sized"] = unit
     keys = _keys(facts, found)
     calls = [call for rule in found["udev"] if rule["call"] for call in [rule["call"]]] + _installed(found)
     calls += [call for owner in owned if owner.at_boot for call in [_plain(owner.call)] if call]
@@ -446,6 +454,7 @@ def _exposed(
     named = {file["path"] for file in found["sysctl"] + found["called"]}
     named |= {line["path"] for part in ("modprobe", "early", "udev") for line in found[part] if not is_builtin}
     named |= {owner.path for owner in owned if owner.path}
+    named |= set(BOOT) if "sized" in found else set()
     whose = {path: host.exposed(path) for path in [*first, *named]}
     found["nobodys"] = sorted(short(path) for path in named if whose[path])
     folders = () if is_builtin else ("modprobe.d", "modules-load.d", "udev/rules.d")

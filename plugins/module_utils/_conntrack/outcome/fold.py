@@ -10,7 +10,7 @@ place of those that are there (planned.py). It is one rule for both.
 from typing import TYPE_CHECKING, Any, Dict, Iterator, List, Mapping, NamedTuple, Optional, Sequence, Tuple
 
 from .. import kernel
-from ..files import MANAGED, MODPROBE, SYSCTL, UNLOAD
+from ..files import BOOT, MANAGED, MODPROBE, SYSCTL, UNLOAD
 from ..sources import sysctl
 from ..values import Facts
 from .said import (
@@ -227,7 +227,7 @@ def _overriding(facts: Facts, found: Folded) -> Iterator[Overriding]:
     wanted = {"applied": kept, "reload": {HASHSIZE: kept[HASHSIZE]} if HASHSIZE in kept else {}}
     for contest in contested(facts, wanted, found):
         line = contest.decision.line
-        if line is not None and line.file and line.file not in MANAGED:
+        if line is not None and line.file and line.file not in MANAGED + BOOT:
             yield Overriding(line.file, line.line, line.text, contest.key, contest.decision.value.value, line.by)
 
 
@@ -257,12 +257,13 @@ class _Fold:
 
     def folded(self) -> Folded:
         early = self.at_boot()
-        applied = self._by_owners(early)
+        applied = self._by_owners(self._sized(early))
         if self.is_builtin:
-            return Folded(self._by_owners(self._without(early)), {}, applied)
+            return Folded(self._by_owners(self._sized(self._without(early))), {}, applied)
         later = self._after_load()
         booted = self._booted(early, later)
-        return Folded(applied if booted is early else self._by_owners(booted), later, applied)
+        after = self._sized(later) if self.told.get("sized", {}).get("at_load") else later
+        return Folded(applied if booted is early else self._by_owners(self._sized(booted)), after, applied)
 
     def problems(self) -> List[Problem]:
         found = list(self.loaded.problems) if self.loaded else []
@@ -541,6 +542,31 @@ class _Fold:
     def _rounded(self, buckets: Optional[int]) -> Optional[int]:
         page, pointer = (self.facts["kernel"][name] for name in ("page_size", "pointer_bytes"))
         return kernel.rounded_buckets(buckets, page, pointer) if buckets else None
+
+    def _sized(self, values: Decisions) -> Decisions:
+        """By the unit of conntrack_size_at_boot, which comes before all that a boot starts. Where a load fails, so does it."""
+        unit = self.told.get("sized")
+        names = (self.names.prefix + "max", HASHSIZE, self.names.prefix + "expect_max")
+        found = [values[key].value.value if key in values else None for key in names]
+        if not unit or values[names[0]].value.kind in (FAILS, ABSENT):
+            return values
+        source = "{0}: by this machine's memory".format(unit["path"])
+        remedy = "set conntrack_max, which it keeps, or conntrack_size_at_boot=false"
+        line = Line(unit["path"], unit["path"], 0, "", "systemd", remedy)
+        if not unit.get("sizes") or None in found[:2]:
+            said = "{0}, which is not told whole".format(source)
+            return {key: _untold(said, line) if key in names else value for key, value in values.items()}
+        sizes = unit["sizes"](*found)
+        # What is as large already stays whose it is, unless it is nobody's.
+        moved = {
+            key
+            for key in sizes
+            if key in values and (values[key].line is None or values[key].value.value != sizes[key])
+        }
+        return {
+            key: Decision(Value(SET, sizes[key], source), line) if key in moved else value
+            for key, value in values.items()
+        }
 
     def _by_owners(self, values: Decisions) -> Decisions:
         """Those who write at boot come after systemd-sysctl."""

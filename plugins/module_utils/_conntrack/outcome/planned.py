@@ -7,7 +7,7 @@ import posixpath
 from typing import Any, Callable, Iterable, Mapping, Tuple
 
 from .. import kernel
-from ..files import MODPROBE, MODULES_LOAD, SYSCTL, UDEV
+from ..files import BOOT, MODPROBE, MODULES_LOAD, STARTS, SYSCTL, UDEV
 from ..sources.sysctl import SYSCTL_CONF, parse
 from ..values import Facts
 from .assignments import Assignments, Part, early_file, modprobe_lines, sysctl_files, udev_file
@@ -37,6 +37,13 @@ def planned(facts: Facts, contents: Mapping[str, str], gone: Gone = ()) -> Facts
         if UDEV in contents:
             helper = facts["services"]["systemd_sysctl"]
             _put(told, "udev", UDEV, udev_file(UDEV, contents[UDEV], module, lambda path: bool(path == helper), told))
+    if STARTS in contents:
+        from .sized import sized_by
+
+        told.pop("sized", None)
+        unit = sized_by(contents)
+        if unit:
+            told["sized"] = unit
     return without(dict(facts, assignments=told), gone)
 
 
@@ -76,6 +83,7 @@ def as_in_ramdisk(told: Assignments) -> Assignments:
     if not disk["told"]:
         within["untold"].append("ramdisk")
     del within["ramdisk"]
+    within.pop("sized", None)
     return within
 
 
@@ -92,6 +100,8 @@ def of_root(facts: Facts) -> Facts:
     told: Assignments = dict(facts["assignments"])
     for part in ("sysctl", "called", "modprobe", "early", "udev", "owners"):
         told[part] = [entry for entry in told[part] if entry["path"] not in told["nobodys"]]
+    if not set(BOOT).isdisjoint(told["nobodys"]):
+        told.pop("sized", None)
     return dict(facts, assignments=dict(told, nobodys=[]))
 
 

@@ -74,6 +74,10 @@ def _foresee(plan: Plan, host: Given) -> _Foreseen:
         )
     written = {key: value for key, value in owned.written(host, plan).items() if key not in owned.programs(host)}
     there = planned(_at_home(host), plan.contents or {})
+    if "sized" in there["assignments"]:
+        from .boot import foreknown
+
+        there = foreknown(there)
     # What an initial RAM disk has is no line of somebody's: it can be made anew.
     future = renewed(there) if "ramdisk" in there["assignments"] else there
     contests = list(contested(future, dict(expected, applied=written if host.is_applied else {})))

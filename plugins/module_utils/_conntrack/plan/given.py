@@ -11,14 +11,13 @@ from ..outcome.fold import made_by_load, own
 from ..outcome.said import HASHSIZE
 from ..values import Facts
 from .conflicts import held
-from .image import of_an_image
 from .policy import Policy
 
 
 class Given:
     def __init__(self, told: Facts, policy: Policy) -> None:
         self.told = told  # as the host told them
-        self.facts = facts = of_an_image(told) if policy.target == "image" else told
+        self.facts = facts = _of_an_image(told) if policy.target == "image" else told
         self.policy = policy
         self.is_live = facts["state"] in ("loaded", "builtin")
         table: Dict[str, Any] = facts.get("table") or {}
@@ -117,3 +116,29 @@ def _at_boot(facts: Facts) -> Dict[str, int]:
     nobodys = outcome.get("exposed") or ()
     values = {key: will["value"] for key, will in (outcome.get("boot") or {}).items() if key not in nobodys}
     return {key: value for key, value in values.items() if value}
+
+
+def _of_an_image(facts: Facts) -> Facts:
+    """``facts`` without what belongs to the builder of an image, which vetoes nothing: its table, memory, programs, namespaces and cloud, and that its kernel has
+    conntrack built in, or none. What is left are the files, and the page and pointer that buckets are rounded by."""
+    kernel = dict(
+        facts["kernel"],
+        init_netns=True,
+        container=None,
+        nat=False,
+        writable=dict.fromkeys(facts["kernel"]["writable"], False),
+        hz=None,
+    )
+    return dict(
+        facts,
+        state="loadable",
+        flavour="nf_conntrack",
+        kernel=kernel,
+        memory=dict.fromkeys(facts["memory"]),
+        table=dict.fromkeys(facts.get("table") or {}),
+        timeouts={},
+        switches={},
+        cloud=[],
+        owners=[owner for owner in facts.get("owners") or () if owner["path"]],
+        untold=[],
+    )

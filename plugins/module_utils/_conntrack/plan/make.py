@@ -9,7 +9,7 @@ Refusals are for what would be unsafe on this host, warnings for what its owner 
 from typing import Callable, Iterable, List, Mapping, Optional
 
 from .. import kernel
-from ..files import CONNTRACKD, MODPROBE, SYSCTL
+from ..files import CONNTRACKD, MODPROBE, SIZER, SYSCTL
 from ..outcome.fold import is_kept_out
 from ..values import Facts
 from . import owned
@@ -31,22 +31,40 @@ def make(facts: Facts, policy: Policy, render: Optional[Render] = None) -> Plan:
         return _nothing(facts, policy)
     host = Given(facts, policy)
     sized = numbers(host)
-    limit, buckets, expectations = sized.limit.value, sized.buckets.value, sized.expectations.value
+    limit, buckets, hashsize, expectations = (
+        sized.limit.value,
+        sized.buckets.value,
+        sized.hashsize,
+        sized.expectations.value,
+    )
     timeouts, reasons, warnings, refusals = planned_timeouts(host)
     now = {name: seconds for name, seconds in timeouts.items() if not host.is_live or name in host.timeouts}
     switches, why, warned, refused = planned_switches(host)
     files = owned.files(host)
+    is_left = False
+    if SIZER in files:
+        # Few hosts have it.
+        from .boot import is_left_to_boot
+
+        is_left = is_left_to_boot(host, limit, hashsize, expectations)
+    sizes = ("max", sized.limit), ("buckets", sized.buckets), ("expect_max", sized.expectations)
+    whys = {name: one.reason for name, one in sizes}
+    if is_left and policy.target == "image":
+        limit = buckets = hashsize = expectations = None
+        whys = dict.fromkeys(whys, "by the memory of the machine that boots")
+    said_then = (None, None, None) if is_left else (limit, hashsize, expectations)
     plan = Plan(
         max=limit,
         buckets=buckets,
-        hashsize=sized.hashsize,
+        hashsize=hashsize,
         expect_max=expectations,
         timeouts=now,
         full_bytes=kernel.full_bytes(limit, buckets, host.entry, host.pointer) if limit and buckets else None,
         switches=switches,
-        sysctl=owned.sysctl(host, limit, sized.hashsize, expectations, timeouts, switches),
+        sysctl=owned.sysctl(host, *said_then, timeouts, switches),
         files=files,
-        templates=[path.lstrip("/") + ".j2" for path in files],
+        # One of them is made of the policy.
+        templates=[path.lstrip("/") + ".j2" for path in files if path != SIZER],
         contents=None,
         systemd_sysctl=host.systemd_sysctl,
         # What is the host's is left alone, whatever it is: 0, no limit, among it.
@@ -58,7 +76,7 @@ def make(facts: Facts, policy: Policy, render: Optional[Render] = None) -> Plan:
             "switches": switches,
         },
         reasons=dict(
-            {"max": sized.limit.reason, "buckets": sized.buckets.reason, "expect_max": sized.expectations.reason},
+            whys,
             **{name: reasons[name] for name in now},
             **why,
         ),
@@ -66,11 +84,12 @@ def make(facts: Facts, policy: Policy, render: Optional[Render] = None) -> Plan:
         + warnings
         + warned
         + _unbooted(host, files)
-        + _unhooked(host, sized.hashsize, files)
+        + _unhooked(host, hashsize, files)
         + _followed(host, limit),
-        refusals=_each(host, sized.refusals) + refusals + refused,
+        refusals=_each(host, sized.refusals) + refusals + refused + _unstarted(host),
         drift=[],
         converged=True,
+        sized_at_boot=is_left,
     )
     return with_drift(plan._replace(contents=dict(render(plan))) if render else plan, host)
 
@@ -119,6 +138,15 @@ def _unbooted(host: Given, files: List[str]) -> List[str]:
     if SYSCTL not in files or not host.init or not host.unbooted:
         return []
     return ["boot: {0}; what {1} says may not be in force then".format(host.unbooted, SYSCTL)]
+
+
+def _unstarted(host: Given) -> List[str]:
+    if not host.policy.size_at_boot or owned.is_sized(host):
+        return []
+    return [
+        "conntrack_size_at_boot: true, but nothing of systemd is here that would start what sizes; leave it unset, and run the script "
+        "of headroom.netfilter.render with --boot where this init starts things"
+    ]
 
 
 def _unhooked(host: Given, hashsize: Optional[int], files: List[str]) -> List[str]:

@@ -20,7 +20,7 @@ than root may write; and of an image, whose kernel is not there.
 from typing import Dict, List, Mapping, Optional
 
 from .. import kernel
-from ..files import MODPROBE, MODULES_LOAD, SYSCTL, UDEV
+from ..files import BOOT, MODPROBE, MODULES_LOAD, STARTS, SYSCTL, UDEV
 from ..outcome.said import HASHSIZE
 from .given import Given
 from .plan import Plan
@@ -32,10 +32,16 @@ def files(host: Given) -> List[str]:
     policy = host.policy
     if host.is_tied("max") and policy.apply:
         return []
+    boot = list(BOOT) if is_sized(host) else [STARTS] if STARTS in (host.facts.get("files") or {}) else []
     if host.facts["state"] == "builtin" and policy.apply:
-        return [SYSCTL]
+        return [SYSCTL] + boot
     udev = [UDEV] if host.systemd_sysctl else []
-    return [SYSCTL, MODPROBE, MODULES_LOAD] + udev
+    return [SYSCTL, MODPROBE, MODULES_LOAD] + udev + boot
+
+
+def is_sized(host: Given) -> bool:
+    """Whether a unit is to size at a boot: where systemd starts it."""
+    return host.policy.size_at_boot and host.systemd_sysctl is not None
 
 
 def sysctl(
@@ -72,6 +78,11 @@ def expected(host: Given, plan: Plan) -> Dict[str, Keys]:
     is_module = host.facts["state"] != "builtin"
     if is_module and HASHSIZE in persisted:
         boot[HASHSIZE] = reload[HASHSIZE] = persisted[HASHSIZE]
+    if plan.sized_at_boot:
+        # By its unit, at both. The limit first: buckets follow a line that would win over it.
+        sizes = {host.names.prefix + "max": plan.max, HASHSIZE: plan.hashsize}
+        sizes[host.names.prefix + "expect_max"] = plan.expect_max
+        persisted.update({key: value for key, value in sizes.items() if value is not None})
     if not host.unbooted:
         boot.update(persisted)
     if host.systemd_sysctl and UDEV in plan.files and is_module:
@@ -83,10 +94,11 @@ def written(host: Given, plan: Plan) -> Keys:
     """What the role's files say of keys that are there, or of a module that is not loaded will be."""
     is_builtin = host.facts["state"] == "builtin"
     found: Keys = {}
-    if MODPROBE in plan.files and plan.hashsize and not is_builtin:
-        found[HASHSIZE] = plan.hashsize
+    sizes = (None, None, None) if plan.sized_at_boot else (plan.max, plan.hashsize, plan.expect_max)
+    if MODPROBE in plan.files and sizes[1] and not is_builtin:
+        found[HASHSIZE] = sizes[1]
     if SYSCTL in plan.files:
-        found.update(sysctl(host, plan.max, plan.hashsize, plan.expect_max, plan.timeouts, plan.switches))
+        found.update(sysctl(host, *sizes, plan.timeouts, plan.switches))
         buckets = found.pop(host.names.prefix + "buckets", None)
         if buckets:
             found[HASHSIZE] = buckets

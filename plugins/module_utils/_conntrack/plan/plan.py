@@ -40,3 +40,6 @@ class Plan(NamedTuple):
     lines: List[Dict[str, str]] = []
     switches: Dict[str, int] = {}  # of tcp, those that are asked for
     reboot_needed: List[str] = []  # keys that only a boot makes what they are to be
+    sized_at_boot: bool = (
+        False  # limit, buckets and expectations are left to the unit that sizes at a boot; no file says them
+    )

@@ -39,6 +39,7 @@ class Policy(NamedTuple):
     firewall: bool = True
     takeover: bool = False
     initramfs: bool = False
+    size_at_boot: bool = False
     expire_existing: bool = False
     expire_most: Optional[int] = None
     target: str = "host"
@@ -80,6 +81,7 @@ _READERS: Dict[str, Reader] = {
     "conntrack_firewall": truth,
     "conntrack_takeover": truth,
     "conntrack_initramfs": truth,
+    "conntrack_size_at_boot": truth,
     "conntrack_expire_existing": truth,
     "conntrack_expire_most": whole(0, LARGEST_LIMIT, "entries"),
     "conntrack_target": one_of(TARGETS),

@@ -8,14 +8,16 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from ansible_collections.headroom.netfilter.plugins.module_utils._conntrack import kernel
+from ansible_collections.headroom.netfilter.plugins.module_utils._conntrack import files, kernel
 from ansible_collections.headroom.netfilter.plugins.module_utils._conntrack.plan import make
+from ansible_collections.headroom.netfilter.plugins.module_utils._conntrack.plan.boot import of_boot
 from ansible_collections.headroom.netfilter.plugins.module_utils._conntrack.plan.plan import Plan
 from ansible_collections.headroom.netfilter.plugins.module_utils._conntrack.plan.policy import Policy, read
-from ansible_collections.headroom.netfilter.plugins.module_utils._conntrack.readers import PolicyError
+from ansible_collections.headroom.netfilter.plugins.module_utils._conntrack.readers import PolicyError, Wrong
 from ansible_collections.headroom.netfilter.plugins.module_utils._conntrack.values import Facts
 from ansible_collections.headroom.netfilter.plugins.plugin_utils._conntrack.answers import FACTS
 from ansible_collections.headroom.netfilter.plugins.plugin_utils._conntrack.render.files import rendered
+from ansible_collections.headroom.netfilter.plugins.plugin_utils._conntrack.render.script import script
 from ansible_collections.headroom.netfilter.plugins.plugin_utils._conntrack.schema import Misfit
 
 # Options of conntrack_settings for single live values, and where the facts have them.
@@ -23,7 +25,19 @@ SINGLE = ("max", "buckets", "expect_max")
 
 
 def planned(facts: Facts, policy: Policy) -> Plan:
-    return make.make(facts, policy, rendered)
+    try:
+        return make.make(facts, policy, lambda plan: _rendered(plan, policy))
+    except Wrong as wrong:
+        plan = make.make(facts, policy)
+        refusals = [f"conntrack_size_at_boot: true, but {line}" for line in str(wrong).split("\n")]
+        return plan._replace(refusals=plan.refusals + refusals, converged=False)
+
+
+def _rendered(plan: Plan, policy: Policy) -> dict[str, str]:
+    contents = rendered(plan)
+    if files.SIZER in plan.files:
+        contents[files.SIZER] = script(of_boot(policy))
+    return {path: contents[path] for path in plan.files}
 
 
 def planned_as_asked(facts: Any, variables: Mapping[str, Any], names: Iterable[str] = ()) -> tuple[Plan, Policy]:

@@ -23,6 +23,10 @@ TEMPLATES = Path(__file__).parents[4] / "roles/conntrack/templates"
 # Constant, so that no setting of Ansible's moves a file.
 HEADER = f"# Managed by {files.MARK}."
 
+UNIT = files.UNIT.rpartition("/")[2]
+# What sizes at a boot is script.py's.
+TEMPLATED = tuple(path for path in files.MANAGED + files.BOOT if path != files.SIZER)
+
 KEYS = frozenset(
     flavour.prefix + name
     for flavour in kernel.FLAVOURS.values()
@@ -40,12 +44,16 @@ def rendered(plan: Plan) -> dict[str, str]:
     for key, value in plan.sysctl.items():
         values["sysctl"][_known("sysctl", key, KEYS)] = _whole(key, value)
     values["module"] = _module(values["sysctl"])
+    if files.SIZER in plan.files:
+        values.update(sizer=files.SIZER, unit=UNIT)
     # What the plan does not have is left undefined: a template that wants it fails.
-    if plan.hashsize is not None:
+    if plan.hashsize is not None and not plan.sized_at_boot:
         values["hashsize"] = _whole("hashsize", plan.hashsize)
     if plan.systemd_sysctl is not None:
         values["systemd_sysctl"] = _known("systemd_sysctl", plan.systemd_sysctl, SYSTEMD_SYSCTL)
-    return {path: _template(_known("files", path, files.MANAGED)).render(values) for path in plan.files}
+    return {
+        path: _template(_known("files", path, TEMPLATED)).render(values) for path in plan.files if path != files.SIZER
+    }
 
 
 def sketched(path: str, **words: Any) -> str:
@@ -55,7 +63,7 @@ def sketched(path: str, **words: Any) -> str:
 
 def prepare() -> None:
     """Read the templates before the workers of a task are forked: each would do it anew."""
-    for path in files.MANAGED:
+    for path in TEMPLATED:
         _template(path)
 
 

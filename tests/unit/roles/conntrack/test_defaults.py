@@ -41,6 +41,7 @@ DESIGN = {
     "conntrack_firewall": True,
     "conntrack_takeover": False,
     "conntrack_initramfs": False,
+    "conntrack_size_at_boot": False,
     "conntrack_expire_existing": False,
     "conntrack_expire_most": None,
     "conntrack_target": "host",

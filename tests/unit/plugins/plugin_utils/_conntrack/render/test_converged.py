@@ -86,15 +86,36 @@ def systemd(request):
     return request.param
 
 
+# Where there is a unit to be started, and a limit that is the host's own.
+SIZED = [
+    name
+    for name in NAMES
+    for facts in [golden.load(name, "facts")["root"]]
+    if facts["services"]["systemd_sysctl"] and not facts["kernel"]["container"]
+]
+
+
 @pytest.mark.parametrize("name", NAMES)
 def test_three_loads_and_boots_in_a_row_leave_nothing_to_do(tmp_path, name, systemd):
-    machine = Machine(name, str(tmp_path / name), systemd)
+    leave_nothing_to_do(Machine(name, str(tmp_path / name), systemd), POLICY)
+
+
+@pytest.mark.parametrize(
+    "asked", [{}, {"max": 500000}, {"hashsize": 262144, "memory_percent": 50.0}], ids=["sized", "limit", "buckets"]
+)
+@pytest.mark.parametrize("name", SIZED)
+def test_nor_do_they_where_a_unit_sizes(tmp_path, name, asked):
+    policy = POLICY._replace(size_at_boot=True, **asked)
+    leave_nothing_to_do(Machine(name, str(tmp_path / name), True), policy)
+
+
+def leave_nothing_to_do(machine, policy):
     facts = machine.facts()
-    first = planned(facts, POLICY)
+    first = planned(facts, policy)
     assert first.refusals == []
     machine.change(facts, first)
     facts = machine.facts()
-    again = planned(facts, POLICY)
+    again = planned(facts, policy)
     assert (again.drift, again.refusals, again.converged) == ([], [], True)
     assert (again.max, again.hashsize, again.sysctl, again.expected) == (
         first.max,
@@ -111,7 +132,7 @@ def test_three_loads_and_boots_in_a_row_leave_nothing_to_do(tmp_path, name, syst
                 assert (facts["outcome"][event][key]["kind"], facts["outcome"][event][key]["value"]) == ("value", value)
             machine.after(facts, event)
             facts = machine.facts()
-            again = planned(facts, POLICY)
+            again = planned(facts, policy)
             assert again.refusals == []
             if facts["services"]["systemd_sysctl"]:
                 assert again.drift == []
@@ -120,7 +141,7 @@ def test_three_loads_and_boots_in_a_row_leave_nothing_to_do(tmp_path, name, syst
             assert (again.max, again.hashsize, again.sysctl) == (first.max, first.hashsize, first.sysctl)
             machine.change(facts, again)
             facts = machine.facts()
-            assert planned(facts, POLICY).converged
+            assert planned(facts, policy).converged
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -11,6 +11,7 @@ from ansible_collections.headroom.netfilter.plugins.module_utils._conntrack.plan
 from ansible_collections.headroom.netfilter.plugins.module_utils._conntrack.sources import modprobe
 from ansible_collections.headroom.netfilter.plugins.plugin_utils._conntrack.render.files import (
     KEYS,
+    TEMPLATED,
     TEMPLATES,
     RenderError,
     rendered,
@@ -67,7 +68,7 @@ def test_every_golden_host_has_its_files(name):
 
 def test_every_managed_file_has_its_template():
     found = {"/" + str(path.relative_to(TEMPLATES))[: -len(".j2")] for path in TEMPLATES.rglob("*.j2")}
-    assert found == set(files.MANAGED)
+    assert found == set(TEMPLATED) == {*files.MANAGED, *files.BOOT} - {files.SIZER}
 
 
 @pytest.mark.parametrize(
