@@ -15,7 +15,8 @@ description:
   - C(apply.sh) is one POSIX script that any tool can push. C(user-data) is for cloud-init, C(kickstart.ks) a C(%post) of kickstart,
     C(preseed.cfg) a C(late_command) of Debian's installer. They carry that script, which sizes by the memory of the machine it runs on.
   - C(tree) has the files as they lie on the host, C(ignition.json) and C(Containerfile) bring these, and C(kargs.d) is for bootc. They are
-    sized by O(asked.render_machine). Without it, they are what is the same on every machine, and the script, which sizes there.
+    sized by O(asked.render_machine), or by a limit or connections that are named. Without these, they are what is the same on every
+    machine, and a unit that sizes there at each boot, as with C(conntrack_size_at_boot).
   - The files are not written. The playbook C(headroom.netfilter.render) does that.
   - docs/pipelines.md has each form.
 positional: asked

@@ -229,6 +229,17 @@ def test_its_shell_is_clean(script_in: Path, tmp_path: Path, form: str) -> None:
     assert judged("shellcheck", path) == (0, "")
 
 
+def test_units_are_verified(script_in: Path) -> None:
+    if not shutil.which("systemd-analyze"):
+        pytest.skip("systemd is not installed")
+    units = script_in / "tree/etc/systemd/system"
+    environment = {**os.environ, "SYSTEMD_UNIT_PATH": f"{units}:", "SYSTEMD_LOG_LEVEL": "warning"}
+    (unit,) = units.glob("*.service")
+    assert judged("systemd-analyze", "verify", unit, environment=environment) == (0, "")
+    said = judged("systemd-analyze", "verify", spoilt(unit, "Type=", "Kind="), environment=environment)[1]
+    assert "Unknown key" in said
+
+
 @pytest.mark.parametrize("form", ["kickstart", "preseed"])
 @pytest.mark.parametrize("host", ["debian11_loadable", "debian12", "centos7_firewalld"])
 def test_an_installer_leaves_what_is_rendered_for_such_a_machine(form: str, host: str, tmp_path: Path) -> None:

@@ -23,7 +23,6 @@ from ansible_collections.headroom.netfilter.plugins.plugin_utils._conntrack.rend
 from ansible_collections.headroom.netfilter.plugins.plugin_utils._conntrack.render.model import (
     PLAIN,
     RUNNABLE,
-    SCRIPT,
     File,
     Form,
     Model,
@@ -41,7 +40,7 @@ FORMS: dict[str, tuple[Form, str]] = {
     "kargs.d/10-headroom-netfilter.toml": (container.kargs, PLAIN),
 }
 # All that there may be of a rendering.
-EVERY = (*FORMS, *("tree" + path for path in (*files.MANAGED, SCRIPT)))
+EVERY = (*FORMS, *("tree" + path for path in files.MANAGED + files.BOOT))
 
 
 def as_asked(variables: Mapping[str, Any], asked: Mapping[str, Any]) -> dict[str, Any]:
@@ -84,8 +83,8 @@ def _tried(reader: Callable[[], Any], problems: list[str]) -> Any:
 
 def said(made: Model) -> list[str]:
     plan = made.plan
-    if not made.sized:
-        return ["limit and buckets: by the script, from the memory of each machine", *plan.warnings]
+    if plan.sized_at_boot:
+        return ["limit and buckets: by each machine itself, of its memory", *plan.warnings]
     numbers = (("limit", plan.max, "max"), ("buckets", plan.buckets, "buckets"))
     return [f"{word} {number}: {plan.reasons[name]}" for word, number, name in numbers] + plan.warnings
 

@@ -10,7 +10,10 @@ from typing import Any
 from urllib.parse import quote
 
 from ansible_collections.headroom.netfilter.plugins.plugin_utils._conntrack.render.inside import packed
-from ansible_collections.headroom.netfilter.plugins.plugin_utils._conntrack.render.model import RUNNABLE, File, Model
+from ansible_collections.headroom.netfilter.plugins.plugin_utils._conntrack.render.model import File, Model
+
+# Characters of a text that is shown as it is; a longer one is nobody's to read there.
+_LONGEST = 4096
 
 
 def ignition(model: Model) -> str:
@@ -20,6 +23,6 @@ def ignition(model: Model) -> str:
 
 def _file(file: File) -> dict[str, Any]:
     contents = {"source": "data:," + quote(file.text, safe="/=,:")}
-    if file.mode == RUNNABLE:
+    if len(file.text) > _LONGEST:
         contents = {"source": "data:;base64," + packed(file.text), "compression": "gzip"}
     return {"path": file.path, "mode": int(file.mode, 8), "overwrite": True, "contents": contents}

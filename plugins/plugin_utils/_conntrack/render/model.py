@@ -8,13 +8,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import NamedTuple
 
-from ansible_collections.headroom.netfilter.plugins.module_utils._conntrack import files, kernel
+from ansible_collections.headroom.netfilter.plugins.module_utils._conntrack import kernel
 from ansible_collections.headroom.netfilter.plugins.module_utils._conntrack.plan.plan import Plan
 from ansible_collections.headroom.netfilter.plugins.module_utils._conntrack.plan.policy import Policy
 from ansible_collections.headroom.netfilter.plugins.module_utils._conntrack.readers import PolicyError, Wrong
 from ansible_collections.headroom.netfilter.plugins.plugin_utils._conntrack.render import machine as machines
 from ansible_collections.headroom.netfilter.plugins.plugin_utils._conntrack.render.change import planned
-from ansible_collections.headroom.netfilter.plugins.plugin_utils._conntrack.render.files import rendered
 from ansible_collections.headroom.netfilter.plugins.plugin_utils._conntrack.render.machine import Machine
 from ansible_collections.headroom.netfilter.plugins.plugin_utils._conntrack.render.script import script
 
@@ -32,7 +31,6 @@ class File(NamedTuple):
 
 class Model(NamedTuple):
     plan: Plan
-    sized: bool  # whether it says limit and buckets
     files: tuple[File, ...]  # as they lie on the host, by absolute path
     arguments: tuple[str, ...]  # of the kernel, that say of it what modprobe.d does
     script: str
@@ -48,31 +46,19 @@ def model(policy: Policy, machine: Machine | None = None) -> Model:
         text = script(policy)
     except Wrong as wrong:
         raise PolicyError(str(wrong).splitlines()) from None
-    # What is rendered is written before there is anything live.
-    plan = planned(machines.facts(machine or _ANY), policy._replace(apply=True, target="host" if machine else "image"))
+    sized = bool(machine or policy.max or policy.expected_connections)
+    # What is rendered is written before there is anything live; what is not sized here, a boot sizes.
+    policy = policy._replace(
+        apply=True, target="host" if machine else "image", size_at_boot=policy.size_at_boot or not sized
+    )
+    plan = planned(machines.facts(machine or _ANY), policy)
     if plan.refusals:
         raise PolicyError(plan.refusals)
-    sized = bool(machine or policy.max or policy.expected_connections)
-    if not sized:
-        plan = _unsized(plan)
     contents = plan.contents or {}
-    on_host = [File(path, contents[path]) for path in plan.files]
-    if not sized:
-        on_host.append(File(SCRIPT, text, RUNNABLE))
-    flavour = kernel.FLAVOURS[machine.flavour if machine else Machine(0).flavour]
-    arguments = [f"{flavour.module}.hashsize={plan.hashsize}"] if sized else []
-    return Model(plan, sized, tuple(on_host), tuple(arguments), text)
+    flavour = kernel.FLAVOURS[machine.flavour if machine else _ANY.flavour]
+    arguments = [] if plan.sized_at_boot else [f"{flavour.module}.hashsize={plan.hashsize}"]
+    return Model(plan, tuple(File(path, contents[path]) for path in plan.files), tuple(arguments), text)
 
 
 # What it says of memory is asked by nobody where an image is meant.
 _ANY = Machine(2**30)
-
-
-def _unsized(plan: Plan) -> Plan:
-    """Without what depends on memory."""
-    left = {key: value for key, value in plan.sysctl.items() if not key.endswith(("_max", "_buckets"))}
-    paths = [path for path in plan.files if path != files.MODPROBE]
-    less = plan._replace(
-        max=None, buckets=None, hashsize=None, expect_max=None, full_bytes=None, sysctl=left, files=paths
-    )
-    return less._replace(contents=rendered(less))

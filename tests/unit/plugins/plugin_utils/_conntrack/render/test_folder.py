@@ -4,6 +4,7 @@
 
 import pytest
 
+from ansible_collections.headroom.netfilter.plugins.module_utils._conntrack import files
 from ansible_collections.headroom.netfilter.plugins.module_utils._conntrack.readers import PolicyError
 from ansible_collections.headroom.netfilter.plugins.plugin_utils._conntrack.render import folder
 
@@ -36,8 +37,10 @@ def test_every_file_says_whose_it_is_so_that_it_may_be_written_over(tmp_path):
 def test_what_is_no_longer_rendered_goes(tmp_path):
     asked(tmp_path, {"memory": "4 GiB"})
     made = asked(tmp_path)
-    gone = ["kargs.d/10-headroom-netfilter.toml", "tree/etc/modprobe.d/nf_conntrack.conf"]
-    assert made["absent"] == [str(tmp_path / "out" / path) for path in gone]
+    assert made["absent"] == [str(tmp_path / "out/kargs.d/10-headroom-netfilter.toml")]
+    (tmp_path / "out/kargs.d/10-headroom-netfilter.toml").unlink()
+    made = asked(tmp_path, {"memory": "4 GiB"})
+    assert made["absent"] == [str(tmp_path / "out/tree") + path for path in files.BOOT]
 
 
 @pytest.mark.parametrize("value", [None, "", " ", 7, ["out"], "a\nb", "a\0b"])

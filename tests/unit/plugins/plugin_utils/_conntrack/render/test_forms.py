@@ -122,7 +122,7 @@ def test_a_container_is_built_of_what_is_in_the_folder(made):
                     "--chmod=0644",
                 )
             }
-            if made.sized
+            if made is SIZED
             else {}
         ),
     }
@@ -144,13 +144,13 @@ def test_of_a_machine_all_is_said():
     )
 
 
-def test_of_none_what_is_the_same_on_all_and_the_script_are_said():
-    said = {file.path: file for file in UNSIZED.files}
-    assert list(said) == [files.SYSCTL, files.MODULES_LOAD, files.UDEV, SCRIPT]
-    assert said[SCRIPT] == (SCRIPT, UNSIZED.script, "0755")
-    assert "_timeout_established = 7440\n" in said[files.SYSCTL].text
-    assert not re.search(r"_(expect_)?max =|_buckets =|hashsize=", said[files.SYSCTL].text)
-    assert folder.said(UNSIZED) == ["limit and buckets: by the script, from the memory of each machine"]
+def test_of_none_what_is_the_same_on_all_is_said_and_a_boot_sizes():
+    said = {file.path: file.text for file in UNSIZED.files}
+    assert list(said) == [*files.MANAGED, *files.BOOT]
+    assert "_timeout_established = 7440\n" in said[files.SYSCTL]
+    assert not re.search(r"_(expect_)?max =|_buckets =|hashsize=", said[files.SYSCTL] + said[files.MODPROBE])
+    assert UNSIZED.arguments == ()
+    assert folder.said(UNSIZED) == ["limit and buckets: by each machine itself, of its memory"]
 
 
 def test_a_limit_that_is_named_needs_no_machine():
