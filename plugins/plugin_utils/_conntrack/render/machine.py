@@ -132,7 +132,7 @@ def facts(machine: Machine) -> Facts:
     if machine.init != "systemd":
         assigned["init"] = _init(machine.init)
     services = dict.fromkeys(("firewalld", "iptables", "nftables", "netfilter_persistent", "ufw", "conntrackd"))
-    told = {
+    told: Facts = {
         "state": "builtin" if machine.builtin else "loadable",
         "flavour": machine.flavour,
         "kernel": {
