@@ -33,7 +33,7 @@ SHELLS = {"dash": ["dash"], "busybox-static": ["busybox", "ash"], "bash": ["bash
 MAIN = 'main "$@"\n'
 # Each line is a machine; its numbers, or that it is refused.
 RECKON = """
-mode=apply root=
+mode=apply root= image=0
 while read -r state flavour systemd page pointer major minor memory seen count max buckets expect_max kept_max kept_expect \\
     kept_hashsize; do
     [ "$systemd" != - ] || systemd=
