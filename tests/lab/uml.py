@@ -57,6 +57,8 @@ RESTARTS, LAST_WORDS = b"reboot: Restarting system", 200
 """What a kernel says at last that is to be started again. Left to itself it would, with its tap still open: and fail."""
 RAMDISK = "initrd.img"
 """In the folder of a guest: it is booted with that, where there is one."""
+DISK, MEMORY = "disk.img", "memory"
+"""The same: what it is booted from in place of the image of all, and with how many MB."""
 PORTS = range(20000, 30000)
 """Below those that Linux gives to connections, so that a guest finds its own again when it is booted again."""
 
@@ -204,7 +206,7 @@ class Guest:
         while True:
             with console.open("ab") as opened:
                 kernel = await asyncio.create_subprocess_exec(
-                    *kernel_command(image, self.name, self.home / RAMDISK),
+                    *kernel_command(image, self.name, self.home),
                     env={"HOME": "/root", "TMPDIR": "/tmp", "PATH": "/usr/sbin:/usr/bin"},
                     stdin=subprocess.DEVNULL,
                     stdout=opened,
@@ -215,13 +217,15 @@ class Guest:
                 return code
 
 
-def kernel_command(image: uml_image.Image, name: str, ramdisk: Path) -> tuple[str, ...]:
+def kernel_command(image: uml_image.Image, name: str, home: Path) -> tuple[str, ...]:
+    memory = int((home / MEMORY).read_text()) if (home / MEMORY).exists() else MEMORY_MB
+    disk = f"/guest/{DISK}" if (home / DISK).exists() else f"/image/{image.disk.name}"
     return (
-        *("chroot", str(image.program), "/usr/bin/linux.uml", f"umid={name}", "uml_dir=/tmp", f"mem={MEMORY_MB}M"),
-        *(f"ubd0=/guest/disk.cow,/image/{image.disk.name}", "root=/dev/ubda", "rw", "net.ifnames=0"),
+        *("chroot", str(image.program), "/usr/bin/linux.uml", f"umid={name}", "uml_dir=/tmp", f"mem={memory}M"),
+        *(f"ubd0=/guest/disk.cow,{disk}", "root=/dev/ubda", "rw", "net.ifnames=0"),
         *(f"{uml_image.DEVICE}:transport=tap,ifname=tap0,depth=64", f"systemd.hostname={name}"),
         *("con=null", "con0=null,fd:1", "ssl=null", "pty.legacy_count=0", "panic=1", "noreboot", "seccomp=auto"),
-        *((f"initrd=/guest/{ramdisk.name}",) if ramdisk.exists() else ()),
+        *((f"initrd=/guest/{RAMDISK}",) if (home / RAMDISK).exists() else ()),
     )
 
 

@@ -15,7 +15,7 @@ from ..journal.record import Step, Value
 from . import live, settle
 from .alone import Answer, alone, refuse_held
 from .failure import ChangeError, unwritten
-from .undo import Given, make_so, reload_udev
+from .undo import Given, make_so, reload
 from .writes import Write, folders
 
 _UNFINISHED = (
@@ -270,7 +270,7 @@ def _made(
             raise unwritten(host, "writing", write.path, error) from None
     live.write(host, work.live)
     if order.target == "host":
-        reload_udev(host, [write.path for write in work.writes])
+        reload(host, [write.path for write in work.writes])
     for step in work.steps:
         try:
             make_so(host, step.kind, step.after)

@@ -6,7 +6,7 @@
 from typing import Any, List, NamedTuple, Optional, Sequence
 
 from ..facts.gather import gather
-from ..files import UDEV
+from ..files import UDEV, UNIT
 from ..host.writing import Kept, WritableHost
 from ..journal.record import Mark, Step, Value, mark
 from ..shown import short
@@ -16,6 +16,7 @@ from .writes import as_wanted, folders, refuse_exposed, there
 
 # The second before the merge of /usr.
 _UDEVADM = ("/usr/bin/udevadm", "/bin/udevadm", "/usr/sbin/udevadm", "/sbin/udevadm")
+_SYSTEMCTL = ("/usr/bin/systemctl", "/bin/systemctl")
 
 
 class Given(NamedTuple):
@@ -64,7 +65,7 @@ def undo(
         except OSError as error:
             is_over = False
             not_restored.append(str(unwritten(host, "removing", folder, error)))
-    reload_udev(host, [file.path for file in files])
+    reload(host, [file.path for file in files])
     for step in reversed(steps):
         try:
             make_so(host, step.kind, step.before)
@@ -114,8 +115,12 @@ def _give_back(host: WritableHost, file: Given) -> bool:
     return True
 
 
-def reload_udev(host: WritableHost, paths: Sequence[str]) -> None:
-    """Have udev read its rules again where one was written or taken away; where there is no udev there is nothing to do."""
-    program = next((path for path in _UDEVADM if host.is_executable(path)), None)
-    if UDEV in paths and program:
-        host.run([program, "control", "--reload"], 4096)
+def reload(host: WritableHost, paths: Sequence[str]) -> None:
+    """Have udev and systemd read again what is theirs where it was written or taken away; where there is none there is nothing to do."""
+    commands = [(UDEV, _UDEVADM, ["control", "--reload"])]
+    if host.exists("/run/systemd/system"):
+        commands.append((UNIT, _SYSTEMCTL, ["daemon-reload"]))
+    for path, programs, words in commands:
+        program = next((one for one in programs if host.is_executable(one)), None)
+        if path in paths and program:
+            host.run([program, *words], 4096)

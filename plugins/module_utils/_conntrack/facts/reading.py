@@ -7,7 +7,7 @@ nothing, but for journalctl where packets were dropped and no log has said why."
 from typing import Any, Callable, Dict, FrozenSet, Iterable, Optional
 
 from .. import kernel
-from ..files import BOOT, CONNTRACKD, MANAGED, MARK, STARTS
+from ..files import BOOT, CONNTRACKD, MANAGED, MARK
 from ..host.door import Host
 from ..outcome.assignments import assignments
 from ..owners.finder import owners
@@ -233,7 +233,7 @@ def _conntrackd(host: Host) -> Optional[Dict[str, Any]]:
 
 def _files(host: Host) -> Dict[str, Any]:
     found: Dict[str, Any] = {}
-    for path in MANAGED + (BOOT if host.exists(STARTS) else ()):
+    for path in MANAGED + BOOT:
         file = host.file(path)
         if file is not None:
             found[path] = as_dict(file)

@@ -18,7 +18,7 @@ NAME = UNIT.rpartition("/")[2]
 # Of the script, what it was asked for. Numbers alone.
 ASKED = (
     *("MAX", "EXPECTED", "HEADROOM", "HEADROOM_OF", "SHARE", "SHARE_OF", "FLOOR", "CEILING", "PER_BUCKET", "HASHSIZE"),
-    *("SHRINK", "APPLY"),
+    "SHRINK",
 )
 _LINE = re.compile(r"^({0})=([0-9]{{1,15}})$".format("|".join(ASKED)), re.M)
 

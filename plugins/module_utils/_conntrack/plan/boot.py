@@ -39,7 +39,6 @@ def asked(said: Mapping[str, int]) -> Policy:
         entries_per_bucket=said["PER_BUCKET"] or 1,
         hashsize=said["HASHSIZE"] or None,
         shrink=bool(said["SHRINK"]),
-        apply=bool(said["APPLY"]),
     )
 
 
@@ -62,8 +61,6 @@ def sized(
     facts: Facts, policy: Policy, limit: Optional[int], buckets: Optional[int], expectations: Optional[int]
 ) -> Dict[str, int]:
     """By key, with these in force and no flow in use; nothing where it would be refused, and so is left alone."""
-    if not policy.apply:
-        return {}
     prefix = kernel.FLAVOURS[facts["flavour"]].prefix
     table: Dict[str, Any] = dict(facts.get("table") or {}, count=0, max=limit, buckets=buckets, expect_max=expectations)
     there = dict(

@@ -12,6 +12,7 @@ from ansible_collections.headroom.netfilter.plugins.module_utils._conntrack.chan
 from ansible_collections.headroom.netfilter.plugins.module_utils._conntrack.change.failure import ChangeError
 from ansible_collections.headroom.netfilter.plugins.module_utils._conntrack.change.request import read
 from ansible_collections.headroom.netfilter.plugins.module_utils._conntrack.change.transaction import run
+from ansible_collections.headroom.netfilter.plugins.module_utils._conntrack.files import UNIT
 from ansible_collections.headroom.netfilter.plugins.module_utils._conntrack.journal.heads import HOME
 from ansible_collections.headroom.netfilter.tests.unit import changes
 from ansible_collections.headroom.netfilter.tests.unit.changes import (
@@ -327,6 +328,21 @@ def test_udev_is_asked_to_read_its_rules_where_there_is_one(machine, there):
     asked = [["/usr/bin/udevadm", "control", "--reload"]] if there else []
     assert host.ran == asked
     # Not for another file.
+    again = machine.host()
+    run(again, read({"files": [{"path": MODPROBE, "content": "# other\n"}]}))
+    assert again.ran == []
+
+
+@pytest.mark.parametrize("runs", [False, True], ids=["no systemd", "systemd"])
+def test_systemd_is_asked_to_read_its_units_where_it_runs(machine, runs):
+    machine.write("/usr/bin/systemctl", "")
+    os.chmod(machine.host().path("/usr/bin/systemctl"), 0o755)
+    if runs:
+        machine.write("/run/systemd/system/a.mount", "")
+    host = machine.host()
+    run(host, read({"files": [{"path": UNIT, "content": "[Unit]\n"}]}))
+    asked = [["/usr/bin/systemctl", "daemon-reload"]] if runs else []
+    assert host.ran == asked
     again = machine.host()
     run(again, read({"files": [{"path": MODPROBE, "content": "# other\n"}]}))
     assert again.ran == []

@@ -7,6 +7,11 @@ import subprocess
 
 import pytest
 
+from ansible_collections.headroom.netfilter.plugins.module_utils._conntrack.change import rollback
+from ansible_collections.headroom.netfilter.plugins.module_utils._conntrack.change.failure import ChangeError
+from ansible_collections.headroom.netfilter.plugins.module_utils._conntrack.change.request import read
+from ansible_collections.headroom.netfilter.plugins.module_utils._conntrack.change.transaction import run
+from ansible_collections.headroom.netfilter.plugins.module_utils._conntrack.facts.gather import gather
 from ansible_collections.headroom.netfilter.plugins.module_utils._conntrack.files import (
     BOOT,
     MODPROBE,
@@ -18,7 +23,12 @@ from ansible_collections.headroom.netfilter.plugins.module_utils._conntrack.file
 )
 from ansible_collections.headroom.netfilter.plugins.module_utils._conntrack.plan import boot
 from ansible_collections.headroom.netfilter.plugins.module_utils._conntrack.plan.policy import Policy
-from ansible_collections.headroom.netfilter.plugins.plugin_utils._conntrack.render.change import planned
+from ansible_collections.headroom.netfilter.plugins.plugin_utils._conntrack.answers import FACTS
+from ansible_collections.headroom.netfilter.plugins.plugin_utils._conntrack.render.change import (
+    planned,
+    settings,
+)
+from ansible_collections.headroom.netfilter.tests.unit import changes
 from ansible_collections.headroom.netfilter.tests.unit.plugins.plugin_utils._conntrack.render.test_converged import (
     Machine,
 )
@@ -181,3 +191,23 @@ def test_systemd_takes_the_unit(machine):
     command = ["systemd-analyze", "verify", "--man=no", machine.host.path(UNIT)]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert (done.returncode, [line for line in done.stderr.splitlines() if "headroom" in line]) == (0, [])
+
+
+def test_a_change_proves_it_and_gives_it_back(tmp_path):
+    there = changes.Machine(tmp_path)
+    before = there.state()
+    host = there.host()
+    facts = FACTS(gather(host, ["all"]))
+    plan = planned(facts, SIZES)
+    options = settings(plan, facts, SIZES)
+    assert options["expected"]["boot"][LIMIT] == plan.max
+    answer = run(host, read({**options, "id": "sized"}))
+    after = FACTS(answer["facts"])
+    assert after["outcome"]["boot"][LIMIT]["value"] == plan.max
+    assert planned(after, SIZES).converged
+    # What will be is no more as planned: the machine has shrunk meanwhile, or another script is there.
+    wrong = dict(options["expected"], boot={LIMIT: plan.max + 1})
+    with pytest.raises(ChangeError, match="planned"):
+        run(there.host(), read({"files": [{"path": MODPROBE, "content": "# other\n"}], "expected": wrong}))
+    rollback.run(there.host(), None, 1, "bob")
+    assert there.state() == before
