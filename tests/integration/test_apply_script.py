@@ -192,6 +192,21 @@ def test_a_boot_sizes_what_is_live_and_never_fails(machine: Callable[[str], Path
     assert "nothing to do" in run(root, "--boot").stderr
 
 
+@pytest.mark.parametrize(("mebibytes", "limit"), [(256, 12288), (1024, 49152), (16384, 524288)])
+def test_an_image_is_right_for_the_machine_that_boots_it(
+    mebibytes: int, limit: int, machine: Callable[[str], Path]
+) -> None:
+    """Its builder named the buckets of a load, and left the limit to each boot."""
+    root = machine("debian12")
+    (root / "etc/modprobe.d/nf_conntrack.conf").write_text("options nf_conntrack hashsize=65536\n")
+    (root / HASHSIZE).write_text("65536\n")
+    (root / (KEYS + "max")).write_text(f"{8 * 65536}\n")
+    (root / "proc/meminfo").write_text(f"MemTotal: {mebibytes * 1024} kB\n")
+    done = run(root, "--boot")
+    assert (done.returncode, value(root, "max")) == (0, limit), done.stderr
+    assert value(root, "hashsize") == max(limit, 65536)
+
+
 def emptied(root: Path) -> None:
     (root / "proc/meminfo").write_text("")
 
@@ -270,6 +285,19 @@ def test_another_user_is_told(machine: Callable[[str], Path]) -> None:
     command = ["chroot", "--userspec=1000:1000", str(root), "/bin/sh", "/apply.sh"]
     done = subprocess.run(command, capture_output=True, text=True, check=False, env=PLAIN)
     assert (done.returncode, done.stderr) == (2, "apply.sh: root is needed\n")
+
+
+def test_values_of_the_machine_that_runs_this_are_read_whole() -> None:
+    """Of a sysctl the kernel tells a reader by bytes the first alone, as of no file in a tree. Nothing is changed."""
+    limit = Path("/proc/sys/net/netfilter/nf_conntrack_max")
+    if not limit.exists():
+        pytest.skip("this kernel has no connection tracking loaded")
+    for shell in (["dash"], [program("busybox", "busybox-static").path, "ash"], ["bash", "--posix"]):
+        words = [*shell, "-s", "--", "--status"]
+        done = subprocess.run(words, input=text_of(), capture_output=True, text=True, check=False)
+        if done.returncode == 2:
+            pytest.skip(done.stderr)
+        assert re.search(rf"^limit +{limit.read_text().strip()} ", done.stdout, re.M), done.stdout
 
 
 def test_another_network_namespace_is_left_alone() -> None:
