@@ -61,11 +61,13 @@ def steps() -> Iterator[Step]:
     yield from kernel[1:]
     yield Step("sanity", (sanity(PYTHON, "2.19"),), TREE)
     yield from sanity_on_other_cores()
-    apart = [f"--ignore=tests/lab/test_{name}.py" for name in ("uml", "unload")]
+    apart = [f"--ignore=tests/lab/test_{name}.py" for name in ("uml", "unload", "image", "first_boot")]
     lab_tests: Words = (PYTHON, *PYTEST, *apart, "tests/lab")
     yield Step("lab-tests", (lab_tests,), TREE, after="lab")
     unload: Words = (PYTHON, *PYTEST, "-k", "not ended", "tests/lab/test_unload.py")
     yield Step("unload", (unload,), TREE, lack_of_uml)
+    image: Words = (PYTHON, *PYTEST, "tests/lab/test_image.py")
+    yield Step("image", (image,), TREE, lack_of_uml)
     kills: Words = (PYTHON, "-B", "tests/survival/kills.py", "--every", EVERY)
     yield Step("kills", (kills,), TREE, lack_of_uml)
     yield Step("formats", ((PYTHON, *PYTEST, "tests/formats"),), TREE, lack_for_formats, environment=unit_paths())

@@ -185,7 +185,7 @@ _value:
       elements: str
       sample: [/etc/sysctl.d/99-conntrack.conf, /etc/modprobe.d/nf_conntrack.conf]
     templates:
-      description: The role's template of each of these files.
+      description: The role's template of each of these files, but for the script of O(policy.conntrack_size_at_boot).
       type: list
       elements: str
       sample: [etc/sysctl.d/99-conntrack.conf.j2, etc/modprobe.d/nf_conntrack.conf.j2]

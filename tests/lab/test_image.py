@@ -18,16 +18,15 @@ from typing import NamedTuple
 
 import pytest
 
-HERE = Path(__file__).resolve().parent
-REPO = HERE.parents[1]
-sys.path.insert(0, str(HERE))
-sys.path.insert(1, str(REPO))
+sys.path.insert(0, str(Path(__file__).resolve().parents[5]))
+sys.path.insert(0, str(Path(__file__).parent))
 import images
 import uml
 import uml_image
 
-from tests import peers
+from ansible_collections.headroom.netfilter.tests import peers
 
+REPO = Path(__file__).resolve().parents[2]
 COLLECTIONS = os.environ.get("ANSIBLE_COLLECTIONS_PATH") or str(REPO.parents[2])
 SIZED = ("-e", "conntrack_size_at_boot=true")
 MEMORY = {"small": 512, "large": 1024}
@@ -44,12 +43,13 @@ class Built(NamedTuple):
 
 
 def play(inventory: Path, *arguments: str) -> str:
-    words = [Path(sys.executable).with_name("ansible-playbook"), "-i", inventory, "headroom.netfilter.tune", *arguments]
+    program = str(Path(sys.executable).with_name("ansible-playbook"))
+    words = [program, "-i", str(inventory), "headroom.netfilter.tune", *arguments]
     others = peers.collections(images.cache())
     environment = {**os.environ, "ANSIBLE_COLLECTIONS_PATH": f"{COLLECTIONS}:{others}", "ANSIBLE_NOCOLOR": "1"}
     done = subprocess.run(words, env=environment, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
-    return done.stdout
+    return str(done.stdout)
 
 
 @pytest.fixture(scope="module")

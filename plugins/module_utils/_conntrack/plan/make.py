@@ -52,6 +52,8 @@ def make(facts: Facts, policy: Policy, render: Optional[Render] = None) -> Plan:
     if is_left and policy.target == "image":
         limit = buckets = hashsize = expectations = None
         whys = dict.fromkeys(whys, "by the memory of the machine that boots")
+    elif is_left:
+        whys["max"] += "; no file says it: conntrack_size_at_boot"
     said_then = (None, None, None) if is_left else (limit, hashsize, expectations)
     plan = Plan(
         max=limit,

@@ -52,6 +52,12 @@ OTHERS = {
     "/etc/rc.local": "echo 5000 > /sys/module/nf_conntrack/parameters/hashsize\n",
     "/etc/crontab": "@reboot root sysctl -w net.netfilter.nf_conntrack_max=7 | tee /proc/sys/net/nf_conntrack_max\n",
     "/etc/systemd/system/local.service": "[Service]\nExecStart=/bin/sh -c 'sysctl net.netfilter.nf_conntrack_max=8'\n",
+    "/etc/systemd/system/sysinit.target.d/headroom-conntrack.conf": "[Unit]\nWants=headroom-conntrack.service\n",
+    "/etc/systemd/system/headroom-conntrack.service": "[Service]\nExecStart=/bin/sh /etc/headroom/conntrack-size --boot\n",
+    "/etc/headroom/conntrack-size": (
+        "MAX=0\nEXPECTED=0\nHEADROOM=2\nHEADROOM_OF=1\nSHARE=1\nSHARE_OF=50\nFLOOR=65536\nCEILING=2097152\n"
+        "PER_BUCKET=1\nHASHSIZE=0\nSHRINK=0\n"
+    ),
     "/proc/77/comm": "kube-proxy\n",
     "/proc/77/cmdline": "kube-proxy\0--config=/config.yaml\0--conntrack-max-per-core=5\0",
     "/proc/77/root/config.yaml": "conntrack:\n  maxPerCore: 32768\n  tcpEstablishedTimeout: 24h0m0s\n",

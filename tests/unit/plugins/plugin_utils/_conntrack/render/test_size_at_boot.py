@@ -59,6 +59,7 @@ def converged(machine, policy):
 def test_no_file_says_what_memory_alone_gives(machine):
     plan = converged(machine, SIZES)
     assert plan.sized_at_boot is True
+    assert plan.reasons["max"].endswith("; no file says it: conntrack_size_at_boot")
     assert set(BOOT) < set(plan.files)
     assert not {LIMIT, PREFIX + "expect_max"} & set(plan.sysctl)
     assert "hashsize" not in plan.contents[MODPROBE]
