@@ -73,5 +73,6 @@ survival:
 	@.venv-test/bin/python -B tests/survival/kills.py --every 1
 	@.venv-test/bin/python -B tests/survival/again.py
 	@.venv-test/bin/python -B tests/survival/lost.py --every 2
-	@.venv-test/bin/python -B -m pytest -q -p no:cacheprovider tests/lab/test_uml.py tests/lab/test_unload.py tests/lab/test_first_boot.py
+	@.venv-test/bin/python -B -m pytest -q -p no:cacheprovider tests/lab/test_uml.py tests/lab/test_unload.py
+	@ANSIBLE_COLLECTIONS_PATH="$$PWD/.cache/collections" .venv-test/bin/python -B -m pytest -q -p no:cacheprovider tests/lab/test_first_boot.py
 	@SCENARIO_HOSTS=lab .venv-test/bin/python tests/run.py $$(.venv-test/bin/python tests/run.py --list | grep ^molecule-)

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[5]))
+sys.path.insert(0, os.environ["ANSIBLE_COLLECTIONS_PATH"])
 sys.path.insert(0, str(Path(__file__).parent))
 import uml
 import uml_image
