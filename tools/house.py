@@ -40,6 +40,7 @@ ROOMS = {
     "action": "on the controller, for each module",
     "filter": "for playbooks",
     "modules": "on the hosts",
+    "doc_fragments": "what modules have in common",
 }
 
 

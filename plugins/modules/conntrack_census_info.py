@@ -65,24 +65,14 @@ options:
 extends_documentation_fragment:
   - ansible.builtin.action_common_attributes
   - ansible.builtin.action_common_attributes.flow
+  - headroom.netfilter.guarded
 attributes:
-  action:
-    support: full
-    details: Checks on the controller what the host answers, and hands on only what is documented here.
-  async:
-    support: none
-    details: The result would come by a way on which it is not checked.
-  bypass_host_loop:
-    support: none
   check_mode:
     support: full
     details: Reads the same in check mode.
   diff_mode:
     support: none
     details: Changes nothing.
-  platform:
-    support: full
-    platforms: linux
 notes:
   - Needs no root but CAP_NET_ADMIN in the network namespace that is read. To enter another one it needs CAP_SYS_ADMIN, and to find
     it by a process of another user, or by its inode, CAP_SYS_PTRACE.
@@ -98,7 +88,6 @@ notes:
     connection tracking itself is not loaded, nothing is read and nothing is loaded.
   - Shares of a sample assume that nothing makes entries stand where they do by what they are. Resizing the table while it is read
     does; it is read again then, three times at most, and afterwards RV(exact) is V(false). So it is where answers are lost.
-  - Python 3.6 or later is needed on the host.
 seealso:
   - module: headroom.netfilter.conntrack_expire
   - module: headroom.netfilter.conntrack_facts

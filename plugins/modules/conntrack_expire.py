@@ -95,24 +95,14 @@ options:
 extends_documentation_fragment:
   - ansible.builtin.action_common_attributes
   - ansible.builtin.action_common_attributes.flow
+  - headroom.netfilter.guarded
 attributes:
-  action:
-    support: full
-    details: Checks on the controller what the host answers, and hands on only what is documented here.
-  async:
-    support: none
-    details: The result would come by a way on which it is not checked.
-  bypass_host_loop:
-    support: none
   check_mode:
     support: full
     details: Goes through the table and counts what would be shortened.
   diff_mode:
     support: none
     details: An entry is not a thing to compare; the numbers say what was done.
-  platform:
-    support: full
-    platforms: linux
 notes:
   - Needs no root but CAP_NET_ADMIN in the network namespace, and a kernel with ctnetlink, whose module it loads. To enter another
     network namespace it needs CAP_SYS_ADMIN, and to find it by a process of another user, or by its inode, CAP_SYS_PTRACE.
@@ -121,7 +111,6 @@ notes:
     M(headroom.netfilter.conntrack_census_info).
   - A reading waits 120 seconds at most for what the kernel tells; then RV(complete) is V(false).
   - What is idle for longer than the timeout wanted is not yet over; it is over when that timeout has passed once more.
-  - Python 3.6 or later is needed on the host.
 seealso:
   - module: headroom.netfilter.conntrack_census_info
   - module: headroom.netfilter.conntrack_settings

@@ -45,16 +45,9 @@ options:
 extends_documentation_fragment:
   - ansible.builtin.action_common_attributes
   - ansible.builtin.action_common_attributes.flow
+  - headroom.netfilter.guarded
   - ansible.builtin.action_common_attributes.facts
 attributes:
-  action:
-    support: full
-    details: Checks on the controller what the host answers, and hands on only what is documented here.
-  async:
-    support: none
-    details: The result would come by a way on which it is not checked.
-  bypass_host_loop:
-    support: none
   check_mode:
     support: full
     details: Reads the same in check mode.
@@ -63,11 +56,6 @@ attributes:
     details: Changes nothing.
   facts:
     support: full
-  platform:
-    support: full
-    platforms: linux
-notes:
-  - Python 3.6 or later is needed on the host.
 seealso:
   - module: headroom.netfilter.conntrack_settings
   - plugin: headroom.netfilter.conntrack_plan

@@ -70,36 +70,15 @@ options:
     description: The id of a change that is to be kept. Then nothing else is done.
     type: str
   lock_seconds:
-    description: How long to wait while another change of the host is on its way.
     type: raw
     default: 60
-  who:
-    description: Who asks, for the host's log and the history.
-    type: str
-    default: ""
 extends_documentation_fragment:
   - ansible.builtin.action_common_attributes
   - ansible.builtin.action_common_attributes.flow
-attributes:
-  action:
-    support: full
-    details: Checks on the controller what the host answers, and hands on only what is documented here.
-  async:
-    support: none
-    details: The result would come by a way on which it is not checked.
-  bypass_host_loop:
-    support: none
-  check_mode:
-    support: full
-    details: Does all but the writing, the refusals among it.
-  diff_mode:
-    support: full
-  platform:
-    support: full
-    platforms: linux
+  - headroom.netfilter.guarded
+  - headroom.netfilter.change
 notes:
-  - Needs root, systemd, and nftables or iptables with ip6tables. Python 3.6 or later is needed on the host.
-  - The file C(/etc/headroom/netfilter.hold) on a host keeps it from being changed, by this module as well.
+  - Needs root, systemd, and nftables or iptables with ip6tables.
 seealso:
   - module: headroom.netfilter.conntrack_census_info
   - module: headroom.netfilter.conntrack_expire

@@ -125,37 +125,13 @@ options:
     type: str
     choices: [host, image]
     default: host
-  lock_seconds:
-    description: How long to wait while another change of the host is on its way.
-    type: int
-    default: 60
-  who:
-    description: Who asks, for the host's log and the history.
-    type: str
-    default: ""
 extends_documentation_fragment:
   - ansible.builtin.action_common_attributes
   - ansible.builtin.action_common_attributes.flow
-attributes:
-  action:
-    support: full
-    details: Checks on the controller what the host answers, and hands on only what is documented here.
-  async:
-    support: none
-    details: The result would come by a way on which it is not checked.
-  bypass_host_loop:
-    support: none
-  check_mode:
-    support: full
-    details: Does all but the writing, the refusals among it.
-  diff_mode:
-    support: full
-  platform:
-    support: full
-    platforms: linux
+  - headroom.netfilter.guarded
+  - headroom.netfilter.change
 notes:
   - Needs root, and the first network namespace for all but the timeouts and switches. What is already so is no error without either.
-  - Python 3.6 or later is needed on the host.
 seealso:
   - module: headroom.netfilter.conntrack_rollback
   - module: headroom.netfilter.conntrack_facts

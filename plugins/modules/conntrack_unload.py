@@ -42,38 +42,20 @@ options:
   id:
     description: The id of this change. By default the action makes one, or the host.
     type: str
-  lock_seconds:
-    description: How long to wait while another change of the host is on its way.
-    type: int
-    default: 60
-  who:
-    description: Who asks, for the host's log and the history.
-    type: str
-    default: ""
 extends_documentation_fragment:
   - ansible.builtin.action_common_attributes
   - ansible.builtin.action_common_attributes.flow
+  - headroom.netfilter.guarded
+  - headroom.netfilter.change
 attributes:
   action:
     support: full
     details: Confirms the change over a new connection, checks on the controller what the host answers, and hands on only what is documented here.
-  async:
-    support: none
-    details: The result would come by a way on which it is not checked.
-  bypass_host_loop:
-    support: none
-  check_mode:
-    support: full
-    details: Does all but the writing, the refusals among it.
   diff_mode:
     support: full
     details: Files and modules alike.
-  platform:
-    support: full
-    platforms: linux
 notes:
-  - Needs root, in the host's own network namespace. Python 3.6 or later is needed on the host.
-  - The file C(/etc/headroom/netfilter.hold) on a host keeps it from being changed, by this module as well.
+  - Needs root, in the host's own network namespace.
 seealso:
   - module: headroom.netfilter.conntrack_rollback
   - module: headroom.netfilter.conntrack_settings

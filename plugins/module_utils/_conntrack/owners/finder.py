@@ -17,7 +17,7 @@ from .. import kernel
 from ..files import IPTABLES, SYSCTL
 from ..host.door import Host
 from ..sources.proc import shell_value
-from ..sources.services import IPTABLES_SCRIPTS, boots_systemd, is_active, systemd_sysctl
+from ..sources.services import IPTABLES_SCRIPTS, boots_systemd, enabled_units, is_active, systemd_sysctl
 from ..sources.tracking import sysctl
 from ..values import integer
 from .owner import Claim, Owner, lines_of, of_line, sysctl_lines
@@ -39,7 +39,7 @@ _LEFTOVER = re.compile(r".*(~|\.(bak|orig|swp|disabled|rpm\w+|dpkg-\w+|cfsaved))
 
 def owners(host: Host, names: kernel.Flavour, cpus: Optional[int]) -> Tuple[List[Owner], List[Claim]]:
     """Everyone found; each finding is of one line of a file, or of one process. And who only pretends."""
-    enabled = _enabled_units(host)
+    enabled = enabled_units(host)
     claims: List[Claim] = []
     roots, others = host.by_user()
     has_tuned = is_active(host, "tuned") or "tuned.service" in enabled
@@ -60,13 +60,6 @@ def owners(host: Host, names: kernel.Flavour, cpus: Optional[int]) -> Tuple[List
     # After all that is root's: it takes nothing of their time.
     _pretenders(host, others, claims)
     return found, claims
-
-
-def _enabled_units(host: Host) -> Set[str]:
-    folders = ["{0}/{1}".format(_UNITS, name) for name in host.list(_UNITS) if name.endswith((".wants", ".requires"))]
-    links = ["{0}/{1}".format(folder, unit) for folder in folders for unit in host.list(folder)]
-    # By an alias a unit is wanted under another name than its file's.
-    return {(path or "").rpartition("/")[2] for link in links for path in (link, host.link(link))}
 
 
 # By the name of the process: kube-proxy, alone or within others, and a tuned that no unit starts.

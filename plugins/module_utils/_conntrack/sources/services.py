@@ -5,7 +5,7 @@
 
 import posixpath
 import re
-from typing import TYPE_CHECKING, Any, Dict, Iterator, NamedTuple, Optional, Tuple
+from typing import TYPE_CHECKING, Any, Dict, Iterator, NamedTuple, Optional, Set, Tuple
 
 from ..files import FIREWALLD, IPTABLES
 from .proc import shell_value
@@ -24,6 +24,7 @@ _CLEANS, _FLUSHES = "CleanupModulesOnExit", "CleanupOnExit"
 IPTABLES_SCRIPTS = ("/usr/libexec/iptables/iptables.init", "/etc/rc.d/init.d/iptables", "/etc/init.d/iptables")
 _UNLOADS = "IPTABLES_MODULES_UNLOAD"
 _SOURCES = re.compile(r"(^|[\s;&|])(\.|source)\s+\S*(IPTABLES_CONFIG|iptables-config)")
+_UNITS = "/etc/systemd/system"
 # systemd's helper that applies sysctl.d: merged /usr first, then the split one (Debian 11, Ubuntu 16.04).
 _SYSTEMD_SYSCTL = ("/usr/lib/systemd/systemd-sysctl", "/lib/systemd/systemd-sysctl")
 
@@ -181,6 +182,13 @@ def boots_systemd(host: "Host", helper: Optional[str]) -> bool:
         return helper is not None
     init = host.link("/sbin/init")
     return init.endswith("systemd") if init else not host.exists("/sbin/init")
+
+
+def enabled_units(host: "Host") -> Set[str]:
+    """The units that systemd starts at boot, as somebody here has it. By an alias one is wanted under another name than its file's."""
+    folders = ["{0}/{1}".format(_UNITS, name) for name in host.list(_UNITS) if name.endswith((".wants", ".requires"))]
+    links = ["{0}/{1}".format(folder, unit) for folder in folders for unit in host.list(folder)]
+    return {(path or "").rpartition("/")[2] for link in links for path in (link, host.link(link))}
 
 
 def is_active(host: "Host", name: str) -> bool:

@@ -7,13 +7,13 @@ that something holds."""
 import posixpath
 import re
 from itertools import zip_longest
-from typing import Dict, Iterator, List, NamedTuple, Sequence, Tuple
+from typing import Dict, Iterator, List, NamedTuple, Sequence, Set, Tuple
 
 from ..host.writing import WritableHost
 from ..shown import short
 from ..sources.namespaces import others
 from ..sources.proc import shell_value
-from ..sources.services import is_active
+from ..sources.services import enabled_units, is_active
 from ..sources.tracking import release
 from . import rules
 from .order import Module
@@ -52,7 +52,6 @@ _SERVICES: Dict[str, Tuple[str, ...]] = {
     "shorewall": (),
 }
 _UFW = "/etc/ufw/ufw.conf"
-_WANTED = ("/etc/systemd/system", "/etc/runlevels")
 # What a service loads at each of its starts: its name, its files, how they are read.
 _LOADED = (
     ("nftables", "/etc/nftables.conf", rules.of_nft),
@@ -83,7 +82,8 @@ _OF_RULES = re.compile(
 
 def needs(host: WritableHost, stack: Sequence[Module], is_builtin: bool) -> List[Need]:
     """``stack`` are the modules that are loaded."""
-    found = list(_services(host)) + list(_files(host))
+    started = _started(host)
+    found = list(_services(host, started)) + list(_files(host, started))
     if stack or is_builtin:
         rules_found = _rules(host)
         # What holds a module is told by them, as far as there are any.
@@ -105,7 +105,7 @@ def _told(found: Sequence[Need]) -> Iterator[Need]:
             yield Need(kind, "elsewhere", "{0} more".format(len(ranked) - MOST), "see to these first, and run again")
 
 
-def _services(host: WritableHost) -> Iterator[Need]:
+def _services(host: WritableHost, started: Set[str]) -> Iterator[Need]:
     running = set()
     for number in host.by_user()[0]:
         running.add((host.read("/proc/{0}/comm".format(number)) or "").strip())
@@ -114,32 +114,28 @@ def _services(host: WritableHost) -> Iterator[Need]:
         if is_active(host, name) or there:
             said = "process {0}".format(there[0]) if there else "active"
             yield Need(SERVICE, name, said, "stop and disable it, if the host can do without")
-        elif is_enabled(host, name):
+        elif name in started:
             yield Need(SERVICE, name, "enabled: the next boot starts it", "disable it, if the host can do without")
     if (shell_value(host.read(_UFW), "ENABLED") or "").lower() == "yes":
         yield Need(SERVICE, "ufw", "{0}: ENABLED=yes".format(_UFW), "ufw disable, if the host can do without")
 
 
-def is_enabled(host: WritableHost, name: str) -> bool:
-    """Whether a boot starts a service."""
-    for folder in _WANTED:
-        for inside in host.list(folder):
-            target = posixpath.join(folder, inside)
-            if inside.endswith((".wants", ".requires")) and host.exists(posixpath.join(target, name + ".service")):
-                return True
-            if folder == "/etc/runlevels" and host.exists(posixpath.join(target, name)):
-                return True
-    return any(inside[:1] == "S" and inside[3:] == name for inside in host.list("/etc/rc2.d"))
+def _started(host: WritableHost) -> Set[str]:
+    """The services that a boot starts: systemd's, OpenRC's of any runlevel, and those of System V's init."""
+    runlevels = [posixpath.join("/etc/runlevels", name) for name in host.list("/etc/runlevels")]
+    units = {unit[: -len(".service")] for unit in enabled_units(host) if unit.endswith(".service")}
+    scripts = {link[3:] for link in host.list("/etc/rc2.d") if link[:1] == "S"}
+    return units.union(scripts, *(host.list(folder) for folder in runlevels))
 
 
-def _files(host: WritableHost) -> Iterator[Need]:
+def _files(host: WritableHost, started: Set[str]) -> Iterator[Need]:
     loaded = list(_LOADED)
     for name, folder in _FOLDERS:
         loaded += [
             (name, posixpath.join(folder, file), rules.of_nft) for file in host.list(folder) if file.endswith(".nft")
         ]
     for name, path, read in loaded:
-        if not (is_enabled(host, name) or is_active(host, name)):
+        if not (name in started or is_active(host, name)):
             continue
         for rule in read(host.read(path)):
             remedy = "take the rule out, or disable {0}: without conntrack it could load none of its rules".format(name)
