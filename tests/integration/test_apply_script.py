@@ -332,9 +332,8 @@ exit "$code"
 """
 
 
-@pytest.mark.parametrize("name", ["centos5", "debian13"])
-def test_a_full_disk_changes_nothing(name: str, tmp_path: Path) -> None:
-    origin = golden.lay_out(name, str(tmp_path / "origin"))
+def test_a_full_disk_changes_nothing(tmp_path: Path) -> None:
+    origin = golden.lay_out("centos5", str(tmp_path / "origin"))
     for path in ("mounted", "apply.sh"):
         (tmp_path / path).mkdir() if path == "mounted" else (tmp_path / path).write_text(text_of())
     codes = []
