@@ -70,7 +70,8 @@ def steps() -> Iterator[Step]:
     yield Step("image", (image,), TREE, lack_of_uml)
     kills: Words = (PYTHON, "-B", "tests/survival/kills.py", "--every", EVERY)
     yield Step("kills", (kills,), TREE, lack_of_uml)
-    yield Step("formats", ((PYTHON, *PYTEST, "tests/formats"),), TREE, lack_for_formats, environment=unit_paths())
+    checkout = (*unit_paths(), ("CHECKOUT", str(REPO)))
+    yield Step("formats", ((PYTHON, *PYTEST, "tests/formats"),), TREE, lack_for_formats, environment=checkout)
     yield from map(units, reversed(pythons.VERSIONS))
     yield Step("ansible-lint", (("ansible-lint", "--offline", "--strict", "--profile", "production"),), TREE)
     yield Step(

@@ -25,7 +25,8 @@ from ansible_collections.headroom.netfilter.plugins.plugin_utils._conntrack.rend
 from ansible_collections.headroom.netfilter.plugins.plugin_utils._conntrack.render.model import SCRIPT
 from ansible_collections.headroom.netfilter.tests.unit import golden
 
-REPO = Path(__file__).parents[2]
+# Where what was installed stays.
+REPO = Path(os.environ.get("CHECKOUT") or Path(__file__).parents[2])
 MACHINE = {"memory": "4 GiB", "kernel": "6.1.0-37-amd64"}
 RELEASES = ("RHEL5", "RHEL7", "RHEL10")
 # What a word of a command may have.
