@@ -20,8 +20,9 @@ import uml
 import uml_image
 
 from ansible_collections.headroom.netfilter.plugins.module_utils._conntrack.plan.policy import Policy
-from ansible_collections.headroom.netfilter.plugins.plugin_utils._conntrack.render import folder, machine
 from ansible_collections.headroom.netfilter.plugins.plugin_utils._conntrack.render.change import planned
+from ansible_collections.headroom.netfilter.plugins.plugin_utils._conntrack.render.folder import as_asked
+from ansible_collections.headroom.netfilter.plugins.plugin_utils._conntrack.render.machine import facts, read
 
 MEMORY = {"small": 512, "large": 1024}
 """MB by the name of a guest."""
@@ -63,7 +64,7 @@ def disk(tmp_path_factory: pytest.TempPathFactory) -> Path:
     install = "dpkg --install --force-depends /var/tmp/*.deb && rm /var/tmp/*.deb"
     done = subprocess.run(["chroot", tree, "sh", "-c", install], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
-    rendered = folder.as_asked({}, {"render_to": str(place / "rendered")})["files"]
+    rendered = as_asked({}, {"render_to": str(place / "rendered")})["files"]
     (user_data,) = (file["content"] for file in rendered if file["path"] == "user-data")
     for path, text in {**FILES, "var/lib/cloud/seed/nocloud/user-data": user_data}.items():
         (tree / path).parent.mkdir(parents=True, exist_ok=True)
@@ -97,8 +98,10 @@ def values(guest: uml.Guest) -> dict[str, int]:
 def wanted(guest: uml.Guest) -> dict[str, int]:
     """By the plan of a machine of that description."""
     release, total, there = guest.run("uname -r; sed -n 's/^MemTotal: *//p' /proc/meminfo; uname -m").splitlines()
-    told = machine.facts(machine.read({"memory": total, "kernel": release, "architecture": there}))
-    plan = planned(told, Policy())
+    described = read({"memory": total, "kernel": release, "architecture": there})
+    assert described is not None
+    plan = planned(facts(described), Policy())
+    assert plan.buckets is not None
     return {**plan.sysctl, "net.netfilter.nf_conntrack_buckets": plan.buckets}
 
 
