@@ -61,7 +61,7 @@ def steps() -> Iterator[Step]:
     yield from kernel[1:]
     yield Step("sanity", (sanity(PYTHON, "2.19"),), TREE)
     yield from sanity_on_other_cores()
-    apart = [f"--ignore=tests/lab/test_{name}.py" for name in ("uml", "unload", "image")]
+    apart = [f"--ignore=tests/lab/test_{name}.py" for name in ("uml", "unload", "image", "first_boot")]
     lab_tests: Words = (PYTHON, *PYTEST, *apart, "tests/lab")
     yield Step("lab-tests", (lab_tests,), TREE, after="lab")
     unload: Words = (PYTHON, *PYTEST, "-k", "not ended", "tests/lab/test_unload.py")
@@ -70,6 +70,8 @@ def steps() -> Iterator[Step]:
     yield Step("image", (image,), TREE, lack_of_uml)
     kills: Words = (PYTHON, "-B", "tests/survival/kills.py", "--every", EVERY)
     yield Step("kills", (kills,), TREE, lack_of_uml)
+    checkout = (*unit_paths(), ("CHECKOUT", str(REPO)))
+    yield Step("formats", ((PYTHON, *PYTEST, "tests/formats"),), TREE, lack_for_formats, environment=checkout)
     yield from map(units, reversed(pythons.VERSIONS))
     yield Step("ansible-lint", (("ansible-lint", "--offline", "--strict", "--profile", "production"),), TREE)
     yield Step(
@@ -300,6 +302,12 @@ def lack_of_uml() -> str | None:
     """The same of user-mode guests."""
     checked = subprocess.run([PYTHON, TESTS / "lab/uml.py", "check"], capture_output=True, text=True, check=False)
     return checked.stderr.strip() or "there can be no user-mode guests here" if checked.returncode else None
+
+
+def lack_for_formats() -> str | None:
+    """What one of the tools lacks, its test says."""
+    lack_of("shellcheck", package="shellcheck")
+    return "needs root" if os.geteuid() != 0 else None
 
 
 def lack_for_integration(*versions: str) -> str | None:
