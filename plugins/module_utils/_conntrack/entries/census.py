@@ -110,9 +110,7 @@ FIELDS: Dict[str, Field] = {
     "timeout_class": Field(_OF_KIND, lambda terms, layout, parts: entries.timeout_name(*Kind.of(layout, parts))),
     ROLE: Field(
         ("source", "destination", "status"),
-        lambda terms, layout, parts: own.role(
-            terms.own, parts["source"], parts["destination"], parts.get("status", 0)
-        ),
+        lambda terms, layout, parts: own.role(terms.own, parts["source"], parts["destination"], parts.get("status", 0)),
     ),
 }
 

@@ -136,9 +136,7 @@ def _record(line: str) -> Tuple[_Kind, bytes]:
 
 def _translation(first: Dict[str, str], answer: Dict[str, str]) -> int:
     """The bits of what is translated, which a line does not have."""
-    return sum(
-        flag for flag, words in _ANSWERED if any(first.get(one) != answer.get(other) for one, other in words)
-    )
+    return sum(flag for flag, words in _ANSWERED if any(first.get(one) != answer.get(other) for one, other in words))
 
 
 def _number(text: str) -> int:

@@ -104,6 +104,7 @@ def calls(text):
     reading = {"event": "before", "facts": told, "end": text}
     return {
         "conntrack_audit": ([host],),
+        "conntrack_cures": ([dict(host, __audit_census=replaced(CENSUS, text), notrack_flows=text)],),
         "conntrack_drill_errors": ({"drill_reload": text}, "ssh", [text]),
         "conntrack_drill_plan": (told, {}, "local"),
         "conntrack_drill_verdict": ([reading, dict(reading, event="reload")], "web01"),

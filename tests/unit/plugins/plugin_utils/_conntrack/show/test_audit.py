@@ -8,6 +8,7 @@ from ansible_collections.headroom.netfilter.plugins.module_utils._conntrack.find
 from ansible_collections.headroom.netfilter.plugins.module_utils._conntrack.findings.risks import findings
 from ansible_collections.headroom.netfilter.plugins.module_utils._conntrack.readers import PolicyError
 from ansible_collections.headroom.netfilter.plugins.plugin_utils._conntrack.show.audit import failing, lines, worst
+from ansible_collections.headroom.netfilter.plugins.plugin_utils._conntrack.show.cures import Told
 from ansible_collections.headroom.netfilter.tests.unit.examples import NOT_LOADED, facts
 
 BAD = Finding("lost-at-boot", "critical", "limit 262144 -> 8192", "It matters.", "Persist it.")
@@ -61,6 +62,32 @@ def test_hosts_with_the_same_findings_share_them():
 
 def test_no_hosts_no_lines():
     assert lines([]) == []
+
+
+def test_which_cure_fits_stands_behind_each_host_and_what_brings_it_below_all():
+    cures = [
+        Told("ns1", "exempt", "udp/53 to this host at least 89 %", "It takes no entry.", "ansible ns1 -m x", {"a": 1}),
+        Told("web1", "none", "limit 65536", "It holds.", "", {}),
+    ]
+    assert lines([("web1", {}, []), ("ns1", {}, [FAIR])], cures) == [
+        "host  worst  findings  in use  limit  after reload  after boot  cure",
+        "ns1    info         1       -      -             -           -  exempt",
+        "  info unreadable: 1 path",
+        "    It matters.",
+        "    -> Use root.",
+        "",
+        "web1   none         0       -      -             -           -  none",
+        "",
+        "Which cure fits, by what was seen: decide, then run",
+        "",
+        "ns1: exempt: udp/53 to this host at least 89 %",
+        "    It takes no entry.",
+        "    -> ansible ns1 -m x",
+    ]
+
+
+def test_where_nothing_is_to_be_brought_nothing_is_said_of_it():
+    assert lines([("web1", {}, [])], [Told("web1", "none", "limit 65536", "It holds.", "", {})])[2:] == []
 
 
 def test_long_sentences_are_wrapped_and_paths_are_not():
