@@ -144,11 +144,11 @@ def _planned(host: Seen, evidence: Evidence) -> Cure:
     if evidence.census is None:
         why = "Who fills the table, and who needs it, was not looked at: that takes root, and a table."
     if plan is None or plan.converged:
-        return Cure(NOTHING, "limit {0}, {1} in use".format(said(host.max), said(host.count)), why)
+        return Cure(NOTHING, "limit {0}, as planned".format(said(host.max)) if plan else "not planned", why)
     if plan.refusals:
         return Cure(NOTHING, "tune is refused here: {0}".format(plan.refusals[0]), why)
-    seen = "limit {0} -> {1}, {2} in use; not as planned: {3}".format(
-        said(host.max), said(plan.max), said(host.count), listed([drift.name for drift in plan.drift])
+    seen = "limit {0} -> {1}; not as planned: {2}".format(
+        said(host.max), said(plan.max), listed([drift.name for drift in plan.drift])
     )
     return Cure(GROW, seen, why)
 

@@ -12,7 +12,7 @@ from ansible_collections.headroom.netfilter.plugins.module_utils._conntrack.find
 from ansible_collections.headroom.netfilter.plugins.module_utils._conntrack.outcome.said import SEVERITIES
 from ansible_collections.headroom.netfilter.plugins.module_utils._conntrack.readers import PolicyError, problem
 from ansible_collections.headroom.netfilter.plugins.module_utils._conntrack.values import Facts
-from ansible_collections.headroom.netfilter.plugins.plugin_utils._conntrack.show.cures import Told
+from ansible_collections.headroom.netfilter.plugins.plugin_utils._conntrack.show.cures import Told, together
 from ansible_collections.headroom.netfilter.plugins.plugin_utils._conntrack.show.table import columns, said
 
 NEVER = "never"
@@ -58,12 +58,10 @@ def lines(hosts: Sequence[Audited], cures: Sequence[Told] = ()) -> list[str]:
 
 
 def _cures(cures: Sequence[Told]) -> list[str]:
-    """Those that are to be brought, the same for several hosts with one line each for what was seen and the command."""
     found: list[str] = []
-    for cure in cures:
-        if cure.command:
-            found += _wrapped("", "{0}: {1}: {2}".format(cure.host, cure.cure, cure.seen))
-            found += _wrapped("    ", cure.why) + ["    -> " + cure.command, ""]
+    for cure in together(cures):
+        found += _wrapped("", "{0}: {1}: {2}".format(cure.host, cure.cure, cure.seen))
+        found += _wrapped("    ", cure.why) + ["    -> " + cure.command, ""]
     return ["Which cure fits, by what was seen: decide, then run", "", *found] if found else []
 
 

@@ -5,6 +5,7 @@
 
 import json
 import shlex
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 from ansible_collections.headroom.netfilter.plugins.module_utils._conntrack.findings.choosing import (
@@ -32,6 +33,22 @@ class Told(NamedTuple):
 
 def told(host: str, found: Cure) -> Told:
     return Told(host, found.cure, found.seen, found.why, _command(host, found), found.variables)
+
+
+def together(cures: Sequence[Told]) -> list[Told]:
+    """Those that are to be brought; hosts of which the same is said share one, and one command."""
+    groups: dict[str, list[Told]] = {}
+    for one in cures:
+        if one.command:
+            groups.setdefault(repr(one[1:4] + one[5:]), []).append(one)
+    return [
+        first._replace(
+            host=", ".join(one.host for one in alike),
+            command=_command(",".join(one.host for one in alike), Cure(*first[1:4], first.variables)),
+        )
+        for alike in groups.values()
+        for first in alike[:1]
+    ]
 
 
 def _command(host: str, found: Cure) -> str:

@@ -222,7 +222,7 @@ def test_a_resolver_that_nobody_filters_loses_all_of_it():
 def test_otherwise_the_plan():
     cure = chosen(None, None)
     assert cure.cure == "grow"
-    assert cure.seen.startswith("limit 8192 -> 131072, 100 in use; not as planned: hashsize, ")
+    assert cure.seen.startswith("limit 8192 -> 131072; not as planned: hashsize, ")
     assert "was not looked at" in cure.why
     assert "was not looked at" not in chosen(census({})).why
 
@@ -236,7 +236,7 @@ def test_a_plan_that_is_refused_is_no_cure():
 
 def test_as_planned():
     cure = fitting(Evidence(facts(), census({}), NEEDED, planned({})._replace(drift=[], converged=True)))
-    assert (cure.cure, cure.seen) == ("none", "limit 8192, 100 in use")
+    assert (cure.cure, cure.seen) == ("none", "limit 8192, as planned")
 
 
 @pytest.mark.parametrize(

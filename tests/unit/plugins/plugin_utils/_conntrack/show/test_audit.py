@@ -64,9 +64,12 @@ def test_no_hosts_no_lines():
     assert lines([]) == []
 
 
+ROLE = "ansible ns1 -i INVENTORY -m ansible.builtin.include_role -a name=headroom.netfilter.notrack"
+
+
 def test_which_cure_fits_stands_behind_each_host_and_what_brings_it_below_all():
     cures = [
-        Told("ns1", "exempt", "udp/53 to this host at least 89 %", "It takes no entry.", "ansible ns1 -m x", {"a": 1}),
+        Told("ns1", "exempt", "udp/53 to this host at least 89 %", "It takes no entry.", ROLE, {}),
         Told("web1", "none", "limit 65536", "It holds.", "", {}),
     ]
     assert lines([("web1", {}, []), ("ns1", {}, [FAIR])], cures) == [
@@ -82,7 +85,22 @@ def test_which_cure_fits_stands_behind_each_host_and_what_brings_it_below_all():
         "",
         "ns1: exempt: udp/53 to this host at least 89 %",
         "    It takes no entry.",
-        "    -> ansible ns1 -m x",
+        "    -> " + ROLE,
+    ]
+
+
+def test_hosts_of_which_the_same_is_said_share_a_cure_and_its_command():
+    tune = "ansible-playbook headroom.netfilter.tune -i INVENTORY -e conntrack_hosts="
+    cures = [
+        Told(name, "grow", "limit {0}".format(limit), "It has to hold.", tune + name, {})
+        for name, limit in [("a", 1), ("b", 2), ("c", 1)]
+    ]
+    said = lines([(name, {}, []) for name in "abc"], cures)
+    assert [line for line in said if ": grow" in line or "->" in line] == [
+        "a, c: grow: limit 1",
+        "    -> {0}a,c".format(tune),
+        "b: grow: limit 2",
+        "    -> {0}b".format(tune),
     ]
 
 
