@@ -57,7 +57,7 @@ _value:
       description: Why it fits.
       type: str
     command:
-      description: What brings it, with INVENTORY in place of the inventory; empty for V(none).
+      description: What brings it, with INVENTORY in place of the inventory; empty for V(none), and of a tree, to which nothing can be brought.
       type: str
       sample: ansible-playbook headroom.netfilter.tune -i INVENTORY -e conntrack_hosts=web1
     variables:
@@ -106,7 +106,9 @@ def conntrack_cures(hosts: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
             plan,
             {name: _list(variables.get(name)) for name in ASKED},
         )
-        found.append(cures.told(name, choosing.fitting(evidence)))
+        # A tree is read by none of its own Pythons.
+        is_tree = facts["kernel"]["python"] is None
+        found.append(cures.told(name, choosing.fitting(evidence), is_tree))
     return list(untrusted(as_dict(found)))
 
 

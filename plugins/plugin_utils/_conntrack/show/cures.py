@@ -27,12 +27,14 @@ class Told(NamedTuple):
     cure: str
     seen: str
     why: str
-    command: str  # none where there is nothing to do
+    command: str  # empty where there is nothing to do, or nothing that can be done from here
     variables: dict[str, Any]
 
 
-def told(host: str, found: Cure) -> Told:
-    return Told(host, found.cure, found.seen, found.why, _command(host, found), found.variables)
+def told(host: str, found: Cure, is_tree: bool = False) -> Told:
+    """A tree is no machine: nothing can be brought to it."""
+    command = "" if is_tree else _command(host, found)
+    return Told(host, found.cure, found.seen, found.why, command, found.variables)
 
 
 def together(cures: Sequence[Told]) -> list[Told]:

@@ -70,6 +70,12 @@ def test_the_cure_and_its_command(more, cure, command):
         assert found["variables"] == {}
 
 
+def test_nothing_can_be_brought_to_a_tree():
+    tree = {"ansible_facts": {"conntrack": facts({"kernel.python": None})}}
+    (found,) = conntrack_cures([host(__conntrack_before=tree)])
+    assert (found["cure"], found["command"]) == ("grow", "")
+
+
 def test_a_name_is_one_word_of_a_shell():
     (found,) = conntrack_cures([host("a b;c")])
     assert shlex.split(found["command"])[-1] == "conntrack_hosts=a b;c"
