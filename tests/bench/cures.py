@@ -118,7 +118,13 @@ def shown(what: str, found: dict[str, Any]) -> dict[str, Any]:
 def untrue(found: Mapping[str, Any]) -> list[str]:
     """What the page says of these figures beyond the figures, and does not hold."""
     lasting, syns = found["lasting"], found["syns"]
+    exempt, tracked = (
+        {kind: median(one[kind] for one in found["pace"][case.name]) for kind in ("known", "new")}
+        for case in (EXEMPT, AS_IT_COMES)
+    )
     claims = {
+        "what is exempt hardly spares the time of a lookup": 0.9 < exempt["known"] / tracked["known"] < 1.1,
+        "what is exempt spares that of a new entry": exempt["new"] > tracked["new"],
         "what is exempt takes no entries": lasting[EXEMPT.name]["entries"] == 0,
         "without hooks there are no entries": lasting[NO_HOOKS.name]["entries"] == 0,
         "a table that was grown holds all": lasting[GROW.name]["early_drop"] == 0,
@@ -436,16 +442,16 @@ They go together: what stays tracked needs a table that is large enough, so `tun
 ## What each leaves of the same traffic
 
 {rate:,} questions a second for {seconds} seconds by UDP, each from a port of its own, to a host whose firewall goes by state.
-Each leaves an entry for 30 seconds.
+Each leaves an entry for {long} seconds.
 
 | | entries after it | memory of entries | given up early | questions lost |
 |---|---:|---:|---:|---:|
 {lasting}
 
-Entries are flows a second times seconds. That is all that can be told of a table's size beforehand, and why 5 seconds in place of 30
-do what six times the table does. Entries whose time is over count until somebody comes by, the kernel's collector within a minute.
-Where the table is full, entries of which no answer was seen are given up early for new ones; those of connections are not, and the
-new ones are dropped. Memory is that of the slab `nf_conntrack`; {buckets:,} buckets of what was grown take {bucket_mib} MiB besides.
+Entries are flows a second times seconds. That is all that can be told of a table's size beforehand, and why {short} seconds in place of
+{long} do what {times} times the table does. Entries whose time is over count until somebody comes by, the kernel's collector within a
+minute. Where the table is full, entries that are not assured, as those of single questions, are given up early for new ones;
+connections are assured, and where they fill it a new one is dropped. Memory is that of the slab `nf_conntrack`; {buckets:,} buckets of what was grown take {bucket_mib} MiB besides.
 
 ## What a packet takes
 
@@ -456,8 +462,8 @@ rounds in which all of them alternate.
 |---|---:|---:|---:|---:|
 {pace}
 
-*Exempt* are packets that meet the rules of the role `notrack` and those of the firewall: it spares the entry, its memory and its end
-rather than the time of a packet. Lookups are not counted by this kernel: after {asked:,} packets that were tracked its counter
+*Exempt* are packets that meet the rules of the role `notrack` and those of the firewall: that spares the entry, its memory and the
+time that a new one takes, and hardly the time of a packet whose entry is there. Lookups are not counted by this kernel: after {asked:,} packets that were tracked its counter
 `found` said {found}.
 
 ## What does not help
@@ -465,8 +471,8 @@ rather than the time of a packet. Lookups are not counted by this kernel: after 
 - **A flowtable** spares packets that are forwarded the way through the rules. Each of its flows has its entry, whose end the kernel puts
   off meanwhile (`nf_ct_offload_timeout`, nf_conntrack_core.c). Not measured: that is what the source says.
 - **SYNPROXY** keeps off the table what never becomes a connection: of {syns:,} segments that asked for one from invented addresses
-  {flood:,} entries were left, and {proxied:,} with SYNPROXY. Of {connections} connections through it {kept} entries were left, as many as
-  without it ({plain}). It is for a flood, at a gateway or at a server, and helps against none of the rows above.
+  {flood:,} entries were left, and {proxied:,} with SYNPROXY, here at the server itself. Of {connections} connections {kept} entries were
+  left with it, and {plain} without. It is for a flood, and helps against none of the rows above.
 - **More buckets alone**, or a higher limit alone: one shortens chains, the other makes them longer. `tune` sets both.
 - **A lower timeout alone**: entries that are there keep the time that they have. `conntrack_expire_existing`, or `relieve`.
 
@@ -508,6 +514,9 @@ def render(found: Mapping[str, Any], setting: Mapping[str, str], arguments: argp
         lasting="\n".join(kept_row(case, lasting[case.name]) for case in CASES),
         buckets=GROWN_BUCKETS,
         bucket_mib=GROWN_BUCKETS * 8 >> 20,
+        short=SHORT,
+        long=AS_IT_COMES.udp_timeout,
+        times=AS_IT_COMES.udp_timeout // SHORT,
         rounds=arguments.rounds,
         pace="\n".join(pace_row(case, found["pace"]) for case in PACED),
         asked=tracked["asked"],
