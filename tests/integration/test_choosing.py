@@ -8,13 +8,17 @@ import json
 import subprocess
 import sys
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 from conftest import Machine
 from notrack_wire import CLIENT, HOST, SERVER, Place, wired
+from test_hostile_answers import ANSWERS, FACTS, Fleet
 from test_notrack import loaded
 
+# What the kernel makes of packets does not depend on the core of Ansible.
+on_one_core = pytest.mark.on_one_core
 # Some more than a proposal needs.
 COUNT = 1200
 
@@ -36,6 +40,9 @@ for number in range(count):
         assert asking.recv(100) == b"hello"
 """
 
+# The kernel refuses ctnetlink then, and there is the file.
+WITHOUT_CTNETLINK = ("setpriv", "--bounding-set", "-net_admin")
+
 Wire = tuple[Place, Place, Place]
 
 
@@ -51,15 +58,20 @@ def ask(place: Place, protocol: str, address: str, port: int, count: int = COUNT
     )
 
 
-def audited(machine: Machine, host: Place, *arguments: str) -> tuple[dict[str, Any], str]:
+def audited(machine: Machine, host: Place, *arguments: str, how: tuple[str, ...] = ()) -> tuple[dict[str, Any], str]:
     """The cure of the host as programs get it, and what people see."""
-    ran = machine.play(*arguments, name="audit", inside=tuple(host.command()), ANSIBLE_SHOW_CUSTOM_STATS="true")
+    ran = machine.play(*arguments, name="audit", inside=(*host.command(), *how), ANSIBLE_SHOW_CUSTOM_STATS="true")
     assert ran.changed == 0
-    stats = ran.output.partition("RUN: ")[2].strip()
-    (cure,) = json.JSONDecoder().raw_decode(stats)[0]["conntrack_cures"]
+    (cure,) = handed_on(ran.output)
     return cure, ran.output
 
 
+def handed_on(output: str) -> list[dict[str, Any]]:
+    found = json.JSONDecoder().raw_decode(output.partition("RUN: ")[2].strip())[0]["conntrack_cures"]
+    return list(found)
+
+
+@on_one_core
 def test_a_resolver_is_told_to_leave_questions_untracked(machine: Machine, wire: Wire) -> None:
     client, host, _server = wire
     ask(client, "udp", HOST, 53)
@@ -78,6 +90,7 @@ def test_a_resolver_is_told_to_leave_questions_untracked(machine: Machine, wire:
     assert audited(machine, host)[0]["cure"] != "exempt"
 
 
+@on_one_core
 def test_health_checks_are_told_to_end_sooner(machine: Machine, wire: Wire) -> None:
     _client, host, _server = wire
     ask(host, "tcp", SERVER, 80)
@@ -99,16 +112,80 @@ def test_health_checks_are_told_to_end_sooner(machine: Machine, wire: Wire) -> N
     assert (again["cure"], again["variables"]) == ("exempt", {"notrack_flows": [flow], "notrack_timeouts": []})
 
 
-def test_what_is_translated_or_unanswered_is_not_to_be_exempt(machine: Machine, wire: Wire) -> None:
+@on_one_core
+@pytest.mark.parametrize("how", [(), WITHOUT_CTNETLINK], ids=["ctnetlink", "proc"])
+def test_what_is_translated_or_unanswered_is_not_to_be_exempt(
+    machine: Machine, wire: Wire, how: tuple[str, ...]
+) -> None:
     client, host, _server = wire
+    ask(client, "udp", HOST, 53)
+    assert audited(machine, host, how=how)[0]["cure"] == "exempt"
+    host.run("conntrack", "-F")
     rules = "table ip nat {{ chain pre {{ type nat hook prerouting priority -100; udp dport 53 dnat to {0}; }}; }}"
     host.nft(rules.format(SERVER))
     ask(client, "udp", HOST, 53)
-    assert audited(machine, host)[0]["cure"] not in ("exempt", "unload")
+    assert len(host.entries("--dst-nat")) == COUNT
+    assert audited(machine, host, how=how)[0]["cure"] not in ("exempt", "unload")
     host.run("nft", "delete", "table", "ip", "nat")
     host.run("conntrack", "-F")
     flood = "import socket\nfor number in range({0}):\n    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as asking:\n"
     flood += "        asking.bind(('', 20000 + number))\n        asking.sendto(b'x', ('{1}', 9999))\n"
     client.run(sys.executable, "-c", flood.format(COUNT, HOST))
     assert len(host.entries("-s", CLIENT, "-p", "udp", "--orig-port-dst", "9999")) == COUNT
-    assert audited(machine, host)[0]["cure"] != "exempt"
+    assert audited(machine, host, how=how)[0]["cure"] != "exempt"
+
+
+@pytest.fixture
+def fleet(tmp_path: Path, request: pytest.FixtureRequest) -> Fleet:
+    return Fleet(tmp_path, request.config.getoption("--ansible-playbook"))
+
+
+BY = "role+protocol+destination_port+"
+FLOW = {"role": "client", "protocol": "udp", "destination_port": 53, "entries": 9000, "share": 0.9, "margin": None}
+TEMPLATE = "{{ lookup('pipe', 'touch $MARKS/asked') }}"
+CENSUS = {
+    **ANSWERS["conntrack_census_info"],
+    "total": 10000,
+    "examined": 10000,
+    "groupings": [
+        {"group_by": BY + name, "top": [{**FLOW, name: value}], "others": 0, "missed": 0}
+        for name, value in (("state", "REPLIED"), ("destination", TEMPLATE))
+    ],
+}
+FAILED = {"failed": True, "msg": "there is no table"}
+NEED = {"kind": "rule", "where": "nftables, table inet t", "text": TEMPLATE, "remedy": "remove it"}
+NEEDED = {"failed": True, "msg": "refused", "needed_by": [NEED]}
+FREE = {
+    "changed": True,
+    "id": None,
+    "state": "none",
+    "kernel": "module",
+    "modules": ["nf_conntrack"],
+    "hooks": None,
+    "restored": [],
+    "not_restored": [],
+}
+
+
+def test_what_cannot_be_looked_at_is_left_out_and_no_text_is_a_template(fleet: Fleet) -> None:
+    facts = {**FACTS, "kernel": {**FACTS["kernel"], "nat": False, "container": None}}
+    read = {"conntrack_facts": {"changed": False, "ansible_facts": {"conntrack": facts}}}
+    looks = {
+        "needed": (CENSUS, NEEDED),
+        "free": (CENSUS, FREE),
+        "untold": (FAILED, FREE),
+        "unclear": (CENSUS, FAILED),
+    }
+    for name, (census, needs) in looks.items():
+        fleet.add(name, {**read, "conntrack_census_info": census, "conntrack_unload": needs})
+    ran = fleet.play("headroom.netfilter.audit")
+    assert ran.code == 0, ran.output
+    assert fleet.marks() == []
+    assert {name: fleet.ran(name) for name in fleet.hosts} == {
+        name: ["conntrack_facts", "conntrack_census_info", "conntrack_unload"][: 2 if name == "untold" else 3]
+        for name in fleet.hosts
+    }
+    cure = "{0}: exempt: udp/53 from this host at least 90 %"
+    assert cure.format("needed, unclear") in ran.output
+    assert "free: unload: no rule, service or module here needs connection tracking" in ran.output
+    assert "untold: grow: " in ran.output
