@@ -17,7 +17,7 @@ description:
 options:
   _input:
     description:
-      - The variables of each host after the playbook P(headroom.netfilter.audit#playbook) has read it, as the example hands them in.
+      - The variables of each host after the playbook C(headroom.netfilter.audit) has read it, as the example hands them in.
       - Hosts of which there are no facts are left out.
     type: list
     elements: dict
