@@ -2,7 +2,7 @@
 # Copyright: headroom.netfilter maintainers
 """Measure what each cure leaves of the same traffic, and write docs/choosing.md.
 
-usage: python -m tests.bench.cures [--rounds 5] [--seconds 40] [--rate 20000]
+usage: python -m tests.bench.cures [--rounds 5] [--seconds 35] [--rate 10000]
 
 Needs root, ip, nft, and some 2 GiB of memory. Packets go between network namespaces of their own; the limit, which all namespaces
 share, is put back.
@@ -16,6 +16,7 @@ import ctypes
 import json
 import os
 import shutil
+import signal
 import socket
 import struct
 import subprocess
@@ -55,8 +56,8 @@ table inet proxied {{
 }}
 """
 FLOWS = 50000  # that are there before packets are counted
-PACKETS = 200000
-OTHERS = 1000000  # entries of others in a table that was grown
+PACKETS = 100000
+OTHERS = 500000  # entries of others in a table that was grown
 SYNS, CONNECTIONS = 20000, 500
 GROWN, GROWN_BUCKETS = 2 * 1048576, 1048576
 SHORT = 5  # seconds
@@ -82,6 +83,8 @@ def main(arguments: argparse.Namespace) -> int:
     if obstacle := live.missing() or missing():
         print(obstacle, file=sys.stderr)
         return 2
+    # So that the kernel's values are put back.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     setting = page.machine()
     found: dict[str, Any] = {"lasting": {}, "pace": {case.name: [] for case in PACED}}
     with live.kept():
@@ -95,13 +98,13 @@ def main(arguments: argparse.Namespace) -> int:
         found["syns"] = {
             kind: shown(kind, in_private(kind, AS_IT_COMES, arguments)) for kind in ("syns", "syns, synproxy")
         }
-    text = render(found, setting, arguments)
-    if arguments.rounds >= 5 and arguments.seconds >= 40 and arguments.rate >= 20000:
-        (REPO / "docs/choosing.md").write_text(text, encoding="utf-8")
-        print("written: docs/choosing.md")
-    wrong = untrue(found)
+    wrong = untrue(found, arguments.rate)
     for sentence in wrong:
         print(sentence, file=sys.stderr)
+    # The page says more than figures: what does not hold is not written.
+    if not wrong and arguments.rounds >= 5 and arguments.seconds >= 35 and arguments.rate >= 10000:
+        (REPO / "docs/choosing.md").write_text(render(found, setting, arguments), encoding="utf-8")
+        print("written: docs/choosing.md")
     return 1 if wrong else 0
 
 
@@ -115,7 +118,7 @@ def shown(what: str, found: dict[str, Any]) -> dict[str, Any]:
     return found
 
 
-def untrue(found: Mapping[str, Any]) -> list[str]:
+def untrue(found: Mapping[str, Any], rate: int) -> list[str]:
     """What the page says of these figures beyond the figures, and does not hold."""
     lasting, syns = found["lasting"], found["syns"]
     exempt, tracked = (
@@ -123,7 +126,8 @@ def untrue(found: Mapping[str, Any]) -> list[str]:
         for case in (EXEMPT, AS_IT_COMES)
     )
     claims = {
-        "what is exempt hardly spares the time of a lookup": 0.9 < exempt["known"] / tracked["known"] < 1.1,
+        "questions come at the rate": all(row["rate"] > 0.97 * rate for row in lasting.values()),
+        "what is exempt spares little of the time of a lookup": 0.9 < exempt["known"] / tracked["known"] < 1.25,
         "what is exempt spares that of a new entry": exempt["new"] > tracked["new"],
         "what is exempt takes no entries": lasting[EXEMPT.name]["entries"] == 0,
         "without hooks there are no entries": lasting[NO_HOOKS.name]["entries"] == 0,
@@ -214,6 +218,7 @@ def exemption() -> str:
 
 def lasting(asker: Asker, service: socket.socket, arguments: argparse.Namespace) -> dict[str, Any]:
     """Questions at one rate, each from a port of its own, for longer than an entry lasts."""
+    settle()
     before = slab()
     count = arguments.rate * arguments.seconds
     took = asker.do("ask", 0, count, count, arguments.rate)["seconds"]
@@ -267,6 +272,14 @@ def syns(asker: Asker, with_proxy: bool) -> dict[str, Any]:
 
 def entries_now() -> int:
     return int((live.SYSCTLS / "nf_conntrack_count").read_text())
+
+
+def settle() -> None:
+    """The kernel lets go of the entries of a network namespace after its end."""
+    for _second in range(60):
+        if slab() < 2**20:
+            return
+        time.sleep(1)
 
 
 def slab() -> int:
@@ -463,7 +476,7 @@ rounds in which all of them alternate.
 {pace}
 
 *Exempt* are packets that meet the rules of the role `notrack` and those of the firewall: that spares the entry, its memory and the
-time that a new one takes, and hardly the time of a packet whose entry is there. Lookups are not counted by this kernel: after {asked:,} packets that were tracked its counter
+time that a new one takes, and little of the time of a packet whose entry is there. Lookups are not counted by this kernel: after {asked:,} packets that were tracked its counter
 `found` said {found}.
 
 ## What does not help
@@ -554,8 +567,8 @@ def pace_row(case: Case, pace: Mapping[str, list[Mapping[str, float]]]) -> str:
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description="Measure what each cure leaves of the same traffic.")
     parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--seconds", type=int, default=40, help="of traffic; longer than an entry lasts")
-    parser.add_argument("--rate", type=int, default=20000, help="questions a second")
+    parser.add_argument("--seconds", type=int, default=35, help="of traffic; longer than an entry lasts")
+    parser.add_argument("--rate", type=int, default=10000, help="questions a second")
     parser.add_argument("--inside", help=argparse.SUPPRESS)
     parser.add_argument("--ask", action="store_true", help=argparse.SUPPRESS)
     given = parser.parse_args()
