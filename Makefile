@@ -5,7 +5,7 @@
 ## make audit    show the same table and what tune would change; changes nothing. TREE=DIR[,DIR...]: of images, chroots, sosreports
 ## make check    lint, types and the unit tests on one Python, in a minute and a half
 ## make test     every check that can run here; STEPS="ruff mypy" runs only those
-## make bench    measure a run of tune against other ways to do it, hosts that have a module, a million entries, ten thousand processes
+## make bench    measure a run of tune against other ways to do it, hosts that have a module, a million entries, ten thousand processes, the cures
 ## make lab      start three virtual machines to try things on: Debian 11, 12 and 13, listed in .cache/lab/inventory.yml
 ## make lab-ssh HOST=bookworm     a shell on one of them
 ## make lab-down                  end them
@@ -54,6 +54,7 @@ bench:
 	@.venv/bin/python -B -m tests.bench.fleet
 	@.venv/bin/python -B -m tests.bench.large
 	@.venv/bin/python -B -m tests.bench.crowd
+	@.venv/bin/python -B -m tests.bench.cures
 
 lab:
 	@"$${PYTHON:-python3}" tests/lab/lab.py up

@@ -13,7 +13,7 @@ author: headroom.netfilter maintainers (@headroom)
 description:
   - Makes a line for each host, with its worst severity, the share of the limit in use and the limit now, after a reload and after
     a boot, and below it the findings of P(headroom.netfilter.conntrack_risks#filter).
-  - Hosts with the same findings share them.
+  - Hosts with the same findings share them. Then come the cures, where they are handed in, with the command of each.
 positional: fail_on
 options:
   _input:
@@ -28,7 +28,15 @@ options:
     type: str
     choices: [critical, warning, info, never]
     default: never
+  cures:
+    description: What P(headroom.netfilter.conntrack_cures#filter) has made of the same hosts.
+    type: list
+    elements: dict
+    default: []
+    version_added: 0.1.0
 seealso:
+  - plugin: headroom.netfilter.conntrack_cures
+    plugin_type: filter
   - plugin: headroom.netfilter.conntrack_risks
     plugin_type: filter
 """
@@ -65,11 +73,14 @@ from ansible.errors import AnsibleFilterError
 FACTS = "__conntrack_before"
 
 
-def conntrack_audit(hosts: Iterable[Mapping[str, Any]], fail_on: str = "never") -> dict[str, list[str]]:
+def conntrack_audit(
+    hosts: Iterable[Mapping[str, Any]], fail_on: str = "never", cures: Iterable[Mapping[str, Any]] = ()
+) -> dict[str, list[str]]:
     # Ansible loads every filter of a collection with the first one, in each worker anew: none brings its rules along.
     from ansible_collections.headroom.netfilter.plugins.module_utils._conntrack.findings import risks
     from ansible_collections.headroom.netfilter.plugins.module_utils._conntrack.readers import PolicyError
     from ansible_collections.headroom.netfilter.plugins.plugin_utils._conntrack.show import audit
+    from ansible_collections.headroom.netfilter.plugins.plugin_utils._conntrack.show.cures import Told
     from ansible_collections.headroom.netfilter.plugins.plugin_utils._conntrack.untrusted import untrusted
 
     try:
@@ -80,7 +91,7 @@ def conntrack_audit(hosts: Iterable[Mapping[str, Any]], fail_on: str = "never") 
     judged = [(name, facts, risks.findings(facts)) for name, facts in map(_host, hosts) if facts]
     failing = {name: audit.failing(findings, fail_on) for name, _facts, findings in judged}
     failed = [f"{name}: {', '.join(finding.id for finding in found)}" for name, found in failing.items() if found]
-    return dict(untrusted({"lines": audit.lines(judged), "failed": failed}))
+    return dict(untrusted({"lines": audit.lines(judged, [Told(**cure) for cure in cures]), "failed": failed}))
 
 
 def _host(variables: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:

@@ -28,7 +28,7 @@ options:
     description:
       - What to count by, one table for each item. Several fields joined with V(+) are counted together.
       - Fields are V(protocol), V(state), V(source), V(destination), V(source_network), V(destination_network),
-        V(destination_port), V(zone), V(mark), V(assured) and V(timeout_class).
+        V(destination_port), V(zone), V(mark), V(assured), V(timeout_class) and V(role).
       - Addresses and ports are those of the first packet of a flow, before any translation.
     type: list
     elements: str
@@ -196,6 +196,13 @@ groupings:
           returned: where O(group_by) has it
         timeout_class:
           description: The name of the timeout that they live by.
+          type: str
+          returned: where O(group_by) has it
+        role:
+          description:
+            - What this host is to them, V(server), V(client), V(forward), V(local) for what it says to itself, or V(translated) where
+              an address or a port is, whoever's they are.
+            - V(none) where the addresses of the host cannot be read, as of a router with more than some ten thousand routes.
           type: str
           returned: where O(group_by) has it
         entries:

@@ -472,8 +472,8 @@ def test_no_text_is_a_template(templates: Templates) -> None:
     audit = fleet.play("headroom.netfilter.audit")
     assert fleet.marks() == []
     for host in HONEST:
-        # The table, and the findings.
-        assert len(re.findall(SHOWN.format(host), audit.output, re.MULTILINE)) == 2
+        # The table, the findings, and the cure with its command.
+        assert len(re.findall(SHOWN.format(host), audit.output, re.MULTILINE)) == 4
     # What is refused comes no further; the others are put through everything.
     refused = audit.failed()
     for host, said in refused.items():

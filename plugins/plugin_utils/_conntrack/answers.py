@@ -321,6 +321,7 @@ FIELDS: dict[str, Check] = {
     "mark": COUNT,
     "assured": Truth(),
     "timeout_class": OrNone(TIMEOUT),
+    "role": OrNone(Text(choices=("server", "client", "forward", "local", "translated"))),
 }
 FIELD = f"({'|'.join(FIELDS)})"
 

@@ -13,9 +13,10 @@ import socket
 from collections import Counter
 from itertools import compress
 from operator import gt
-from typing import Any, Callable, Dict, Iterator, List, Mapping, NamedTuple, Optional, Sequence, Tuple
+from typing import Any, Callable, Dict, FrozenSet, Iterator, List, Mapping, NamedTuple, Optional, Sequence, Tuple
 
 from . import entry as entries
+from . import own
 from .netlink import Layout
 
 # Groups that are kept apart, of all groupings together. Beyond them the smallest are dropped, which the result tells.
@@ -34,6 +35,7 @@ class Terms(NamedTuple):
 
     prefix_lengths: Mapping[int, int]  # bits of a network, by socket.AF_INET and AF_INET6
     pseudonyms: Optional[bytes] = None  # the key by which addresses get other names
+    own: Optional[FrozenSet[bytes]] = None  # addresses of the host; None where they are not known
 
     def network_of(self, family: int, start: bytes) -> bytes:
         """The address of the network, from as many of its first bytes as the prefix needs."""
@@ -92,6 +94,8 @@ def _number(part: str, absent: Optional[int]) -> Field:
 
 
 _OF_KIND = ("status", "state")
+# What the host is to an entry.
+ROLE = "role"
 FIELDS: Dict[str, Field] = {
     "protocol": Field((), lambda terms, layout, parts: entries.protocol_name(layout.protocol)),
     "state": Field(_OF_KIND, lambda terms, layout, parts: entries.state_name(*Kind.of(layout, parts))),
@@ -104,6 +108,10 @@ FIELDS: Dict[str, Field] = {
     "mark": _number("mark", 0),
     "assured": Field(("status",), lambda terms, layout, parts: bool(parts.get("status", 0) & entries.ASSURED)),
     "timeout_class": Field(_OF_KIND, lambda terms, layout, parts: entries.timeout_name(*Kind.of(layout, parts))),
+    ROLE: Field(
+        ("source", "destination", "status"),
+        lambda terms, layout, parts: own.role(terms.own, parts["source"], parts["destination"], parts.get("status", 0)),
+    ),
 }
 
 

@@ -12,11 +12,13 @@ from typing import Dict, Mapping, NamedTuple, Optional, Tuple
 # enum ip_conntrack_status
 SEEN_REPLY = 1 << 1
 ASSURED = 1 << 2
+SRC_NAT, DST_NAT = 1 << 4, 1 << 5
 FIXED_TIMEOUT = 1 << 10
 OFFLOAD = 1 << 14
 HW_OFFLOAD = 1 << 15
 # The kernel does not let go of these by the clock: not to be shortened.
 LEFT_ALONE = FIXED_TIMEOUT | OFFLOAD | HW_OFFLOAD
+TRANSLATED = SRC_NAT | DST_NAT
 
 ICMP, TCP, UDP, DCCP, GRE, ICMPV6, SCTP, UDPLITE = 1, 6, 17, 33, 47, 58, 132, 136
 PROTOCOLS: Dict[int, str] = {

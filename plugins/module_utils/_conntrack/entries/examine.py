@@ -10,8 +10,9 @@ from typing import Any, Dict, List, Mapping, NamedTuple, Optional, Tuple
 from .. import asked, kernel, readers
 from ..host.door import Host
 from ..values import integer
-from .census import FIELDS, Census, Counted, Grouping, Terms, reckoned
+from .census import FIELDS, ROLE, Census, Counted, Grouping, Terms, reckoned
 from .entry import lived_by
+from .own import addresses
 from .reading import ATTEMPTS, NOTHING, Table, TableError, flavour_in_use, read, within
 from .unlisted import unlisted
 
@@ -69,6 +70,8 @@ def _examined(host: Host, wanted: Wanted) -> Dict[str, Any]:
     names = flavour_in_use(host)
     found, census, count = NOTHING, _census(wanted), 0
     if names:
+        if any(ROLE in grouping for grouping in wanted.groupings):
+            wanted = wanted._replace(terms=wanted.terms._replace(own=addresses(host)))
         found, census = _taken(host, names, wanted)
         count = integer(host.read(kernel.sysctl_path(names.prefix + "count"))) or 0
     total = found.examined if found.all else max(found.examined, count)

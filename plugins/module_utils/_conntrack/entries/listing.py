@@ -23,6 +23,11 @@ _LINE = re.compile(
 _WORD = re.compile(r"(?<![a-z-])([a-z-]+)=(\S+)|\[([A-Z_]+)\]")
 _STATUS = {"ASSURED": entries.ASSURED, "OFFLOAD": entries.OFFLOAD, "HW_OFFLOAD": entries.HW_OFFLOAD}
 _BLOCK = 512
+# Words of the first tuple, and those of the second that have the same where nothing is translated.
+_ANSWERED = (
+    (entries.SRC_NAT, (("src", "dst"), ("sport", "dport"))),
+    (entries.DST_NAT, (("dst", "src"), ("dport", "sport"))),
+)
 
 
 class _Kind(NamedTuple):
@@ -92,16 +97,17 @@ def _record(line: str) -> Tuple[_Kind, bytes]:
         raise ValueError("no entry")
     protocol = int(found.group("protocol"))
     values: Dict[str, str] = {}
-    status, repeated = entries.SEEN_REPLY, False
+    again: Dict[str, str] = {}
+    status = entries.SEEN_REPLY
     for name, value, mark in _WORD.findall(found.group("rest")):
         if mark == "UNREPLIED":
             status &= ~entries.SEEN_REPLY
         status |= _STATUS.get(mark, 0)
-        repeated |= name in values
         # The first tuple is that of the first packet; the second has the same names.
-        values.setdefault(name, value)
-    if not repeated or "use" not in values or "src" not in values or "dst" not in values:
+        (again if name in values else values).setdefault(name, value)
+    if not again or "use" not in values or "src" not in values or "dst" not in values:
         raise ValueError("cut off")
+    status |= _translation(values, again)
     state = _state(protocol, found.group("state"))
     kind = _Kind(
         socket.AF_INET6 if ":" in values["src"] else socket.AF_INET,
@@ -126,6 +132,11 @@ def _record(line: str) -> Tuple[_Kind, bytes]:
     except struct.error as error:
         raise ValueError(str(error)) from None
     return kind, record + bytes(-len(record) % 4)
+
+
+def _translation(first: Dict[str, str], answer: Dict[str, str]) -> int:
+    """The bits of what is translated, which a line does not have."""
+    return sum(flag for flag, words in _ANSWERED if any(first.get(one) != answer.get(other) for one, other in words))
 
 
 def _number(text: str) -> int:

@@ -7,6 +7,7 @@ import ipaddress
 import re
 from typing import Iterator, Optional, Tuple
 
+from ..entries.own import addresses
 from ..host.door import Host
 from ..ruleset.reading import Programs, read
 from .nftables import MARK, TABLE
@@ -33,21 +34,8 @@ def seen(host: Host, found: Programs, ours: str = MARK) -> Seen:
 
 def _addresses(host: Host) -> Iterator[Span]:
     """Of this host; none where they are not told."""
-    address = ""
-    for line in (host.read("/proc/net/fib_trie") or "").split("\n"):
-        found = re.search(r"\|-- ([0-9.]{7,15})$", line)
-        if found:
-            address = found.group(1)
-        elif address and "/32 host LOCAL" in line:
-            yield _span(address)
-    for line in (host.read("/proc/net/if_inet6") or "").split("\n"):
-        if re.match("[0-9a-f]{32} ", line):
-            yield 6, int(line[:32], 16), int(line[:32], 16)
-
-
-def _span(text: str) -> Span:
-    address = ipaddress.ip_address(text)
-    return address.version, int(address), int(address)
+    for address in map(ipaddress.ip_address, sorted(addresses(host) or (), key=lambda packed: (len(packed), packed))):
+        yield address.version, int(address), int(address)
 
 
 def _forwarding(host: Host) -> Iterator[int]:

@@ -12,6 +12,7 @@ from ansible_collections.headroom.netfilter.plugins.module_utils._conntrack.find
 from ansible_collections.headroom.netfilter.plugins.module_utils._conntrack.outcome.said import SEVERITIES
 from ansible_collections.headroom.netfilter.plugins.module_utils._conntrack.readers import PolicyError, problem
 from ansible_collections.headroom.netfilter.plugins.module_utils._conntrack.values import Facts
+from ansible_collections.headroom.netfilter.plugins.plugin_utils._conntrack.show.cures import Told, together
 from ansible_collections.headroom.netfilter.plugins.plugin_utils._conntrack.show.table import columns, said
 
 NEVER = "never"
@@ -36,22 +37,32 @@ def failing(findings: Sequence[Finding], threshold: str) -> list[Finding]:
     return [finding for finding in findings if finding.severity in bad]
 
 
-def lines(hosts: Sequence[Audited]) -> list[str]:
-    """A line for each host, and below it what was found there; hosts with the same findings share them."""
+def lines(hosts: Sequence[Audited], cures: Sequence[Told] = ()) -> list[str]:
+    """A line for each host, and below it what was found there; hosts with the same findings share them. Then which cure fits whom."""
     if not hosts:
         return []
+    by_host = {cure.host: cure.cure for cure in cures}
     groups: dict[tuple[Finding, ...], list[Audited]] = {}
     for host in sorted(hosts, key=_order):
         groups.setdefault(tuple(host[2]), []).append(host)
     ordered = [host for members in groups.values() for host in members]
-    head, *rows = columns([_HEADS] + [_row(*host) for host in ordered])
+    heads = (*_HEADS, "cure" if by_host else "")
+    head, *rows = columns([heads] + [(*_row(*host), by_host.get(host[0], "")) for host in ordered])
     found = [head]
     for findings, members in groups.items():
         found += [rows.pop(0) for _member in members]
         for finding in findings:
             found += _said(finding)
         found.append("")
-    return found[:-1]
+    return (found + _cures(cures))[:-1]
+
+
+def _cures(cures: Sequence[Told]) -> list[str]:
+    found: list[str] = []
+    for cure in together(cures):
+        found += _wrapped("", "{0}: {1}: {2}".format(cure.host, cure.cure, cure.seen))
+        found += _wrapped("    ", cure.why) + ["    -> " + cure.command, ""]
+    return ["Which cure fits, by what was seen: decide, then run", "", *found] if found else []
 
 
 def _order(host: Audited) -> tuple[int, int, str]:
@@ -60,7 +71,7 @@ def _order(host: Audited) -> tuple[int, int, str]:
     return SEVERITIES.index(severity) if severity else len(SEVERITIES), -len(findings), name
 
 
-_HEADS = ("host", "worst", "findings", "in use", "limit", "after reload", "after boot", "")
+_HEADS = ("host", "worst", "findings", "in use", "limit", "after reload", "after boot")
 
 
 def _row(name: str, facts: Facts, findings: Sequence[Finding]) -> tuple[str, ...]:
@@ -74,7 +85,6 @@ def _row(name: str, facts: Facts, findings: Sequence[Finding]) -> tuple[str, ...
         said(table.get("max")),
         said(_after(facts, "reload")),
         said(_after(facts, "boot")),
-        "",
     )
 
 

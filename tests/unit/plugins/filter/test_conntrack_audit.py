@@ -41,6 +41,20 @@ def test_which_hosts_fail(fail_on, failed):
     assert conntrack_audit(HOSTS, fail_on)["failed"] == failed
 
 
+def test_cures_are_shown_where_they_are_handed_in():
+    cure = {
+        "host": "full",
+        "cure": "grow",
+        "seen": "full",
+        "why": "It has to hold.",
+        "command": "tune",
+        "variables": {},
+    }
+    said = conntrack_audit(HOSTS, cures=[cure])["lines"]
+    assert [line.split()[-1] for line in said if line[:4] in ("full", "host")] == ["cure", "grow", "full"]
+    assert said[-1].startswith("    -> ansible-playbook headroom.netfilter.tune ")
+
+
 def test_nothing_fails_without_being_asked_for():
     assert conntrack_audit(HOSTS)["failed"] == []
 

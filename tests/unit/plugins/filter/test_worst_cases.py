@@ -93,6 +93,17 @@ def replaced(value, text):
     return value
 
 
+def exempting(text):
+    """A census by which traffic is to be left untracked."""
+    flow = {"role": "client", "protocol": "udp", "destination_port": 53, "entries": 9000, "share": 0.9, "margin": None}
+    tables = {"state": "REPLIED", "destination": text}
+    groupings = [
+        {"group_by": "role+protocol+destination_port+" + name, "top": [dict(flow, **{name: value})]}
+        for name, value in tables.items()
+    ]
+    return dict(CENSUS, total=10000, examined=10000, groupings=groupings)
+
+
 def calls(text):
     """Each filter, with what it may be given."""
     told = replaced(FACTS, text)
@@ -104,6 +115,7 @@ def calls(text):
     reading = {"event": "before", "facts": told, "end": text}
     return {
         "conntrack_audit": ([host],),
+        "conntrack_cures": ([dict(host, __audit_census=exempting(text), notrack_flows=text)],),
         "conntrack_drill_errors": ({"drill_reload": text}, "ssh", [text]),
         "conntrack_drill_plan": (told, {}, "local"),
         "conntrack_drill_verdict": ([reading, dict(reading, event="reload")], "web01"),

@@ -8,6 +8,7 @@ from ansible_collections.headroom.netfilter.plugins.module_utils._conntrack.find
 from ansible_collections.headroom.netfilter.plugins.module_utils._conntrack.findings.risks import findings
 from ansible_collections.headroom.netfilter.plugins.module_utils._conntrack.readers import PolicyError
 from ansible_collections.headroom.netfilter.plugins.plugin_utils._conntrack.show.audit import failing, lines, worst
+from ansible_collections.headroom.netfilter.plugins.plugin_utils._conntrack.show.cures import Told
 from ansible_collections.headroom.netfilter.tests.unit.examples import NOT_LOADED, facts
 
 BAD = Finding("lost-at-boot", "critical", "limit 262144 -> 8192", "It matters.", "Persist it.")
@@ -61,6 +62,50 @@ def test_hosts_with_the_same_findings_share_them():
 
 def test_no_hosts_no_lines():
     assert lines([]) == []
+
+
+ROLE = "ansible ns1 -i INVENTORY -m ansible.builtin.include_role -a name=headroom.netfilter.notrack"
+
+
+def test_which_cure_fits_stands_behind_each_host_and_what_brings_it_below_all():
+    cures = [
+        Told("ns1", "exempt", "udp/53 to this host at least 89 %", "It takes no entry.", ROLE, {}),
+        Told("web1", "none", "limit 65536", "It holds.", "", {}),
+    ]
+    assert lines([("web1", {}, []), ("ns1", {}, [FAIR])], cures) == [
+        "host  worst  findings  in use  limit  after reload  after boot  cure",
+        "ns1    info         1       -      -             -           -  exempt",
+        "  info unreadable: 1 path",
+        "    It matters.",
+        "    -> Use root.",
+        "",
+        "web1   none         0       -      -             -           -  none",
+        "",
+        "Which cure fits, by what was seen: decide, then run",
+        "",
+        "ns1: exempt: udp/53 to this host at least 89 %",
+        "    It takes no entry.",
+        "    -> " + ROLE,
+    ]
+
+
+def test_hosts_of_which_the_same_is_said_share_a_cure_and_its_command():
+    tune = "ansible-playbook headroom.netfilter.tune -i INVENTORY -e conntrack_hosts="
+    cures = [
+        Told(name, "grow", "limit {0}".format(limit), "It has to hold.", tune + name, {})
+        for name, limit in [("a", 1), ("b", 2), ("c", 1)]
+    ]
+    said = lines([(name, {}, []) for name in "abc"], cures)
+    assert [line for line in said if ": grow" in line or "->" in line] == [
+        "a, c: grow: limit 1",
+        "    -> {0}a,c".format(tune),
+        "b: grow: limit 2",
+        "    -> {0}b".format(tune),
+    ]
+
+
+def test_where_nothing_is_to_be_brought_nothing_is_said_of_it():
+    assert lines([("web1", {}, [])], [Told("web1", "none", "limit 65536", "It holds.", "", {})])[2:] == []
 
 
 def test_long_sentences_are_wrapped_and_paths_are_not():
