@@ -10,6 +10,7 @@ from typing import Any
 
 from ansible_collections.headroom.netfilter.plugins.module_utils._conntrack import kernel
 from ansible_collections.headroom.netfilter.plugins.module_utils._conntrack.plan import make
+from ansible_collections.headroom.netfilter.plugins.module_utils._conntrack.plan.drift import with_drift
 from ansible_collections.headroom.netfilter.plugins.module_utils._conntrack.plan.plan import Plan
 from ansible_collections.headroom.netfilter.plugins.module_utils._conntrack.plan.policy import Policy, read
 from ansible_collections.headroom.netfilter.plugins.module_utils._conntrack.readers import PolicyError
@@ -22,8 +23,8 @@ from ansible_collections.headroom.netfilter.plugins.plugin_utils._conntrack.sche
 SINGLE = ("max", "buckets", "expect_max")
 
 
-def planned(facts: Facts, policy: Policy) -> Plan:
-    return make.make(facts, policy, rendered)
+def planned(facts: Facts, policy: Policy, compare: make.Compare = with_drift) -> Plan:
+    return make.make(facts, policy, rendered, compare)
 
 
 def planned_as_asked(facts: Any, variables: Mapping[str, Any], names: Iterable[str] = ()) -> tuple[Plan, Policy]:
