@@ -69,6 +69,7 @@ def steps() -> Iterator[Step]:
     kills: Words = (PYTHON, "-B", "tests/survival/kills.py", "--every", EVERY)
     yield Step("kills", (kills,), TREE, lack_of_uml)
     yield from map(units, reversed(pythons.VERSIONS))
+    yield page()
     yield Step("ansible-lint", (("ansible-lint", "--offline", "--strict", "--profile", "production"),), TREE)
     yield Step(
         "galaxy-importer",
@@ -161,6 +162,13 @@ def unit_environment(version: str) -> Words:
     options = ("--no-deps", "--ignore-requires-python")
     python = pythons.find().get(version, "")
     return (REPO / "tools/venv", f".cache/unit/{version}", "requirements-unit.txt", python, *options)
+
+
+def page() -> Step:
+    """Reports, as Debian's Chromium shows them and others read them."""
+    environment = (REPO / "tools/venv", ".cache/page", "requirements-page.txt")
+    tests: Words = (REPO / ".cache/page/bin/python", *PYTEST, "tests/page")
+    return Step("page", (environment, tests), TREE, lambda: lack_of("chromium", "chromium"), unit_paths())
 
 
 def units(version: str) -> Step:

@@ -14,7 +14,12 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from ansible_collections.headroom.netfilter.plugins.module_utils._conntrack.findings import risks
-from ansible_collections.headroom.netfilter.plugins.module_utils._conntrack.outcome.said import SEVERITIES
+from ansible_collections.headroom.netfilter.plugins.module_utils._conntrack.findings.seen import Seen
+from ansible_collections.headroom.netfilter.plugins.module_utils._conntrack.outcome.said import (
+    HASHSIZE,
+    KERNEL,
+    SEVERITIES,
+)
 from ansible_collections.headroom.netfilter.plugins.module_utils._conntrack.plan.drift import with_drift
 from ansible_collections.headroom.netfilter.plugins.module_utils._conntrack.plan.given import Given
 from ansible_collections.headroom.netfilter.plugins.module_utils._conntrack.plan.plan import Plan
@@ -34,6 +39,8 @@ Host = dict[str, Any]
 _PARTS = ("table", "timeouts", "counters", "services", "files", "assignments", "owners", "namespaces", "log")
 # What moves from minute to minute, and no file, line or program decides.
 _MOVES = ("counters", "log", "namespaces", "netns_total", "history", "unlisted", "cloud", "claims", "cpus")
+# Keys of which it is always told what they will be.
+_ALWAYS = ("conntrack_max", HASHSIZE, "conntrack_buckets")
 _TABLE_MOVES = ("count", "usage", "chain", "full_bytes")
 
 
@@ -100,7 +107,7 @@ class Reader:
         for finding in findings:
             del finding["why"]
         ids = {finding["id"] for finding in findings}
-        outcome = facts.get("outcome") or {}
+        outcome, live = facts.get("outcome") or {}, Seen(facts).live
         return {
             "name": name,
             "state": "partial" if missing else "read",
@@ -109,7 +116,7 @@ class Reader:
             "system": _system(facts),
             "table": _table(facts),
             "drops": _drops(facts),
-            **{event: _will_be(outcome.get(event) or {}) for event in ("boot", "reload")},
+            **{event: _will_be(outcome.get(event) or {}, live) for event in ("boot", "reload")},
             "loses": [event for event in ("boot", "reload") if f"lost-at-{event}" in ids],
             "owners": [_picked(owner, shape.HOST.fields["owners"]) for owner in facts.get("owners") or ()],
             "namespaces": [
@@ -145,7 +152,8 @@ class Reader:
     def _with_drift(self, plan: Plan, host: Given) -> Plan:
         """What is foreseen goes by what is written, planned and in force; that is reckoned once for hosts that have the same of it."""
         bare = plan._replace(reasons={}, warnings=[], refusals=[])
-        key = json.dumps([_still(host.facts), bare, host.policy])
+        # What the files are to say goes by the rest of the plan.
+        key = json.dumps([_still(host.facts), bare._replace(contents=None), host.policy])
         if key not in self._foreseen:
             self._foreseen[key] = with_drift(bare, host)
         found = self._foreseen[key]
@@ -207,8 +215,13 @@ def _drops(facts: Facts) -> dict[str, Any] | None:
     }
 
 
-def _will_be(event: Mapping[str, Any]) -> list[dict[str, Any]]:
-    return [{"key": key, **value} for key, value in event.items()]
+def _will_be(event: Mapping[str, Any], live: Mapping[str, int | None]) -> list[dict[str, Any]]:
+    """Without timeouts and switches that stay as the kernel has them, of which there are many."""
+    return [
+        {"key": key, **value}
+        for key, value in event.items()
+        if key.endswith(_ALWAYS) or value["kind"] != KERNEL or value["value"] != live.get(key)
+    ]
 
 
 def _picked(one: Mapping[str, Any], of: Any) -> dict[str, Any]:
