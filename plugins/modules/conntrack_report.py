@@ -43,6 +43,9 @@ options:
     description: Whether the options are only checked, with the files that they name.
     type: bool
     default: false
+extends_documentation_fragment:
+  - ansible.builtin.action_common_attributes
+  - ansible.builtin.action_common_attributes.flow
 attributes:
   action:
     support: full

@@ -200,7 +200,7 @@ def _row(host: model.Host) -> Iterator[Any]:
 def _choices(host: model.Host) -> Iterator[Any]:
     yield host["state"]
     yield host["worst"] or ("none" if host["state"] in shape.ARRIVED else "not read")
-    yield sorted({finding["id"] for finding in host["findings"]})
+    yield sorted({one["id"] + (" (accepted)" if one["accepted"] else "") for one in host["findings"]})
     yield host["loses"] or ["neither"]
     yield sorted({owner["name"] for owner in host["owners"]})
 

@@ -6,10 +6,12 @@ import json
 from types import SimpleNamespace
 
 import pytest
+import yaml
 from ansible.parsing.dataloader import DataLoader
 from ansible.template import Templar
 
 from ansible_collections.headroom.netfilter.plugins.action.conntrack_report import ActionModule
+from ansible_collections.headroom.netfilter.plugins.modules import conntrack_report
 from ansible_collections.headroom.netfilter.plugins.plugin_utils._conntrack.answers import FACTS
 from ansible_collections.headroom.netfilter.tests.unit.examples import facts
 
@@ -44,6 +46,12 @@ def test_all_hosts_of_the_play_are_in_it(tmp_path):
         "gone": "unreachable",
         "never": "not read",
     }
+
+
+def test_the_documentation_says_the_same(tmp_path):
+    result = ran({"path": str(tmp_path)}, FLEET)
+    assert set(yaml.safe_load(conntrack_report.RETURN)) == set(result) - {"changed", "diff"}
+    assert set(yaml.safe_load(conntrack_report.DOCUMENTATION)["options"]) == ActionModule._VALID_ARGS
 
 
 def test_check_mode_writes_nothing(tmp_path):
