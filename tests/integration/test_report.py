@@ -34,7 +34,8 @@ def test_what_arrived_and_what_did_not_in_parts_and_as_one(machine: Machine, tmp
         return machine.play("-i", str(inventory), *options, name="audit", expect=expect)
 
     # Nothing is written where it is only tried, and no host is read where a file will not do.
-    audit("--check", "--limit", "localhost", "-e", f"audit_report={tmp_path}/a")
+    tried = audit("--check", "--diff", "--limit", "localhost", "-e", f"audit_report={tmp_path}/a")
+    assert f"+++ after: {tmp_path}/a/report.md" in tried.output
     accept.write_text(ACCEPT.replace("2999-01-01", "soon"))
     refused = audit("-e", f"audit_accept={accept}", "-e", f"audit_report={tmp_path}/a", expect=2)
     assert "audit_accept[0].until: 'soon' will not do" in refused.output
@@ -44,6 +45,7 @@ def test_what_arrived_and_what_did_not_in_parts_and_as_one(machine: Machine, tmp
     accept.write_text(ACCEPT)
     options = ["-e", f"audit_accept={accept}", "-e", f"audit_remedies={tmp_path}/cures", "-e", "audit_fail_on=info"]
     ran = audit("--limit", "localhost,gone", "-e", f"audit_report={tmp_path}/a", *options, expect=None)
+    assert "changed=1" not in ran.output
     assert "info established-five-days: accepted: tcp_established 432000 s" in ran.output
     failed = re.search(r'"msg": \["localhost: (.*?)"\]', ran.output)
     assert failed is None or "established-five-days" not in failed.group(1)

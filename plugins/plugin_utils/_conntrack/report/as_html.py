@@ -25,8 +25,10 @@ from ansible_collections.headroom.netfilter.plugins.plugin_utils._conntrack.repo
 from ansible_collections.headroom.netfilter.plugins.plugin_utils._conntrack.report.glance import (
     Bar,
     Glance,
+    counted,
     glances,
     limit_after,
+    loses,
 )
 
 PARTS = Path(__file__).parents[4] / "playbooks/files/report"
@@ -97,8 +99,8 @@ def _sum(part: str) -> str:
 
 
 def _head(report: model.Report) -> str:
-    hosts, arrived = report["hosts"], sum(host["state"] in shape.ARRIVED for host in report["hosts"])
-    said = f"{len(hosts)} hosts, {arrived} of them read, {report['made']}"
+    arrived = sum(host["state"] in shape.ARRIVED for host in report["hosts"])
+    said = f"{counted(report)}, {arrived} of them read, {report['made']}"
     if report["merged"]:
         said += (
             f"; merged of {len(report['merged'])} reports, the oldest of {min(one['made'] for one in report['merged'])}"
@@ -201,7 +203,7 @@ def _choices(host: model.Host) -> Iterator[Any]:
     yield host["state"]
     yield host["worst"] or ("none" if host["state"] in shape.ARRIVED else "not read")
     yield sorted({one["id"] + (" (accepted)" if one["accepted"] else "") for one in host["findings"]})
-    yield host["loses"] or ["neither"]
+    yield loses(host)
     yield sorted({owner["name"] for owner in host["owners"]})
 
 

@@ -12,7 +12,7 @@ from ansible_collections.headroom.netfilter.plugins.module_utils._conntrack.outc
 from ansible_collections.headroom.netfilter.plugins.module_utils._conntrack.shown import escaped
 from ansible_collections.headroom.netfilter.plugins.plugin_utils._conntrack.report import report as model
 from ansible_collections.headroom.netfilter.plugins.plugin_utils._conntrack.report import shape
-from ansible_collections.headroom.netfilter.plugins.plugin_utils._conntrack.report.glance import glances
+from ansible_collections.headroom.netfilter.plugins.plugin_utils._conntrack.report.glance import counted, glances
 
 # Lines of a list before the rest is counted: a ticket is read by people. The page and report.json have all.
 MOST = 20
@@ -34,7 +34,7 @@ def code(text: str) -> str:
 
 
 def _head(report: model.Report) -> Iterator[str]:
-    yield f"# Connection tracking of {len(report['hosts'])} hosts"
+    yield f"# Connection tracking of {counted(report)}"
     yield ""
     yield f"Read {report['made']}."
     for glance in glances(report):

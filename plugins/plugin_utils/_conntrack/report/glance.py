@@ -24,6 +24,7 @@ _USES = (
 )
 NOT_KNOWN = "not known"
 NONE = "none"
+NEITHER = "neither"
 # Of hosts and owners that are named one by one.
 MOST_NAMED = 12
 
@@ -52,6 +53,11 @@ def glances(report: model.Report) -> list[Glance]:
         Glance("Findings", _findings(hosts)),
         Glance("Who else writes the keys", _owners(hosts)),
     ]
+
+
+def counted(report: model.Report) -> str:
+    number = len(report["hosts"])
+    return f"{number} {'host' if number == 1 else 'hosts'}"
 
 
 def limit_after(host: model.Host, event: str) -> int | None:
@@ -83,7 +89,12 @@ def _uses(hosts: Iterable[model.Host]) -> list[Bar]:
 
 
 def _losers(hosts: Iterable[model.Host]) -> list[Bar]:
-    return _counted(hosts, lambda host: host["loses"] or ["neither"], ("boot", "reload", "neither"), "loses")
+    return _counted(hosts, loses, ("boot", "reload", NEITHER, NOT_KNOWN), "loses")
+
+
+def loses(host: model.Host) -> list[str]:
+    """At which events; of a host that was not read that is not known."""
+    return host["loses"] or [NEITHER if host["state"] in shape.ARRIVED else NOT_KNOWN]
 
 
 def _drops(hosts: Iterable[model.Host]) -> list[Bar]:
@@ -119,7 +130,7 @@ def summary(report: model.Report) -> list[str]:
     """A few lines for a terminal."""
     hosts: list[dict[str, Any]] = report["hosts"]
     worsts = ", ".join(f"{bar.number} {bar.label}" for bar in _worst(hosts) if bar.number)
-    said = [f"{len(hosts)} {'host' if len(hosts) == 1 else 'hosts'}: {worsts}"]
+    said = [f"{counted(report)}: {worsts}"]
     accepted = sum(bool(finding["accepted"]) for host in hosts for finding in host["findings"])
     over = sum(one["over"] for one in report["accepted"])
     if report["accepted"]:

@@ -45,7 +45,12 @@ def test_the_hosts_that_drop_most_come_first_and_the_rest_together():
 
 def test_who_loses_settings():
     lost = reports.read("a", {"table.max": 2**20, "table.count": 300000})
-    assert bars("Who loses settings", lost, reports.read("b")) == {"boot": 1, "reload": 1, "neither": 1}
+    assert bars("Who loses settings", lost, reports.read("b"), reports.unreachable("c")) == {
+        "boot": 1,
+        "reload": 1,
+        "neither": 1,
+        "not known": 1,
+    }
     assert glance.limit_after(lost, "boot") < 2**20
 
 
