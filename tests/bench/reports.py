@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 # Copyright: headroom.netfilter maintainers
-"""Measure a report of 10,000 hosts, made and looked at in Chromium, and audits of up to 1000 beside a ping; write docs/large-reports.md.
+"""Measure a report of 10,000 hosts, made and looked at in Chromium, and write docs/large-reports.md.
 
-usage: python -m tests.bench.reports [--hosts 10000] [--rounds 5]
+usage: python -m tests.bench.reports [--hosts 10000] [--rounds 3]
 
 Needs the program chromium, and the environment of requirements-page.txt.
 """
@@ -10,7 +10,6 @@ Needs the program chromium, and the environment of requirements-page.txt.
 from __future__ import annotations
 
 import argparse
-import os
 import platform
 import resource
 import shutil
@@ -18,25 +17,17 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from statistics import median
-from typing import Any, NamedTuple
+from typing import Any
 
 from tests.bench import page as pages
 from tests.bench.crowd import REPO, collection
 from tests.page import fleet
 
-HOSTS = 10000
+HOSTS, ROUNDS = 10000, 3
 CHROMIUM = shutil.which("chromium")
 MB = 1000000
-# Of audits: hosts, all of them this machine, and plays.
-COUNTS, FORKS = (20, 200, 1000), 10
-PLAYS = {
-    "ping": [str(REPO / "tests/bench/playbooks/ping.yml")],
-    "audit": ["headroom.netfilter.audit"],
-    "audit with a report": ["headroom.netfilter.audit", "-e", "audit_report=report"],
-}
 # What is held of HOSTS: seconds to make it, MB of its page, and milliseconds until something is painted and until it is narrowed down.
 LIMITS = {"made": 30, "page": 15, "painted": 2000, "narrowed": 100}
 
@@ -70,15 +61,6 @@ A [report](report.md) of {hosts} hosts: the facts of {kinds} real hosts, each wi
 
 *Made* begins with the facts as they came from the hosts, and does not count reading them. Narrowed down, sorted and opened are until the
 next frame. The page is a file on the same machine.
-
-## Audits
-
-One `ansible-playbook` process from its start to its end, once, with {forks} forks. All hosts are this machine over local connections: what
-is counted is what the controller and the modules do, and no ssh. *Memory* is of the largest of the controller's processes.
-
-| play | hosts | | x ping | memory |
-|---|---:|---:|---:|---:|
-{audits}
 
 ## Where
 
@@ -116,13 +98,6 @@ LOOKED = (
 )
 
 
-class Audit(NamedTuple):
-    play: str
-    hosts: int
-    seconds: float
-    memory: int  # MiB
-
-
 def main(arguments: argparse.Namespace) -> int:
     if not CHROMIUM:
         print("install chromium, to look at the page.", file=sys.stderr)
@@ -139,19 +114,16 @@ def main(arguments: argparse.Namespace) -> int:
         found = {name: median(one[name] for one in rounds) for name in rounds[0]}
         found |= {name: median(one[name] for one in looked) for name in looked[0]}
         sizes = {form: Path(folder, f"report.{form}").stat().st_size / MB for form in ("html", "json")}
-        audits = list(audited(folder, arguments.most))
     found |= {"made": found["read"] + found["written"], "page": sizes["html"], "json": sizes["json"], "memory": memory}
     for name, figure in found.items():
         bound = LIMITS.get(name)
         print(f"{name}: {figure:.1f}" + (f", limit {bound}" if bound else ""))
-    if arguments.hosts >= HOSTS and arguments.rounds >= 5 and arguments.most >= COUNTS[-1]:
+    if arguments.hosts >= HOSTS and arguments.rounds >= ROUNDS:
         text = PAGE.format(
             hosts=f"{arguments.hosts:,}",
             kinds=len(fleet.KINDS),
             rounds=arguments.rounds,
             limits=LIMITS,
-            forks=FORKS,
-            audits=table(audits),
             setting=pages.settings(setting),
             **found,
         )
@@ -171,52 +143,6 @@ def made(answers: list[tuple[str, dict[str, Any]]], folder: str) -> dict[str, fl
     read = time.perf_counter()
     store.write(store.files(store.Asked(path=folder), report), False)
     return {"read": read - begun, "written": time.perf_counter() - read}
-
-
-def audited(folder: str, most: int) -> Iterator[Audit]:
-    """The first run of all is not counted."""
-    for count in (1, *(count for count in COUNTS if count <= most)):
-        names = [f"host{number:04} ansible_connection=local" for number in range(count)]
-        Path(folder, "hosts").write_text("\n".join(names) + "\n")
-        for play, words in PLAYS.items():
-            begun = time.monotonic()
-            _pid, status, used = os.wait4(started(folder, words).pid, 0)
-            took = time.monotonic() - begun
-            if status:
-                raise SystemExit(f"{play} over {count} hosts: {Path(folder, 'log').read_text()[-2000:]}")
-            if count > 1:
-                print(f"{play}, {count} hosts: {took:.1f} s", flush=True)
-                yield Audit(play, count, took, used.ru_maxrss // 1024)
-
-
-def started(folder: str, words: list[str]) -> subprocess.Popen[bytes]:
-    kept = {name: value for name, value in os.environ.items() if not name.startswith("ANSIBLE_")}
-    own = {
-        "ANSIBLE_COLLECTIONS_PATH": sys.path[0],
-        "ANSIBLE_FORKS": str(FORKS),
-        "ANSIBLE_HOME": f"{folder}/ansible",
-        "ANSIBLE_LOCALHOST_WARNING": "false",
-        "ANSIBLE_PYTHON_INTERPRETER": shutil.which("python3", path="/usr/bin") or sys.executable,
-        "LC_ALL": "C.UTF-8",
-    }
-    program = str(Path(sys.executable).with_name("ansible-playbook"))
-    with Path(folder, "log").open("wb") as log:
-        return subprocess.Popen(
-            [program, "-i", "hosts", *words],
-            cwd=folder,
-            env=kept | own,
-            stdin=subprocess.DEVNULL,
-            stdout=log,
-            stderr=log,
-        )
-
-
-def table(audits: list[Audit]) -> str:
-    pings = {one.hosts: one.seconds for one in audits if one.play == "ping"}
-    return "\n".join(
-        f"| {one.play} | {one.hosts} | {one.seconds:.1f} s | {one.seconds / pings[one.hosts]:.2f} | {one.memory} MiB |"
-        for one in audits
-    )
 
 
 def look(path: Path, rounds: int) -> list[dict[str, float]]:
@@ -242,6 +168,5 @@ def look(path: Path, rounds: int) -> list[dict[str, float]]:
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description="Measure a report of many hosts.")
     parser.add_argument("--hosts", type=int, default=HOSTS)
-    parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--most", type=int, default=COUNTS[-1], help="hosts of an audit")
+    parser.add_argument("--rounds", type=int, default=ROUNDS)
     sys.exit(main(parser.parse_args()))

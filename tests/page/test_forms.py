@@ -17,6 +17,7 @@ from ansible_collections.headroom.netfilter.plugins.plugin_utils._conntrack.repo
 from ansible_collections.headroom.netfilter.plugins.plugin_utils._conntrack.report import report as model
 from ansible_collections.headroom.netfilter.plugins.plugin_utils._conntrack.report.as_csv import HEADS, as_csv
 from ansible_collections.headroom.netfilter.plugins.plugin_utils._conntrack.report.as_junit import as_junit
+from ansible_collections.headroom.netfilter.plugins.plugin_utils._conntrack.schema import Misfit
 from ansible_collections.headroom.netfilter.tests.page import fleet
 from ansible_collections.headroom.netfilter.tests.unit import reports
 
@@ -68,7 +69,7 @@ def test_the_schema_refuses_what_the_model_refuses(change):
     change(report)
     with pytest.raises(jsonschema.ValidationError):
         jsonschema.Draft202012Validator(shape.schema()).validate(report)
-    with pytest.raises(shape.Misfit):
+    with pytest.raises(Misfit):
         shape.REPORT(report)
 
 

@@ -4,7 +4,7 @@
 // What hosts say is only ever made into text (textContent), never into markup.
 "use strict";
 (() => {
-  const PART = 100; // rows of the table at a time
+  const PART = 50; // rows of the table at a time
   const MOST_PRINTED = 1000; // rows on paper
   const MOST_TOLD = 25; // hosts that are told of on paper where no more are left in the table
   const byId = (id) => document.getElementById(id);
