@@ -39,7 +39,7 @@ def answers(count: int, seed: int = 1) -> Iterator[tuple[str, dict[str, Any]]]:
     read: dict[tuple[Any, ...], dict[str, Any]] = {}
     for number in range(count):
         name = f"{dice.choice(ROLES)}{number:05}.example.net"
-        if dice.random() < 0.01:
+        if dice.random() < 0.02:
             yield name, {"unreachable": True, "msg": "Failed to connect to the host via ssh: Connection timed out"}
             continue
         (kind,) = dice.choices(list(KINDS), list(KINDS.values()))
@@ -75,7 +75,8 @@ def _varied(facts: dict[str, Any], dice: random.Random) -> dict[str, Any]:
         if "drop" in counters and dice.random() < 0.05:
             counters.update(drop=dice.randrange(1, 200000), early_drop=dice.randrange(1, 5000))
     moved = {"table": table, "counters": counters}
-    return {**facts, **{name: part for name, part in moved.items() if name in facts}}
+    unreadable = ["/proc/1/environ"] if dice.random() < 0.03 else []
+    return {**facts, **{name: part for name, part in moved.items() if name in facts}, "unreadable": unreadable}
 
 
 def report(count: int, seed: int = 1) -> dict[str, Any]:

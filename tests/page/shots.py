@@ -16,7 +16,7 @@ from tests.bench.crowd import REPO, collection
 from tests.page import fleet
 from tests.page.conftest import CHROMIUM
 
-SIZE = {"width": 1000, "height": 640}
+SIZE = {"width": 1100, "height": 900}
 
 
 def main() -> None:
@@ -34,12 +34,13 @@ def main() -> None:
                 page.click("#rows a >> nth=0")
             page.screenshot(path=REPO / f"docs/report-{scheme}.png")
             page.close()
-        page = browser.new_page(viewport={"width": 794, "height": 1123})
+        page = browser.new_page(viewport={"width": 794, "height": 1123}, color_scheme="dark")
         page.goto(path.as_uri())
         page.fill("#search", "gw lost-at-boot")
         page.emulate_media(media="print")
         page.evaluate("dispatchEvent(new Event('beforeprint'))")
-        page.screenshot(path=REPO / "docs/report-print.png", full_page=False)
+        page.evaluate("scrollTo(0, 0)")
+        page.screenshot(path=REPO / "docs/report-print.png")
         browser.close()
     print("written: docs/report-light.png, docs/report-dark.png, docs/report-print.png")
 
