@@ -3,6 +3,7 @@
 #
 ## make tune     size, persist, apply and verify conntrack on the hosts of INVENTORY
 ## make audit    show the same table and what tune would change; changes nothing. TREE=DIR[,DIR...]: of images, chroots, sosreports
+##               REPORT=DIR: written there as a page, and for machines
 ## make check    lint, types and the unit tests on one Python, in a minute and a half
 ## make test     every check that can run here; STEPS="ruff mypy" runs only those
 ## make bench    measure a run of tune against other ways to do it, hosts that have a module, a million entries, ten thousand processes, the cures
@@ -20,12 +21,13 @@ EXTRA ?=
 STEPS ?=
 HOST ?= bookworm
 TREE ?=
+REPORT ?=
 PYTHON ?=
 
 # What a caller sets is text: without this, make would expand what its command line says. Commands find it in their environment,
 # where no shell expands it either; tools/words.py splits EXTRA and STEPS.
 $(foreach name,$(.VARIABLES),$(if $(filter command,$(origin $(name))),$(eval override export $$(name) := $$(value $(name)))))
-export INVENTORY EXTRA STEPS HOST TREE PYTHON
+export INVENTORY EXTRA STEPS HOST TREE REPORT PYTHON
 
 .PHONY: help tune audit check test bench lab lab-ssh lab-down survival
 
@@ -55,6 +57,8 @@ bench:
 	@.venv/bin/python -B -m tests.bench.large
 	@.venv/bin/python -B -m tests.bench.crowd
 	@.venv/bin/python -B -m tests.bench.cures
+	@tools/venv .cache/page requirements-page.txt
+	@.cache/page/bin/python -B -m tests.bench.reports
 
 lab:
 	@"$${PYTHON:-python3}" tests/lab/lab.py up

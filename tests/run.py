@@ -73,6 +73,7 @@ def steps() -> Iterator[Step]:
     checkout = (*unit_paths(), ("CHECKOUT", str(REPO)))
     yield Step("formats", ((PYTHON, *PYTEST, "tests/formats"),), TREE, lack_for_formats, environment=checkout)
     yield from map(units, reversed(pythons.VERSIONS))
+    yield page()
     yield Step("ansible-lint", (("ansible-lint", "--offline", "--strict", "--profile", "production"),), TREE)
     yield Step(
         "galaxy-importer",
@@ -165,6 +166,13 @@ def unit_environment(version: str) -> Words:
     options = ("--no-deps", "--ignore-requires-python")
     python = pythons.find().get(version, "")
     return (REPO / "tools/venv", f".cache/unit/{version}", "requirements-unit.txt", python, *options)
+
+
+def page() -> Step:
+    """Reports, as Debian's Chromium shows them and others read them."""
+    environment = (REPO / "tools/venv", ".cache/page", "requirements-page.txt")
+    tests: Words = (REPO / ".cache/page/bin/python", *PYTEST, "tests/page")
+    return Step("page", (environment, tests), TREE, lambda: lack_of("chromium", "chromium"), unit_paths())
 
 
 def units(version: str) -> Step:

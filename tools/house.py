@@ -37,6 +37,7 @@ ROOMS = {
     CONTROLLER + "/show": "tables and text",
     CONTROLLER + "/render": "files",
     CONTROLLER + "/fleet": "many hosts",
+    CONTROLLER + "/report": "many hosts, a file for each form",
     "action": "on the controller, for each module",
     "filter": "for playbooks",
     "modules": "on the hosts",

@@ -14,7 +14,7 @@ description:
   - Makes a line for each host, with its worst severity, the share of the limit in use and the limit now, after a reload and after
     a boot, and below it the findings of P(headroom.netfilter.conntrack_risks#filter).
   - Hosts with the same findings share them. Then come the cures, where they are handed in, with the command of each.
-positional: fail_on
+positional: fail_on, accepted
 options:
   _input:
     description:
@@ -28,6 +28,12 @@ options:
     type: str
     choices: [critical, warning, info, never]
     default: never
+  accepted:
+    description:
+      - By host, ids of findings that somebody has accepted, as M(headroom.netfilter.conntrack_report) returns them. They are shown as such,
+        and no host is in RV(_value.failed) for them.
+    type: dict
+    default: {}
   cures:
     description: What P(headroom.netfilter.conntrack_cures#filter) has made of the same hosts.
     type: list
@@ -64,7 +70,7 @@ _value:
       sample: ["web01: lost-at-boot, table-nearly-full"]
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from typing import Any
 
 from ansible.errors import AnsibleFilterError
@@ -74,7 +80,10 @@ FACTS = "__conntrack_before"
 
 
 def conntrack_audit(
-    hosts: Iterable[Mapping[str, Any]], fail_on: str = "never", cures: Iterable[Mapping[str, Any]] = ()
+    hosts: Iterable[Mapping[str, Any]],
+    fail_on: str = "never",
+    accepted: Mapping[str, Collection[str]] | None = None,
+    cures: Iterable[Mapping[str, Any]] = (),
 ) -> dict[str, list[str]]:
     # Ansible loads every filter of a collection with the first one, in each worker anew: none brings its rules along.
     from ansible_collections.headroom.netfilter.plugins.module_utils._conntrack.findings import risks
@@ -88,8 +97,16 @@ def conntrack_audit(
         audit.failing([], fail_on)
     except PolicyError as error:
         raise AnsibleFilterError(f"conntrack_audit: {error}") from error
-    judged = [(name, facts, risks.findings(facts)) for name, facts in map(_host, hosts) if facts]
-    failing = {name: audit.failing(findings, fail_on) for name, _facts, findings in judged}
+    taken = accepted or {}
+    judged = [
+        (name, facts, audit.accepted(risks.findings(facts), taken.get(name, ())))
+        for name, facts in map(_host, hosts)
+        if facts
+    ]
+    failing = {
+        name: [finding for finding in audit.failing(findings, fail_on) if finding.id not in taken.get(name, ())]
+        for name, _facts, findings in judged
+    }
     failed = [f"{name}: {', '.join(finding.id for finding in found)}" for name, found in failing.items() if found]
     return dict(untrusted({"lines": audit.lines(judged, [Told(**cure) for cure in cures]), "failed": failed}))
 

@@ -18,7 +18,7 @@ pytestmark = [
     pytest.mark.on_one_python,
 ]
 HOME = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
-GIVEN = ("INVENTORY", "EXTRA", "STEPS", "HOST", "PYTHON", "LAB")
+GIVEN = ("INVENTORY", "EXTRA", "STEPS", "HOST", "REPORT", "PYTHON", "LAB")
 
 # The programs that make calls, but for those that are looked at here: each tells what it was called with.
 TELLING = f"""#!{sys.executable}
@@ -72,6 +72,7 @@ def checkout(tmp_path):
         ".venv/bin/python": PYTHON,
         ".venv/bin/ansible-playbook": TELLING,
         ".venv-test/bin/python": PYTHON,
+        ".cache/page/bin/python": PYTHON,
     }
     for name, text in stubs.items():
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
@@ -235,6 +236,21 @@ def test_options_before_those_of_extra(checkout):
     subprocess.run(["tools/play", "tune", "a,", "--limit", "b c"], cwd=checkout, env=environment, check=True)
     ((argv, _environment),) = map(json.loads, (checkout / "told").read_text().splitlines())
     assert argv[2:] == ["--inventory=a,", "--limit", "b c", "--check", "$x y"]
+
+
+@on_both_ways
+@pytest.mark.parametrize("name", ["reports", *HOSTILE], ids=repr)
+def test_the_folder_of_a_report_is_found_by_the_playbook(checkout, how, name):
+    made = Made(checkout, how, "audit", INVENTORY="a,", REPORT=name)
+    said = made.argv("ansible-playbook")[-1]
+    assert json.loads(said) == {"audit_report": '{{ lookup("env", "REPORT") }}'}
+    assert [given["REPORT"] for argv, given in made.told if "ansible-playbook" in argv[0]] == [name]
+
+
+def test_a_report_is_of_an_audit(checkout):
+    assert Made(checkout, "environment", "tune", INVENTORY="a,", REPORT="x").argv("ansible-playbook")[2:] == [
+        "--inventory=a,"
+    ]
 
 
 def test_words_are_those_of_a_shell(checkout):

@@ -3,6 +3,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """The facts that the rules ask for, by short names, and how they are put in words."""
 
+from functools import lru_cache
 from typing import Any, Dict, List, Optional, Sequence
 
 from .. import kernel
@@ -66,9 +67,7 @@ class Seen:
 
     def label(self, key: str) -> str:
         """The words of the tables for a key: limit, buckets, expectations, or the timeout's name."""
-        short = key[len(self.names.prefix) :] if key.startswith(self.names.prefix) else key
-        labels = {"hashsize": "buckets", "buckets": "buckets", "max": "limit", "expect_max": "expectations"}
-        return labels.get(short) or (short if kernel.is_switch(key) else kernel.timeout_name(short)) or key
+        return _label(self.names.prefix, key)
 
     def settled(self, key: str, value: int) -> int:
         """What the kernel makes of a value that is written: buckets are rounded."""
@@ -85,6 +84,14 @@ class Seen:
         return (label == "limit" and value < self.count) or (
             label == "buckets" and 2 * self.count / value > kernel.LONGEST_CHAIN
         )
+
+
+# Asked for some hundred times a host, and the same of each in a fleet.
+@lru_cache(maxsize=1000)
+def _label(prefix: str, key: str) -> str:
+    short = key[len(prefix) :] if key.startswith(prefix) else key
+    labels = {"hashsize": "buckets", "buckets": "buckets", "max": "limit", "expect_max": "expectations"}
+    return labels.get(short) or (short if kernel.is_switch(key) else kernel.timeout_name(short)) or key
 
 
 def usage_severity(usage: Optional[float]) -> Optional[str]:

@@ -23,9 +23,11 @@ from .ways import Notice
 
 # The text of each of a plan's files, by path.
 Render = Callable[[Plan], Mapping[str, str]]
+# A plan with what differs.
+Compare = Callable[[Plan, Given], Plan]
 
 
-def make(facts: Facts, policy: Policy, render: Optional[Render] = None) -> Plan:
+def make(facts: Facts, policy: Policy, render: Optional[Render] = None, compare: Compare = with_drift) -> Plan:
     """The plan for the host that ``facts`` tell of; with what renders its files, their drift too."""
     if policy.target == "host" and (facts["state"] == "absent" or is_kept_out(facts)):
         return _nothing(facts, policy)
@@ -93,7 +95,7 @@ def make(facts: Facts, policy: Policy, render: Optional[Render] = None) -> Plan:
         converged=True,
         sized_at_boot=is_left,
     )
-    return with_drift(plan._replace(contents=dict(render(plan))) if render else plan, host)
+    return compare(plan._replace(contents=dict(render(plan))) if render else plan, host)
 
 
 def _nothing(facts: Facts, policy: Policy) -> Plan:

@@ -11,6 +11,7 @@ from typing import Any
 from ansible_collections.headroom.netfilter.plugins.module_utils._conntrack import files, kernel
 from ansible_collections.headroom.netfilter.plugins.module_utils._conntrack.plan import make
 from ansible_collections.headroom.netfilter.plugins.module_utils._conntrack.plan.boot import of_boot
+from ansible_collections.headroom.netfilter.plugins.module_utils._conntrack.plan.drift import with_drift
 from ansible_collections.headroom.netfilter.plugins.module_utils._conntrack.plan.plan import Plan
 from ansible_collections.headroom.netfilter.plugins.module_utils._conntrack.plan.policy import Policy, read
 from ansible_collections.headroom.netfilter.plugins.module_utils._conntrack.readers import PolicyError, Wrong
@@ -24,11 +25,11 @@ from ansible_collections.headroom.netfilter.plugins.plugin_utils._conntrack.sche
 SINGLE = ("max", "buckets", "expect_max")
 
 
-def planned(facts: Facts, policy: Policy) -> Plan:
+def planned(facts: Facts, policy: Policy, compare: make.Compare = with_drift) -> Plan:
     try:
-        return make.make(facts, policy, lambda plan: _rendered(plan, policy))
+        return make.make(facts, policy, lambda plan: _rendered(plan, policy), compare)
     except Wrong as wrong:
-        plan = make.make(facts, policy)
+        plan = make.make(facts, policy, compare=compare)
         refusals = [f"conntrack_size_at_boot: true, but {line}" for line in str(wrong).split("\n")]
         return plan._replace(refusals=plan.refusals + refusals, converged=False)
 

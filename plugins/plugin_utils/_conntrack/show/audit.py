@@ -4,7 +4,7 @@
 """The findings of a fleet for people, worst first, and whether they are bad enough to fail. Pure."""
 
 import textwrap
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any
 
 from ansible_collections.headroom.netfilter.plugins.module_utils._conntrack import kernel
@@ -35,6 +35,11 @@ def failing(findings: Sequence[Finding], threshold: str) -> list[Finding]:
         raise PolicyError([problem("audit_fail_on", threshold, "expected one of " + ", ".join(THRESHOLDS))])
     bad = () if threshold == NEVER else SEVERITIES[: SEVERITIES.index(threshold) + 1]
     return [finding for finding in findings if finding.severity in bad]
+
+
+def accepted(findings: Sequence[Finding], ids: Collection[str]) -> list[Finding]:
+    """The same, and of those with these ids that they are accepted."""
+    return [one._replace(seen="accepted: " + one.seen) if one.id in ids else one for one in findings]
 
 
 def lines(hosts: Sequence[Audited], cures: Sequence[Told] = ()) -> list[str]:
