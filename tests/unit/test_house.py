@@ -21,6 +21,8 @@ def load():
 house = load()
 ROOMS = list(house.ROOMS)
 MOST_FILES = 12
+# Ansible finds filters in one folder alone, and there is one for each thing that a playbook asks.
+MORE = {"filter": 16}
 IMPORTS = house.imports()
 
 
@@ -55,7 +57,7 @@ def test_no_file_is_in_a_circle():
 @pytest.mark.parametrize("room", ROOMS)
 def test_a_room_has_at_most_a_dozen_files(room):
     crowd = Counter(map(house.room, house.files()))
-    assert crowd[room] <= MOST_FILES
+    assert crowd[room] <= MORE.get(room, MOST_FILES)
 
 
 def test_the_picture_is_of_the_code():
