@@ -7,6 +7,7 @@ from typing import Any, Dict, Mapping, Optional
 
 from .. import kernel
 from ..outcome.said import HASHSIZE
+from ..outcome.sized import ASKED
 from ..values import Facts
 from .given import Given
 from .policy import Policy
@@ -18,7 +19,8 @@ _FREE = {"max": True, "buckets": True, "timeouts": True}
 def foreknown(facts: Facts) -> Facts:
     """The same facts, by which the fold can tell what a unit that is there will come to."""
     unit = facts["assignments"].get("sized")
-    if not unit or not unit["asked"]:
+    # A host may have answered a part of it.
+    if not unit or set(unit["asked"]) != set(ASKED):
         return facts
 
     def sizes(limit: Optional[int], buckets: Optional[int], expectations: Optional[int]) -> Dict[str, int]:

@@ -168,6 +168,14 @@ def test_of_another_script_nothing_is_foretold(machine):
     assert will[PREFIX + "tcp_timeout_established"]["value"] == 7440
 
 
+def test_of_a_part_of_what_a_script_was_asked_for_nothing_is_foretold(machine):
+    converged(machine, SIZES)
+    facts = machine.facts()
+    sized = dict(facts["assignments"]["sized"], asked={"MAX": 5})
+    will = FACTS(dict(facts, assignments=dict(facts["assignments"], sized=sized)))["outcome"]["boot"]
+    assert (will[LIMIT]["kind"], will[LIMIT]["value"]) == ("untold", None)
+
+
 def test_what_others_may_write_is_nobodys_word(machine):
     converged(machine, SIZES)
     facts = machine.facts()
