@@ -96,10 +96,14 @@ class Trial:
         assert done.returncode == 0, done.stdout + done.stderr
         return json.loads(done.stdout)
 
-    def comes_back(self, since: float) -> None:
-        """Within the time, and as it was."""
+    def is_there(self, since: float) -> None:
+        """Within the time."""
         while not self.answers():
             assert time.monotonic() < since + PLAYED + UNDOING, "the host does not answer"
+
+    def comes_back(self, since: float) -> None:
+        """Within the time, and as it was."""
+        self.is_there(since)
         self.is_as_before(since)
 
     def is_as_before(self, since: float) -> None:
@@ -120,7 +124,7 @@ def trial(folder: Path) -> Iterator[Trial]:
         host.nft(RULES)
         made = Trial(client, host, folder)
         with made.power:
-            assert made.answers()
+            made.is_there(time.monotonic())
             yield made
 
 
@@ -201,7 +205,7 @@ def test_what_is_confirmed_stays(one: Trial, tmp_path: Path, ansible_playbook: s
     assert "undo" not in one.host.run("ls", "-R", "/etc/systemd/system")
     assert one.client.asks("udp", HOST6, 53)
     assert one.host.place.entries("-f", "ipv6", "-p", "udp", "--dport", "53") == []
-    assert one.answers()
+    one.is_there(time.monotonic())
 
 
 # As cloud-init has some of it before sysinit.target, and after the network.
@@ -280,7 +284,7 @@ def killed(one: Trial, steps: list[int], begun: int, names: list[str]) -> list[s
             )
             if step < begun:
                 # Nothing of the host is changed, but what is to take the change back is not all there.
-                assert one.answers()
+                one.is_there(time.monotonic())
                 one.answer(rollback=None)
             one.comes_back(since)
         except AssertionError as error:
