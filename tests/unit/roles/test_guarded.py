@@ -17,6 +17,7 @@ OURS = {
     "debug",
     "fail",
     "set_fact",
+    "set_stats",
     "include_tasks",
     "import_tasks",
     "import_role",
