@@ -33,8 +33,14 @@ PLAIN = ("conntrack", "conntrack_facts", "conntrack_notrack", "conntrack_unload"
 def tasks_of(tasks):
     for task in tasks or ():
         inner = [key for key in ("block", "rescue", "always", "tasks", "handlers") if key in task]
+        # A play of the controller alone.
+        here = (
+            {"delegate_to": "localhost"}
+            if (task.get("hosts"), task.get("connection")) == ("localhost", "local")
+            else {}
+        )
         for key in inner:
-            yield from tasks_of(task[key])
+            yield from ({**here, **found} for found in tasks_of(task[key]))
         if not inner:
             yield task
 
