@@ -82,5 +82,5 @@ survival:
 		--ansible-playbook="$$PWD/.venv-test/bin/ansible-playbook" tests/integration/test_cut_off.py
 	@.venv-test/bin/python -B -m pytest -q -p no:cacheprovider tests/lab/test_uml.py tests/lab/test_unload.py
 	@ANSIBLE_COLLECTIONS_PATH="$$PWD/.cache/collections" .venv-test/bin/python -B -m pytest -q -p no:cacheprovider tests/lab/test_first_boot.py
-	@APPLY_CUTS="0.2 0.4 0.6 1 1.5" .venv-test/bin/python -B -m pytest -q -p no:cacheprovider tests/lab/test_apply_script.py
+	@ANSIBLE_COLLECTIONS_PATH="$$PWD/.cache/collections" APPLY_CUTS="0.2 0.4 0.6 1 1.5" .venv-test/bin/python -B -m pytest -q -p no:cacheprovider tests/lab/test_apply_script.py
 	@SCENARIO_HOSTS=lab .venv-test/bin/python tests/run.py $$(.venv-test/bin/python tests/run.py --list | grep ^molecule-)
