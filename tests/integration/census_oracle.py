@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import functools
 import ipaddress
 import itertools
 import os
@@ -164,7 +165,27 @@ def parsed(line: str) -> tuple[dict[str, Any], int]:
         "mark": int(after.get("mark", 0)),
         "assured": "[ASSURED]" in line,
         "timeout_class": timeout,
+        "role": _role(values, after | {"src": second.split()[0]}),
     }, left
+
+
+def _role(first: Mapping[str, str], second: Mapping[str, str]) -> str:
+    """By the addresses that the program ip tells of this namespace, and by whether the answer goes back the same way."""
+    back = {"src": "dst", "dst": "src", "sport": "dport", "dport": "sport"}
+    if any(first[name] != second[other] for name, other in back.items() if name in first and other in second):
+        return "translated"
+    source, destination = (ipaddress.ip_address(first[name]) for name in ("src", "dst"))
+    from_here, to_here = (str(one) in own() or (one.version == 4 and one.is_loopback) for one in (source, destination))
+    if from_here:
+        return "local" if to_here else "client"
+    to_many = destination.is_multicast or (destination.version == 4 and int(destination) >> 28 == 15)
+    return "server" if to_here or to_many else "forward"
+
+
+@functools.cache
+def own() -> frozenset[str]:
+    told = _output("ip", "-oneline", "address") if shutil.which("ip") else ""
+    return frozenset(re.findall(r" inet6? ([0-9a-f.:]+)", told))
 
 
 def _network(address: ipaddress.IPv4Address | ipaddress.IPv6Address) -> str:
@@ -260,6 +281,7 @@ def real_traffic(compared: Compared) -> None:
         return
     subprocess.run(["conntrack", "-F"], stderr=subprocess.DEVNULL, check=True)
     with traffic.joined(), contextlib.ExitStack() as kept:
+        own.cache_clear()
         for flow in traffic.every_kind():
             kept.enter_context(flow)
         text = conntrack()
