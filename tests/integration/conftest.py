@@ -25,6 +25,7 @@ import pytest
 sys.path.insert(0, str(Path(__file__).parents[1] / "bench"))
 sys.path.insert(0, os.environ["ANSIBLE_COLLECTIONS_PATH"])
 import entries
+import hosts
 import live
 
 HERE = Path(__file__).parent
@@ -81,6 +82,18 @@ def until(look: Callable[[], Any]) -> Any:
         assert time.monotonic() < deadline
         time.sleep(0.01)
     return found
+
+
+def kill_all(setting: str) -> None:
+    """All of a controller, whose workers have sessions of their own: by a setting in their environment."""
+
+    def is_its(pid: int) -> bool:
+        try:
+            return setting.encode() in Path(f"/proc/{pid}/environ").read_bytes().split(b"\0")
+        except OSError:
+            return False
+
+    hosts.end_all(is_its)
 
 
 class Machine:

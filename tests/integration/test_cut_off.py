@@ -23,6 +23,7 @@ from typing import Any
 
 import pytest
 from booted import PORT, booted, ssh
+from conftest import kill_all
 from notrack_wire import CLIENT, HOST, HOST6, SERVER, Place, wired
 
 pytestmark = pytest.mark.on_one_core
@@ -192,7 +193,7 @@ def test_a_play_that_cuts_its_own_way_fails_and_the_host_answers_again(
 def test_killed_once_it_has_cut_its_own_way(one: Trial, tmp_path: Path, ansible_playbook: str) -> None:
     with play(one, tmp_path, ansible_playbook, **WRONG) as process:
         cut = await_cut(one, process)
-        os.killpg(process.pid, signal.SIGKILL)
+        kill_all(f"ANSIBLE_SSH_CONTROL_PATH_DIR={tmp_path / 'cp'}")
         one.comes_back(cut)
     assert one.states() == ["undone"]
 

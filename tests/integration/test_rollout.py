@@ -8,14 +8,13 @@ import json
 import os
 import re
 import shutil
-import signal
 import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import hosts as sshd
 import pytest
-from conftest import FILES, Machine, Ran, until
+from conftest import FILES, Machine, Ran, kill_all, until
 
 SYSCTL = FILES[0]
 COUNT = 4
@@ -158,9 +157,9 @@ def test_a_rollout_whose_controller_was_killed_goes_on(fleet: Fleet) -> None:
     command, environment = fleet.command("-e", '{"tune_waves": [1, 1, 2]}')
     with subprocess.Popen(
         command, env=environment, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, start_new_session=True
-    ) as process:
+    ):
         until(lambda: fleet.changed() == [0, 1])
-        os.killpg(process.pid, signal.SIGKILL)
+        kill_all(f"ANSIBLE_PRIVATE_KEY_FILE={fleet.home / 'client'}")
     ran = fleet.play()
     assert ran.code == 0, ran.output
     assert fleet.changed() == [0, 1, 2, 3]
