@@ -210,8 +210,14 @@ def test_rollback(two: Fleet, arguments: tuple[str, ...]) -> None:
     assert two.ran("first") == ["conntrack_rollback"]
 
 
-def test_absent(two: Fleet) -> None:
-    ran = two.play("headroom.netfilter.tune", "-e", "conntrack_state=absent")
+def test_absent(fleet: Fleet) -> None:
+    """A host that was never changed is only read."""
+    last = {"id": "20261125T101500Z-0a1b2c", "state": "kept", "when": "2026-11-25T10:15:01Z", "who": "ann"}
+    history = {**NO_HISTORY, "last": last, "changes": [last]}
+    fleet.add("first", {**GOOD, "conntrack_facts": {"ansible_facts": {"conntrack": {**FACTS, "history": history}}}})
+    fleet.add("second", {**GOOD, "conntrack_facts": {"ansible_facts": {"conntrack": SETTLED}}})
+    ran = fleet.play("headroom.netfilter.tune", "-e", "conntrack_state=absent")
     assert ran.code == 0, ran.output
-    assert two.ran("first") == ["conntrack_rollback"]
+    assert fleet.ran("first") == ["conntrack_facts", "conntrack_rollback"]
+    assert fleet.ran("second") == ["conntrack_facts"]
     assert '"undone: 20261125T101500Z-0a1b2c"' in ran.output
