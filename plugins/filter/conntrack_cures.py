@@ -74,7 +74,9 @@ from typing import Any
 from ansible.errors import AnsibleFilterError
 
 # What the playbook's tasks leave behind.
-FACTS, CENSUS, NEEDS = "__conntrack_before", "__audit_census", "__audit_needs"
+FACTS = "__conntrack_before"
+CENSUS = "__audit_census"
+NEEDS = "__audit_needs"
 ASKED = ("notrack_flows", "notrack_timeouts")
 
 

@@ -70,7 +70,8 @@ if TYPE_CHECKING:
 # What the role's tasks leave behind.
 RESULT = "conntrack_result"
 # Of a host that the playbook tune has only planned, and of one whose change it has undone.
-READ, UNDONE = "__tune_read", "__tune_undone"
+READ = "__tune_read"
+UNDONE = "__tune_undone"
 BEFORE = "__conntrack_before"
 
 

@@ -444,9 +444,13 @@ Written by `{command}`, and only by it: run that again rather than edit this pag
 
 | what fills the table | cure | how | what it asks for |
 |---|---|---|---|
-| connections in use, as of a gateway, NAT, or a busy server | **grow** | `headroom.netfilter.tune`, `conntrack_expected_connections` | {entry} bytes an entry, 8 a bucket |
-| entries of what is over: health checks in TIME_WAIT, idle connections from before a timeout was lowered | **shorten** | role `notrack` with `notrack_timeouts` for one flow; `tune` with `conntrack_expire_existing` for all | a time after which a late packet is a new one |
-| questions that are answered by a packet or two: DNS, NTP, syslog | **exempt** | role `notrack` with `notrack_flows`: [notrack.md](notrack.md) | rules without state for that flow, no NAT in its way |
+| connections in use, as of a gateway, NAT, or a busy server | **grow** | `headroom.netfilter.tune`, \
+`conntrack_expected_connections` | {entry} bytes an entry, 8 a bucket |
+| entries of what is over: health checks in TIME_WAIT, idle connections from before a timeout was lowered | \
+**shorten** | role `notrack` with `notrack_timeouts` for one flow; `tune` with `conntrack_expire_existing` for all | \
+a time after which a late packet is a new one |
+| questions that are answered by a packet or two: DNS, NTP, syslog | **exempt** | role `notrack` with \
+`notrack_flows`: [notrack.md](notrack.md) | rules without state for that flow, no NAT in its way |
 | nothing that has to be tracked: no rule needs it | **unload** | role `conntrack_unload`: [unload.md](unload.md) | nobody who needs it |
 
 They go together: what stays tracked needs a table that is large enough, so `tune` comes first. For an incident there is
@@ -464,7 +468,8 @@ Each leaves an entry for {long} seconds.
 Entries are flows a second times seconds. That is all that can be told of a table's size beforehand, and why {short} seconds in place of
 {long} do what {times} times the table does. Entries whose time is over count until somebody comes by, the kernel's collector within a
 minute. Where the table is full, entries that are not assured, as those of single questions, are given up early for new ones;
-connections are assured, and where they fill it a new one is dropped. Memory is that of the slab `nf_conntrack`; {buckets:,} buckets of what was grown take {bucket_mib} MiB besides.
+connections are assured, and where they fill it a new one is dropped. Memory is that of the slab `nf_conntrack`; {buckets:,} buckets
+of what was grown take {bucket_mib} MiB besides.
 
 ## What a packet takes
 
@@ -476,8 +481,8 @@ rounds in which all of them alternate.
 {pace}
 
 *Exempt* are packets that meet the rules of the role `notrack` and those of the firewall: that spares the entry, its memory and the
-time that a new one takes, and little of the time of a packet whose entry is there. Lookups are not counted by this kernel: after {asked:,} packets that were tracked its counter
-`found` said {found}.
+time that a new one takes, and little of the time of a packet whose entry is there. Lookups are not counted by this kernel: after
+{asked:,} packets that were tracked its counter `found` said {found}.
 
 ## What does not help
 

@@ -8,6 +8,7 @@ Needs what booted.py needs; iptables is unpacked where this machine has none.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import stat
@@ -109,7 +110,9 @@ def up(request: pytest.FixtureRequest, _left: None, tmp_path_factory: pytest.Tem
     # To an overlay: it is not there.
     os.mknod(over / "nft", stat.S_IFCHR, os.makedev(0, 0))
     layers = [over.parent] if unpacked.root == Path("/") else [over.parent, unpacked.root / "usr"]
-    with wired() as (client, place, _server), booted(place, folder, layers) as host:
+    with contextlib.ExitStack() as kept:
+        client, place, _server = kept.enter_context(wired())
+        host = kept.enter_context(booted(place, folder, layers))
         assert host.attempt("nft", "--version").returncode == 127
         if host.attempt("iptables", "-t", "raw", "-S").returncode:
             pytest.skip(f"this kernel has no table raw of iptables-{kind}")

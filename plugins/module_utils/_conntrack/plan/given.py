@@ -119,8 +119,8 @@ def _at_boot(facts: Facts) -> Dict[str, int]:
 
 
 def _of_an_image(facts: Facts) -> Facts:
-    """``facts`` without what belongs to the builder of an image, which vetoes nothing: its table, memory, programs, namespaces and cloud, and that its kernel has
-    conntrack built in, or none. What is left are the files, and the page and pointer that buckets are rounded by."""
+    """``facts`` without what belongs to the builder of an image, which vetoes nothing: its table, memory, programs, namespaces and cloud,
+    and that its kernel has conntrack built in, or none. What is left are the files, and the page and pointer that buckets are rounded by."""
     kernel = dict(
         facts["kernel"],
         init_netns=True,

@@ -9,9 +9,10 @@ import shlex
 import socket
 import subprocess
 import urllib.error
-import urllib.request
 from collections.abc import Mapping
 from typing import Any, NamedTuple
+
+from ansible.module_utils.urls import open_url
 
 from ansible_collections.headroom.netfilter.plugins.module_utils._conntrack.readers import Wrong, one_of, shown, whole
 from ansible_collections.headroom.netfilter.plugins.module_utils._conntrack.shown import short
@@ -69,8 +70,7 @@ def tried(probe: Probe, address: str) -> str:
         if probe.kind == PORT:
             socket.create_connection((address, probe.what), LONGEST).close()
         elif probe.kind == URL:
-            with urllib.request.urlopen(probe.what, timeout=LONGEST) as answer:
-                answer.read(1)
+            open_url(probe.what, timeout=LONGEST).read(1)
         else:
             return _run(probe.what)
     except (OSError, urllib.error.URLError, ValueError) as error:

@@ -109,8 +109,8 @@ def _head(report: model.Report) -> str:
 
 
 def _glance(glance: Glance) -> str:
-    most = max((bar.number for bar in glance.bars), default=0) or 1
-    rows = "".join(_bar(bar, most) for bar in glance.bars) or "<tr><th scope=row>none</th><td></td><td></td></tr>"
+    most = max((one.number for one in glance.bars), default=0) or 1
+    rows = "".join(_bar(one, most) for one in glance.bars) or "<tr><th scope=row>none</th><td></td><td></td></tr>"
     return (
         f"<table class=bars><caption>{text(glance.title)}</caption>"
         f"<thead class=unseen><tr><th scope=col>what</th><th scope=col>{text(glance.unit)}</th>"
@@ -118,14 +118,14 @@ def _glance(glance: Glance) -> str:
     )
 
 
-def _bar(bar: Bar, most: int) -> str:
-    label = text(bar.label)
-    if bar.choice and bar.number:
-        label = f'<button type=button class=choice data-choice="{text(bar.choice)}">{label}</button>'
-    width = max(round(_WIDTH * bar.number / most), 1) if bar.number else 0
-    kind = text(bar.kind or "plain")
+def _bar(one: Bar, most: int) -> str:
+    label = text(one.label)
+    if one.choice and one.number:
+        label = f'<button type=button class=choice data-choice="{text(one.choice)}">{label}</button>'
+    width = max(round(_WIDTH * one.number / most), 1) if one.number else 0
+    kind = text(one.kind or "plain")
     return (
-        f"<tr><th scope=row>{label}</th><td class=number>{bar.number}</td>"
+        f"<tr><th scope=row>{label}</th><td class=number>{one.number}</td>"
         f'<td><svg width="{_WIDTH}" height="12" aria-hidden="true" focusable="false">'
         f'<rect class="{kind}" width="{width}" height="12" rx="2"></rect></svg></td></tr>'
     )

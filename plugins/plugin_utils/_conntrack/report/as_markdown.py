@@ -38,12 +38,12 @@ def _head(report: model.Report) -> Iterator[str]:
     yield ""
     yield f"Read {report['made']}."
     for glance in glances(report):
-        bars = [bar for bar in glance.bars if bar.number]
+        bars = [one for one in glance.bars if one.number]
         if bars:
             yield ""
             yield f"| {glance.title} | {glance.unit} |"
             yield "|---|---:|"
-            yield from (f"| {code(bar.label)} | {bar.number} |" for bar in bars)
+            yield from (f"| {code(one.label)} | {one.number} |" for one in bars)
     yield ""
 
 

@@ -129,7 +129,7 @@ def _owners(hosts: Iterable[model.Host]) -> list[Bar]:
 def summary(report: model.Report) -> list[str]:
     """A few lines for a terminal."""
     hosts: list[dict[str, Any]] = report["hosts"]
-    worsts = ", ".join(f"{bar.number} {bar.label}" for bar in _worst(hosts) if bar.number)
+    worsts = ", ".join(f"{one.number} {one.label}" for one in _worst(hosts) if one.number)
     said = [f"{counted(report)}: {worsts}"]
     accepted = sum(bool(finding["accepted"]) for host in hosts for finding in host["findings"])
     over = sum(one["over"] for one in report["accepted"])

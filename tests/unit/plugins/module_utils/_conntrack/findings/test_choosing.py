@@ -23,7 +23,7 @@ CHECKS = ("client", "tcp", 8080, "TIME_WAIT")
 BACKENDS = {"10.0.0.1": 0.5, "10.0.0.2": 0.5}
 
 
-def census(shares, destinations=(), total=TOTAL, margin=0.005, stale=NOT_STALE):
+def census(shares, destinations=(), total=TOTAL, margin=0.005, stale=None):
     """By role, protocol, port and state the share of all; and of each such flow the destinations with their parts of it."""
 
     def rows(groups):
@@ -41,7 +41,7 @@ def census(shares, destinations=(), total=TOTAL, margin=0.005, stale=NOT_STALE):
         "total": total,
         "examined": min(total, 20000),
         "exact": margin is None,
-        "stale": stale,
+        "stale": NOT_STALE if stale is None else stale,
         "groupings": [
             {"group_by": BY_STATE, "top": rows(by_state), "others": 0, "missed": 0},
             {"group_by": BY_DESTINATION, "top": rows(by_destination), "others": 0, "missed": 0},
@@ -49,7 +49,7 @@ def census(shares, destinations=(), total=TOTAL, margin=0.005, stale=NOT_STALE):
     }
 
 
-def chosen(found, needed_by=NEEDED, changes=(), asked=()):
+def chosen(found, needed_by=tuple(NEEDED), changes=(), asked=()):
     return fitting(Evidence(facts(changes), found, needed_by, planned(changes), dict(asked)))
 
 

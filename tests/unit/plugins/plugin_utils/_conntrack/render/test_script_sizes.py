@@ -169,7 +169,7 @@ def a_policy(chance: random.Random) -> Policy:
 
 def policies() -> list[Policy]:
     chance = random.Random(SEED)
-    return [Policy(), *(a_policy(chance) for _ in range(max(MACHINES // A_POLICY, 1) - 1))]
+    return [Policy(), *(a_policy(chance) for _each in range(max(MACHINES // A_POLICY, 1) - 1))]
 
 
 @pytest.fixture(scope="module")
@@ -178,7 +178,7 @@ def wanted() -> list[tuple[Policy, list[Machine], list[str]]]:
     chance = random.Random(SEED + 1)
     found = []
     for policy in policies():
-        machines = [a_machine(chance) for _ in range(A_POLICY)]
+        machines = [a_machine(chance) for _each in range(A_POLICY)]
         found.append((policy, machines, [planned(machine, policy) for machine in machines]))
     return found
 
