@@ -10,7 +10,7 @@ from ansible_collections.headroom.netfilter.tests.unit import reports
 
 def bars(title, *hosts):
     (found,) = [one for one in glance.glances(reports.report(*hosts)) if one.title == title]
-    return {bar.label: bar.number for bar in found.bars if bar.number}
+    return {one.label: one.number for one in found.bars if one.number}
 
 
 @pytest.mark.parametrize(
