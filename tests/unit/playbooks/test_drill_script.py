@@ -283,11 +283,11 @@ class Machine:
 
 
 def until(true):
-    for _attempt in range(2000):
+    for _attempt in range(20000):
         if true():
             return
         time.sleep(0.01)
-    raise AssertionError("not so in 20 seconds")
+    raise AssertionError("not so in 200 seconds")
 
 
 @pytest.fixture

@@ -94,7 +94,9 @@ READERS: dict[str, Reader] = {
 
 
 def order_of(variables: Mapping[str, Any]) -> int:
-    return int(READERS["tune_order"](variables["tune_order"])) if variables.get("tune_order") not in (None, "") else 0
+    """What would not do has been refused before any host was read."""
+    found, _wrong = read_each({"tune_order": variables.get("tune_order")}, READERS)
+    return int(found.get("tune_order", 0))
 
 
 def host_of(variables: Mapping[str, Any]) -> Host:

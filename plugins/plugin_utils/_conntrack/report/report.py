@@ -245,7 +245,8 @@ def accepted_of(report: Report) -> dict[str, list[str]]:
     for host in report["hosts"]:
         ids = Counter(finding["id"] for finding in host["findings"])
         ids.subtract(finding["id"] for finding in host["findings"] if not finding["accepted"])
-        if taken := sorted(name for name, number in ids.items() if number):
+        taken = sorted(name for name, number in ids.items() if number)
+        if taken:
             found[host["name"]] = taken
     return found
 

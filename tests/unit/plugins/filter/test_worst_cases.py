@@ -128,6 +128,9 @@ def calls(text):
         "conntrack_risks": (told,),
         "conntrack_raise": (dict(PLAN, reasons={"max": text}), told),
         "conntrack_table": ([dict(host, conntrack_result=result)],),
+        "conntrack_wave": (
+            [{"inventory_hostname": text, "__tune_read": {"failed": True, "msg": text}, "tune_order": text}],
+        ),
     }
 
 
