@@ -22,6 +22,16 @@ from typing import Any
 PORTS = (22, 53, 80, 5353, 8080)
 CLIENT, HOST, INNER, SERVER = "10.77.0.2", "10.77.0.1", "10.78.0.1", "10.78.0.2"
 CLIENT6, HOST6, INNER6, SERVER6 = "fd77::2", "fd77::1", "fd78::1", "fd78::2"
+# Flows between them.
+DNS = {"name": "dns", "protocol": "udp", "ports": [53], "role": "server"}
+WEB = {"name": "web", "protocol": "tcp", "ports": [80], "role": "server"}
+UPSTREAM = {
+    "name": "upstream",
+    "protocol": "udp",
+    "ports": [53],
+    "role": "client",
+    "networks": ["10.78.0.0/24", "fd78::/64"],
+}
 _KINDS = {"tcp": socket.SOCK_STREAM, "udp": socket.SOCK_DGRAM}
 # Seconds. On a wire of one machine an answer takes a millisecond; of lost ones this is all that is waited for.
 LOST_AFTER = 0.7

@@ -15,7 +15,7 @@ from typing import Any
 
 import booted
 import pytest
-from notrack_wire import CLIENT, CLIENT6, HOST, HOST6, SERVER, SERVER6, Place, wired
+from notrack_wire import CLIENT, CLIENT6, DNS, HOST, HOST6, SERVER, SERVER6, UPSTREAM, WEB, Place, wired
 
 # What the kernel makes of rules does not depend on the core of Ansible.
 pytestmark = pytest.mark.on_one_core
@@ -47,15 +47,6 @@ if not verdict.refusals and sys.argv[2] == "load" and not wanted.is_empty:
 print(json.dumps(found))
 """
 
-DNS = {"name": "dns", "protocol": "udp", "ports": [53], "role": "server"}
-WEB = {"name": "web", "protocol": "tcp", "ports": [80], "role": "server"}
-UPSTREAM = {
-    "name": "upstream",
-    "protocol": "udp",
-    "ports": [53],
-    "role": "client",
-    "networks": ["10.78.0.0/24", "fd78::/64"],
-}
 THROUGH = {
     "name": "through",
     "protocol": "tcp",

@@ -19,7 +19,7 @@ from typing import Any
 
 import pytest
 from booted import Booted, booted
-from notrack_wire import CLIENT, CLIENT6, HOST, HOST6, SERVER, SERVER6, Place, wired
+from notrack_wire import CLIENT, CLIENT6, DNS, HOST, HOST6, SERVER, SERVER6, UPSTREAM, WEB, Place, wired
 from programs import program
 
 pytestmark = pytest.mark.on_one_core
@@ -29,15 +29,6 @@ STEPWISE = Path(__file__).parents[1] / "survival/stepwise.py"
 NAMES = [f"{name}{what}" for name in ("iptables", "ip6tables") for what in ("", "-save", "-restore")]
 # Seconds between two looks of the unit that watches, and what a busy machine may take for them.
 PAUSE, SLACK = 5, 15
-DNS = {"name": "dns", "protocol": "udp", "ports": [53], "role": "server"}
-WEB = {"name": "web", "protocol": "tcp", "ports": [80], "role": "server"}
-UPSTREAM = {
-    "name": "upstream",
-    "protocol": "udp",
-    "ports": [53],
-    "role": "client",
-    "networks": ["10.78.0.0/24", "fd78::/64"],
-}
 ENDS = {4: (CLIENT, HOST, SERVER), 6: (CLIENT6, HOST6, SERVER6)}
 # As of a firewall that lets replies in by their state, and a rule in raw that is somebody else's.
 THEIRS = """*raw

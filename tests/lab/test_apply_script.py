@@ -52,7 +52,7 @@ def guest(tmp_path_factory: pytest.TempPathFactory) -> Iterator[uml.Guest]:
         ).stdout
         place = "mkdir -p /opt/plugins && tar -C /opt/plugins --no-same-owner -x"
         subprocess.run([*made.ssh(), place], input=packed, check=True, timeout=60)
-        put = "cat > /root/apply.sh && sync"
+        put = "cat > /opt/apply.sh && sync"
         subprocess.run([*made.ssh(), put], input=script(Policy()), text=True, check=True, timeout=60)
         yield made
 
@@ -63,7 +63,7 @@ def plan(guest: uml.Guest) -> Plan:
 
 
 def apply(guest: uml.Guest, *options: str) -> str:
-    return guest.run(" ".join(["sh /root/apply.sh", *options]))
+    return guest.run(" ".join(["sh /opt/apply.sh", *options]))
 
 
 def test_what_it_leaves_is_what_the_role_would_have(guest: uml.Guest) -> None:
@@ -102,7 +102,7 @@ def test_what_it_leaves_is_what_the_role_would_have(guest: uml.Guest) -> None:
 def test_without_power_in_the_midst_of_it(guest: uml.Guest, seconds: float) -> None:
     guest.run("sync")
     before = guest.run(STATE)
-    uml.cut_at(guest, "sh /root/apply.sh", seconds)
+    uml.cut_at(guest, "sh /opt/apply.sh", seconds)
     apply(guest)
     made = plan(guest)
     assert (made.drift, made.refusals) == ([], [])

@@ -155,11 +155,11 @@ def test_the_role_has_nothing_to_do_there(guests: dict[str, uml.Guest]) -> None:
 
 def test_a_script_that_cannot_do_it_leaves_the_kernels_own_and_the_boot_goes_on(guests: dict[str, uml.Guest]) -> None:
     guest = guests["small"]
-    guest.run("mv /etc/headroom/conntrack-size /root/kept; printf 'exit 1\\n' > /etc/headroom/conntrack-size; sync")
+    guest.run("mv /etc/headroom/conntrack-size /var/tmp/kept; printf 'exit 1\\n' > /etc/headroom/conntrack-size; sync")
     guest.reboot()
     assert values(guest)["max"] < planned(guest)
     assert guest.attempt(f"systemctl is-failed {UNIT}").stdout == "failed\n"
     assert guest.attempt("systemctl is-active network.target").stdout == "active\n"
-    guest.run("mv /root/kept /etc/headroom/conntrack-size; sync")
+    guest.run("mv /var/tmp/kept /etc/headroom/conntrack-size; sync")
     guest.reboot()
     assert values(guest)["max"] == planned(guest)

@@ -58,15 +58,12 @@ class Named(NamedTuple):
     first: Optional[bool]  # whether they are loaded before settings are applied; None where nothing says so
 
 
-def init(host: Host) -> Optional[Tuple[Dict[str, Any], List[Named]]]:
-    """What a boot does, as facts, and what names modules for it; None where no init is seen."""
-    boot = started.started(host)
-    if not boot.init:
-        return None
-    told: Dict[str, Any] = {
-        "name": boot.init,
+def untold(name: str, why: str) -> Dict[str, Any]:
+    """Facts of an init of which it is not known what a boot by it does."""
+    return {
+        "name": name,
         "known": False,
-        "why": "",
+        "why": why,
         "applied": [],
         "planned": [],
         "each": False,
@@ -76,8 +73,21 @@ def init(host: Host) -> Optional[Tuple[Dict[str, Any], List[Named]]]:
         "first": False,
         "before": None,
     }
+
+
+def not_known(name: str) -> str:
+    """Why, where its scripts are not there to be read."""
+    return "when {0} loads modules and applies sysctl.d is not known".format(name)
+
+
+def init(host: Host) -> Optional[Tuple[Dict[str, Any], List[Named]]]:
+    """What a boot does, as facts, and what names modules for it; None where no init is seen."""
+    boot = started.started(host)
+    if not boot.init:
+        return None
+    told = untold(boot.init, "")
     if not boot.scripts:
-        told["why"] = "when {0} loads modules and applies sysctl.d is not known".format(boot.init)
+        told["why"] = not_known(boot.init)
         return told, []
     texts = {script: bare(host.read(script.path))[script.begin : script.end] for script in boot.scripts}
     applier = next((one for script, text in texts.items() for one in [_applier(host, script, text)] if one), None)

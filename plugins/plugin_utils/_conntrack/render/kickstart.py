@@ -16,7 +16,7 @@ from ansible_collections.headroom.netfilter.plugins.plugin_utils._conntrack.rend
 _TEXT = """\
 {header}
 # Written by the playbook headroom.netfilter.render. To be read by a kickstart file: %include /PATH/kickstart.ks
-%post --erroronfail --interpreter=/bin/sh --log=/root/headroom-netfilter.log
+%post --erroronfail --interpreter=/bin/sh --log=/var/log/headroom-netfilter.log
 {install}%end
 """
 

@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 
 from ansible_collections.headroom.netfilter.plugins.module_utils._conntrack import kernel
 from ansible_collections.headroom.netfilter.plugins.module_utils._conntrack.facts.foretold import foretold
+from ansible_collections.headroom.netfilter.plugins.module_utils._conntrack.outcome import inits
 from ansible_collections.headroom.netfilter.plugins.module_utils._conntrack.outcome.assignments import PARTS
 from ansible_collections.headroom.netfilter.plugins.module_utils._conntrack.readers import (
     PolicyError,
@@ -130,7 +131,7 @@ def facts(machine: Machine) -> Facts:
     assigned: dict[str, Any] = {part: [] for part in PARTS}
     assigned["aliases"] = [alias for alias, key in sorted(sysctl.ALIASES.items()) if key.startswith(names.prefix)]
     if machine.init != "systemd":
-        assigned["init"] = _init(machine.init)
+        assigned["init"] = inits.untold(machine.init, inits.not_known(machine.init))
     services = dict.fromkeys(("firewalld", "iptables", "nftables", "netfilter_persistent", "ufw", "conntrackd"))
     told: Facts = {
         "state": "builtin" if machine.builtin else "loadable",
@@ -166,20 +167,3 @@ def facts(machine: Machine) -> Facts:
         "left_out": {},
     }
     return foretold(FACTS(told))
-
-
-def _init(name: str) -> dict[str, Any]:
-    """Of one whose scripts are not there to be read: what a boot does is not known, and warned of."""
-    return {
-        "name": name,
-        "known": False,
-        "why": f"when {name} loads modules and applies sysctl.d is not known",
-        "applied": [],
-        "planned": [],
-        "each": False,
-        "ordered": True,
-        "globs": True,
-        "obeys": True,
-        "first": False,
-        "before": None,
-    }
