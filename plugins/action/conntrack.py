@@ -112,7 +112,10 @@ class ActionModule(Guard):
         expires = policy.expire_existing and not change.files_only(policy)
         pending = bool(plan.drift or plan.refusals or facts["history"]["unfinished"] or expires)
         checked = pending or bool(self._task.check_mode)
-        return {**_told(facts, plan, policy, checked), "pending": pending, "refusals": plan.refusals}
+        told = _told(facts, plan, policy, checked)
+        # The facts once: what a task returns is copied several times on the controller.
+        del told["after"]
+        return {**told, "pending": pending, "refusals": plan.refusals}
 
     def _once(self, policy: Policy, task_vars: dict[str, Any]) -> Result:
         facts = self._facts(task_vars)

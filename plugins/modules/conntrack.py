@@ -214,7 +214,7 @@ before:
   sample: {state: loaded, table: {max: 65536, buckets: 65536}}
 after:
   description: The facts that were read after the change; those of RV(before) where nothing was changed.
-  returned: with O(state=present), on success
+  returned: with O(state=present) and without O(plan_only), on success
   type: dict
   sample: {state: loaded, table: {max: 1048576, buckets: 1048576}}
 plan:
